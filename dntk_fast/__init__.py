@@ -1,0 +1,1 @@
+"""The distilled neural tangent kernel on torch and array-API arrays."""

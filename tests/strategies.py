@@ -1,0 +1,1 @@
+"""Hypothesis strategies shared by the tests: matrices with stated spectra, partitions, targets."""

@@ -1,0 +1,9 @@
+"""The one table of tolerances: every entry with the reason for its size."""
+
+TOL = {
+    # float64 against float64 by another route: 1e-10 relative leaves 4-5 digits for the conditioning of the small
+    # instances that the strategies draw (condition numbers up to about 1e4).
+    "float64": 1e-10,
+    # float32 against float64: unit rounding 6e-8, sums over up to 1e4 products lose two to three digits.
+    "float32": 1e-4,
+}
