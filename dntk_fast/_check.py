@@ -1,0 +1,224 @@
+"""The refusals: each function gives back what it checked, or raises one line that names the argument.
+
+Arrays may be of any array-API kind (NumPy, torch, CuPy); they come back as they are, never converted or moved.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from array_api_compat import array_namespace
+from torch import Tensor, nn
+
+__all__ = [
+    "array",
+    "choice",
+    "dimension",
+    "fraction",
+    "frozen_statistics",
+    "inputs",
+    "integer",
+    "kernels",
+    "logits",
+    "nonnegative",
+    "partition",
+    "positive",
+    "refuse",
+    "samples",
+    "seed",
+]
+
+
+def refuse(name: str, expected: str, got: object) -> NoReturn:
+    """Raise the one line."""
+    raise ValueError(f"{name}: expected {expected}, got {got}")
+
+
+# --- numbers and words ------------------------------------------------------------------------------------------------
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An integer (no bool, no float) in [low, high]."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if found < low or (high is not None and found > high):
+        refuse(name, f"an integer in [{low}, {'inf' if high is None else high}]", found)
+    return found
+
+
+def seed(value: Any) -> int:
+    """A seed: an integer in [0, 2^63)."""
+    return integer("seed", value, 0, 2**63 - 1)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a real number, got {value!r}") from None
+    if not abs(found) < float("inf"):
+        refuse(name, "a finite number", found)
+    return found
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number above zero."""
+    found = _number(name, value)
+    if found <= 0:
+        refuse(name, "a number above 0", found)
+    return found
+
+
+def nonnegative(name: str, value: Any) -> float:
+    """A finite number, zero or above."""
+    found = _number(name, value)
+    if found < 0:
+        refuse(name, "a number that is 0 or above", found)
+    return found
+
+
+def fraction(name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    found = _number(name, value)
+    if not 0 <= found <= 1:
+        refuse(name, "a number in [0, 1]", found)
+    return found
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """One of the allowed words."""
+    if value not in allowed:
+        refuse(name, f"one of {', '.join(map(str, allowed))}", repr(value))
+    return value
+
+
+def dimension(k: Any, parameters: int) -> int:
+    """A projection size: an integer in [1, P]."""
+    return integer("k", k, 1, parameters)
+
+
+# --- arrays of any kind -----------------------------------------------------------------------------------------------
+
+
+def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> Any:
+    """A finite real floating-point array with exactly `ndim` axes, or at least `least` of them."""
+    try:
+        xp = array_namespace(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    if not xp.isdtype(value.dtype, "real floating"):
+        raise TypeError(f"{name}: expected real floating-point numbers, got dtype {value.dtype}")
+    if (ndim is not None and value.ndim != ndim) or value.ndim < least:
+        expected = f"{ndim} axes" if ndim is not None else f"at least {least} axes"
+        refuse(name, expected, f"shape {tuple(value.shape)}")
+    if not bool(xp.all(xp.isfinite(value))):
+        refuse(name, "finite entries", "some that are NaN or infinite")
+    return value
+
+
+def kernels(name: str, value: Any) -> Any:
+    """One finite square matrix, or one for each of leading classes: (..., n, n)."""
+    found = array(name, value, least=2)
+    if found.shape[-1] != found.shape[-2]:
+        refuse(name, "square matrices (..., n, n)", f"shape {tuple(found.shape)}")
+    return found
+
+
+def partition(name: str, value: Any, n: int) -> Any:
+    """One integer cluster label for each of n rows."""
+    try:
+        xp = array_namespace(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    if not xp.isdtype(value.dtype, "integral"):
+        raise TypeError(f"{name}: expected integer labels, got dtype {value.dtype}")
+    if tuple(value.shape) != (n,):
+        refuse(name, f"shape ({n},)", f"shape {tuple(value.shape)}")
+    return value
+
+
+# --- models and their inputs ------------------------------------------------------------------------------------------
+
+
+def samples(name: str, value: Any) -> int:
+    """The number of samples of a tensor, or of a tuple or dict of tensors that agree on it."""
+    parts = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else [value]
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(f"{name}: expected a tensor, or a tuple or dict of tensors, got {type(value).__name__}")
+    lengths = sorted({part.shape[0] if part.ndim else 0 for part in parts})
+    if len(lengths) > 1:
+        refuse(name, "the same number of samples in every tensor", lengths)
+    if lengths[0] == 0:
+        refuse(name, "at least one sample", f"shapes {[tuple(part.shape) for part in parts]}")
+    return lengths[0]
+
+
+def inputs(name: str, value: Any) -> Any:
+    """A tensor, or a tuple or dict of tensors, with one finite entry per sample along the first axis."""
+    samples(name, value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+    for part in parts:
+        if part.is_floating_point() and not bool(torch.isfinite(part).all()):
+            refuse(name, "finite entries", "some that are NaN or infinite")
+    return value
+
+
+# Everything in torch.nn that draws random numbers while training; what is not a leaf is reached through its parts.
+_DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
+_BATCH_NORM = nn.modules.batchnorm._NormBase
+
+
+def _moves(module: nn.Module) -> str | None:
+    """Why a module's output is no fixed function of one sample, or None."""
+    if isinstance(module, _BATCH_NORM):
+        per_sample = isinstance(module, nn.modules.instancenorm._InstanceNorm)
+        if module.training and (module.track_running_stats or not per_sample):
+            return "uses batch statistics"
+        if module.running_mean is None and not per_sample:
+            return "has no running statistics and uses batch statistics even in evaluation mode"
+    if module.training:
+        if isinstance(module, _DROPOUT) and getattr(module, "p", 1.0) > 0:
+            return "draws random numbers"
+        if isinstance(module, nn.MultiheadAttention | nn.RNNBase) and module.dropout > 0:
+            return "draws random numbers"
+        if isinstance(module, nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
+            return "draws random numbers"
+    return None
+
+
+def frozen_statistics(model: Any) -> nn.Module:
+    """A module whose output is a fixed function of each sample: plain layers in training mode are accepted.
+
+    >>> frozen_statistics(nn.Linear(2, 1)).training
+    True
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for name, module in model.named_modules():
+        reason = _moves(module)
+        if reason is not None:
+            kind = type(module).__name__
+            refuse("model", "evaluation mode (call model.eval())", f"{kind} {name or '(itself)'} that {reason}")
+    return model
+
+
+def logits(value: Any, n: int) -> Tensor:
+    """The output of a model on n samples: one real tensor (n, C)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"model: expected an output tensor (n, C), got {type(value).__name__}")
+    if value.ndim != 2 or value.shape[0] != n or value.shape[1] == 0:
+        refuse("model", f"outputs of shape ({n}, C)", f"shape {tuple(value.shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"model: expected real floating-point outputs, got dtype {value.dtype}")
+    if not bool(torch.isfinite(value).all()):
+        refuse("model", "finite outputs", "some that are NaN or infinite")
+    return value

@@ -1,0 +1,46 @@
+"""Where tensors live and how much memory is left there; nothing here chooses a device for anybody."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+__all__ = ["available_memory", "readable_bytes"]
+
+
+def available_memory(device: torch.device | str) -> int:
+    """Bytes that are free on a device now: of the GPU, or of the machine's main memory.
+
+    Returns
+    -------
+    int
+        Free bytes; on a system that does not tell, 2^62.
+
+    >>> available_memory("cpu") > 0
+    True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 2**62
+
+
+def readable_bytes(count: float) -> str:
+    """A number of bytes for a message.
+
+    >>> readable_bytes(1536), readable_bytes(9.2e9)
+    ('1.5 KiB', '8.6 GiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
