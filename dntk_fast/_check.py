@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 from torch import Tensor, nn
 
 __all__ = [
     "array",
     "choice",
+    "companion",
     "dimension",
     "fraction",
     "frozen_statistics",
@@ -27,8 +28,12 @@ __all__ = [
     "partition",
     "positive",
     "refuse",
+    "ridge",
+    "rows",
     "samples",
     "seed",
+    "share",
+    "symmetric",
 ]
 
 
@@ -222,3 +227,56 @@ def logits(value: Any, n: int) -> Tensor:
     if not bool(torch.isfinite(value).all()):
         refuse("model", "finite outputs", "some that are NaN or infinite")
     return value
+
+
+# --- feature matrices, kernels and what goes with them ----------------------------------------------------------------
+
+
+def rows(name: str, value: Any, *, least: int = 2, ndim: int | None = None) -> Any:
+    """A finite floating-point array without an empty axis: (n, k) for one class, (C, n, k) for all."""
+    found = array(name, value, least=least, ndim=ndim)
+    if 0 in found.shape:
+        refuse(name, "at least one entry along every axis", f"shape {tuple(found.shape)}")
+    return found
+
+
+def symmetric(name: str, value: Any, *, ndim: int | None = None) -> Any:
+    """Finite symmetric matrices (..., n, n); their sign is judged where eigenvalues are computed."""
+    found = kernels(name, rows(name, value, ndim=ndim))
+    xp = array_namespace(found)
+    # Half of the digits: two routes to one product differ by a few units of rounding, a mix-up by far more.
+    allowed = float(xp.finfo(found.dtype).eps) ** 0.5 * float(xp.max(xp.abs(found)))
+    asymmetry = float(xp.max(xp.abs(found - xp.matrix_transpose(found))))
+    if asymmetry > allowed:
+        refuse(name, "symmetric matrices", f"|K - K^T| up to {asymmetry:.3g}")
+    return found
+
+
+def companion(name: str, value: Any, like: Any, shape: tuple[int | None, ...]) -> Any:
+    """A finite array of the same kind as `like` and of the stated shape (None: any length)."""
+    found = array(name, value, least=0)
+    if array_namespace(found) is not array_namespace(like):
+        raise TypeError(f"{name}: expected an array of the kind {type(like).__name__}, got {type(found).__name__}")
+    if found.ndim != len(shape) or any(s is not None and s != t for s, t in zip(shape, found.shape, strict=True)):
+        expected = ", ".join("any" if s is None else str(s) for s in shape)
+        refuse(name, f"shape ({expected})", f"shape {tuple(found.shape)}")
+    return found
+
+
+def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
+    """A ridge above zero, one number or one per class, as float64 of the kind of `like` that broadcasts over classes."""
+    xp = array_namespace(like)
+    if getattr(value, "ndim", 0) == 0:
+        return xp.asarray(positive(name, value), dtype=xp.float64, device=device(like))
+    found = xp.astype(companion(name, value, like, leading), xp.float64)
+    if not bool(xp.all(found > 0)):
+        refuse(name, "numbers above 0", f"down to {float(xp.min(found))}")
+    return found
+
+
+def share(name: str, value: Any) -> float:
+    """A number in [0, 1): the share of the energy that may be given up."""
+    found = fraction(name, value)
+    if found == 1:
+        refuse(name, "a number in [0, 1)", found)
+    return found
