@@ -1,0 +1,531 @@
+"""Networks of the experiments: built from a seed, trained, told apart by a fingerprint; weights never as pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = [
+    "MODELS",
+    "Training",
+    "build",
+    "final_linear",
+    "fingerprint",
+    "load_weights",
+    "parameter_count",
+    "penultimate",
+    "read_tensors",
+    "recorded_inputs",
+    "save_weights",
+    "seeded",
+    "train",
+    "write_tensors",
+]
+
+
+# --- architectures ----------------------------------------------------------------------------------------------------
+
+
+def _conv_norm_relu(inputs: int, outputs: int) -> list[nn.Module]:
+    # No bias: the mean that BatchNorm subtracts would take it away again.
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def conv8(*, outputs: int = 10, channels: int = 1) -> nn.Module:
+    """Three convolutions with BatchNorm for 8 x 8 images: 16, 32 and 64 channels, averaged over the 4 x 4 grid."""
+    return nn.Sequential(
+        *_conv_norm_relu(channels, 16),
+        *_conv_norm_relu(16, 32),
+        nn.MaxPool2d(2),
+        *_conv_norm_relu(32, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, outputs),
+    )
+
+
+def conv28(*, outputs: int = 10, channels: int = 1) -> nn.Module:
+    """Three convolutions (16, 32, 64) without BatchNorm and two linear layers for 28 x 28 images; P = 98,442."""
+    widths = (channels, 16, 32, 64)
+    body = [
+        layer
+        for inputs, width in itertools.pairwise(widths)
+        for layer in (nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    ]
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(576, 128), nn.ReLU(), nn.Linear(128, outputs))
+
+
+def conv32(*, outputs: int = 10, channels: int = 3) -> nn.Module:
+    """Three convolutions with BatchNorm for 32 x 32 images: 32, 64 and 128 channels, averaged over the 8 x 8 grid."""
+    return nn.Sequential(
+        *_conv_norm_relu(channels, 32),
+        nn.MaxPool2d(2),
+        *_conv_norm_relu(32, 64),
+        nn.MaxPool2d(2),
+        *_conv_norm_relu(64, 128),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, outputs),
+    )
+
+
+def mlp(*, outputs: int = 10, inputs: int = 64, hidden: tuple[int, ...] = (64, 64)) -> nn.Module:
+    """Linear layers with ReLU between them; `inputs` is the number of pixels of one image."""
+    widths = (inputs, *hidden)
+    body = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *body, nn.Linear(widths[-1], outputs))
+
+
+class _BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample: nn.Module = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+        else:
+            self.downsample = nn.Identity()
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(inner + self.downsample(x))
+
+
+class _ResNet18(nn.Module):
+    """Four stages of two blocks; modules carry the names of torchvision, so that its weights fit."""
+
+    def __init__(self, stem: nn.Conv2d, pool: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = stem, nn.BatchNorm2d(64), nn.ReLU(), pool
+        self.layer1 = nn.Sequential(_BasicBlock(64, 64, 1), _BasicBlock(64, 64, 1))
+        self.layer2 = nn.Sequential(_BasicBlock(64, 128, 2), _BasicBlock(128, 128, 1))
+        self.layer3 = nn.Sequential(_BasicBlock(128, 256, 2), _BasicBlock(256, 256, 1))
+        self.layer4 = nn.Sequential(_BasicBlock(256, 512, 2), _BasicBlock(512, 512, 1))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+def resnet18(*, outputs: int = 10, channels: int = 3) -> nn.Module:
+    """ResNet-18 in torchvision's layout, 7 x 7 stem of stride 2 and max pool; P = 11,181,642 at 10 outputs."""
+    stem = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return _ResNet18(stem, nn.MaxPool2d(3, stride=2, padding=1), outputs)
+
+
+def resnet18_small(*, outputs: int = 10, channels: int = 3) -> nn.Module:
+    """ResNet-18 for small images: 3 x 3 stem of stride 1, no max pool."""
+    return _ResNet18(nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.Identity(), outputs)
+
+
+class _TransformerBlock(nn.Module):
+    """Self-attention and a two-layer perceptron, each normalised first and added to its input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.proj(self._attend(self.qkv(self.norm1(x))))
+        return x + self.mlp(self.norm2(x))
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        # Written out rather than fused: every step then has both derivatives and can be mapped over examples.
+        query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        return (scores.softmax(-1) @ value).transpose(-2, -3).flatten(-2)
+
+
+class _VisionTransformer(nn.Module):
+    """Square patches, learned positions, blocks, the mean over patches, one linear head."""
+
+    def __init__(self, channels: int, size: int, patch: int, depth: int, width: int, heads: int, outputs: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
+        self.positions = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
+        self.blocks = nn.Sequential(*(_TransformerBlock(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
+        return self.head(self.norm(self.blocks(tokens)).mean(1))
+
+
+def vit_tiny(*, outputs: int = 10, channels: int = 3, size: int = 32) -> nn.Module:
+    """Vision transformer with patch 4, depth 6, width 192 and 3 heads; `size` is the side of the square images."""
+    return _VisionTransformer(channels, size, patch=4, depth=6, width=192, heads=3, outputs=outputs)
+
+
+MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {builder.__name__: builder for builder in (conv8, conv28, conv32, mlp, resnet18, resnet18_small, vit_tiny)}
+)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Let torch's generators of the CPU and of `device` start from `seed` inside, and give them back untouched."""
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def build(name: str, *, seed: int, **options: Any) -> nn.Module:
+    """Build a network of `MODELS` with weights drawn from `seed`, in evaluation mode.
+
+    Parameters
+    ----------
+    name
+        A key of `MODELS`.
+    seed
+        Start of the random weights; torch's own generator is left as it was.
+    options
+        What the builder takes: `outputs`, and `channels`, `size`, `inputs` or `hidden` where it has them.
+
+    Returns
+    -------
+    nn.Module
+        Randomly initialised, float32, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Example
+    -------
+    >>> parameter_count(build("conv28", seed=0))
+    98442
+    """
+    if name not in MODELS:
+        raise ValueError(f"model: expected one of {', '.join(MODELS)}; got {name!r}")
+    with seeded(seed):
+        return MODELS[name](**options).eval()
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count the parameters, P.
+
+    >>> parameter_count(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+# --- looking inside ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def recorded_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect what each of the named modules is given while the block runs; the last call counts.
+
+    >>> layer = nn.Identity()
+    >>> with recorded_inputs({"here": layer}) as seen:
+    ...     _ = layer(torch.ones(2))
+    >>> seen["here"].tolist()
+    [1.0, 1.0]
+    """
+    seen: dict[str, Tensor] = {}
+
+    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen[name] = inputs[0]
+
+        return record
+
+    handles = [module.register_forward_pre_hook(recorder(name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
+    """Find the head: the linear layer whose output is, as an object, the output of the model.
+
+    Parameters
+    ----------
+    model, x
+        A network in evaluation mode and a batch; only the first image is looked at.
+
+    Returns
+    -------
+    (str, nn.Linear)
+        Name of the layer in `model.named_modules()`, and the layer.
+
+    Raises
+    ------
+    ValueError
+        If the model does not end in a linear layer.
+
+    Example
+    -------
+    >>> final_linear(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(1, 2))[0]
+    '2'
+    """
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    outputs: list[tuple[str, Tensor]] = []
+    handles = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.append((name, output)))
+        for name, module in linear.items()
+    ]
+    try:
+        with torch.no_grad():
+            result = model(x[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, output in outputs:
+        if output is result:
+            return name, linear[name]
+    raise ValueError(f"model: expected a network whose output is that of a Linear layer; got {type(model).__name__}")
+
+
+def penultimate(model: nn.Module, x: Tensor) -> Tensor:
+    """Give the penultimate features h(x): what the final linear layer is given, f(x) = W h(x) + b.
+
+    Parameters
+    ----------
+    model
+        A network that ends in a linear layer, in evaluation mode.
+    x : (n, ...)
+        A batch of inputs; gradients flow if they are switched on.
+
+    Returns
+    -------
+    Tensor, (n, d_h)
+        The features.
+
+    Raises
+    ------
+    ValueError
+        If the model does not end in a linear layer.
+
+    Example
+    -------
+    >>> penultimate(nn.Sequential(nn.ReLU(), nn.Linear(2, 1)), torch.tensor([[-1.0, 2.0]])).tolist()
+    [[0.0, 2.0]]
+    """
+    _, head = final_linear(model, x)
+    with recorded_inputs({"head": head}) as seen:
+        model(x)
+    return seen["head"]
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Give the SHA-256 of all parameters and buffers: names, shapes, types and bytes, in the order of the names.
+
+    Equal fingerprints mean the same network bit for bit, wherever it lives and however its modules are ordered.
+
+    >>> one, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    >>> _ = other.load_state_dict(one.state_dict())
+    >>> fingerprint(one) == fingerprint(other)
+    True
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as a safetensors file; whoever looks finds the old file or the whole new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A copy of each: safetensors refuses tensors that share memory, and tied weights do.
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.torch.save_file(copies, draft, dict(metadata or {}))
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read named tensors and metadata from a safetensors file, or say in one line why it cannot be read."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"path: expected a safetensors file; got {path} ({error})") from error
+
+
+def save_weights(model: nn.Module, path: str | Path) -> None:
+    """Write all parameters and buffers of `model` as a safetensors file, with its fingerprint in the metadata."""
+    write_tensors(path, model.state_dict(), {"fingerprint": fingerprint(model)})
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Put the weights of a safetensors file into `model`, in place.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or its names or shapes are not those of the model.
+    """
+    tensors, _ = read_tensors(path)
+    own = model.state_dict()
+    odd = sorted(own.keys() ^ tensors.keys()) or sorted(name for name in own if own[name].shape != tensors[name].shape)
+    if odd:
+        raise ValueError(f"path: expected the weights of {type(model).__name__}; {path} differs in {odd[0]!r}")
+    model.load_state_dict(tensors)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained network and what it took.
+
+    Attributes
+    ----------
+    model
+        The network in evaluation mode; the one that was given stays as it was.
+    losses
+        Mean cross-entropy of each epoch, as met during the epoch.
+    forward_passes, backward_passes
+        Images taken through the network, and back.
+    """
+
+    model: nn.Module
+    losses: tuple[float, ...]
+    forward_passes: int
+    backward_passes: int
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    learning_rate: float = 3e-3,
+    batch_size: int = 64,
+    weight_decay: float = 1e-4,
+    optimiser: str = "adam",
+    shift: int = 0,
+    flip: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Training:
+    """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
+
+    Parameters
+    ----------
+    model
+        The network to start from; it is not changed.
+    x : (n, channels, height, width)
+        Images.
+    y : (n,)
+        Labels 0 ... outputs - 1.
+    epochs, batch_size
+        Walks through the data, and the most images of a step; all steps of a walk get about the same number.
+    seed
+        Start of the order, the augmentation and whatever the network draws; the same seed gives the same weights.
+    learning_rate, weight_decay, optimiser
+        Of "adam" (decoupled decay) or "sgd" (Nesterov momentum 0.9).
+    shift, flip
+        Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
+    progress
+        Called with (epochs done, epochs) after each epoch.
+
+    Returns
+    -------
+    Training
+        The network, its losses and the passes counted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or `y` does not fit `x`.
+    """
+    _check_training(x, y, epochs, batch_size, optimiser)
+    network = copy.deepcopy(model).train()
+    device = next(network.parameters()).device
+    descent = _descent(network, optimiser, learning_rate, weight_decay)
+    losses = []
+    with seeded(seed, device):
+        for epoch in range(epochs):
+            total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
+            for number, rows in enumerate(batches):
+                rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
+                for group in descent.param_groups:
+                    group["lr"] = rate
+                images = _augmented(x[rows].to(device), shift, flip)
+                loss = functional.cross_entropy(network(images), y[rows].to(device).long())
+                descent.zero_grad()
+                loss.backward()
+                descent.step()
+                total += loss.item() * len(rows)
+            losses.append(total / len(x))
+            if progress is not None:
+                progress(epoch + 1, epochs)
+    descent.zero_grad()
+    return Training(network.eval(), tuple(losses), epochs * len(x), epochs * len(x))
+
+
+def _descent(model: nn.Module, optimiser: str, rate: float, decay: float) -> torch.optim.Optimizer:
+    if optimiser == "adam":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
+
+
+def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
+    if flip and torch.rand(()) < 0.5:
+        images = images.flip(-1)
+    if shift:
+        height, width = images.shape[-2:]
+        top, left = torch.randint(2 * shift + 1, (2,)).tolist()
+        images = functional.pad(images, (shift,) * 4)[..., top : top + height, left : left + width]
+    return images
+
+
+def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name}: expected a positive number; got {value}")
+    if optimiser not in ("adam", "sgd"):
+        raise ValueError(f"optimiser: expected 'adam' or 'sgd'; got {optimiser!r}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"y: expected shape ({len(x)},), one label per image; got {tuple(y.shape)}")

@@ -1,0 +1,238 @@
+"""Networks of the experiments: their size, their seeds, their head, their fingerprint, their training."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dntk_fast.models import (
+    MODELS,
+    build,
+    final_linear,
+    fingerprint,
+    load_weights,
+    parameter_count,
+    penultimate,
+    read_tensors,
+    recorded_inputs,
+    save_weights,
+    seeded,
+    train,
+    write_tensors,
+)
+from tests.tolerances import TOL
+
+IMAGE = {"conv8": (1, 8, 8), "conv28": (1, 28, 28), "mlp": (1, 8, 8)}  # the others see three channels of 32 x 32
+
+
+def images(name, n=3):
+    return torch.randn(n, *IMAGE.get(name, (3, 32, 32)), generator=torch.Generator().manual_seed(0))
+
+
+def blobs(n=60, seed=0):
+    """Two classes of 8 x 8 images, bright above and bright below, in noise."""
+    noise = torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(n) % 2
+    for row in range(n):
+        noise[row, 0, slice(0, 4) if labels[row] else slice(4, 8)] += 2
+    return noise, labels
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("conv28", 98_442), ("resnet18", 11_181_642)])
+def test_stated_parameter_counts(name, parameters):
+    assert parameter_count(build(name, seed=0)) == parameters
+    assert parameter_count(build(name, seed=0, outputs=11)) > parameters
+
+
+def test_conv8_is_small():
+    assert 15_000 <= parameter_count(build("conv8", seed=0)) <= 40_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_every_network_gives_its_outputs_per_image_and_ends_in_a_linear_layer(name):
+    model, x = build(name, seed=0, outputs=7), images(name)
+    together = model(x)
+    assert together.shape == (3, 7)
+    alone = torch.cat([model(image[None]) for image in x])
+    torch.testing.assert_close(alone, together, rtol=TOL["float32"], atol=TOL["float32"])
+    layer, head = final_linear(model, x)
+    assert model.get_submodule(layer) is head
+    assert head.out_features == 7
+    torch.testing.assert_close(head(penultimate(model, x)), together, rtol=0, atol=0)
+
+
+def test_registry_is_frozen_and_refuses_unknown_names():
+    with pytest.raises(TypeError):
+        MODELS["conv8"] = None
+    with pytest.raises(ValueError, match=r"^model: expected one of conv8, .*; got 'convnet'$"):
+        build("convnet", seed=0)
+
+
+def test_weights_follow_from_the_seed_and_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    first, again, other = (build("conv8", seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert fingerprint(first) == fingerprint(again) != fingerprint(other)
+
+
+def test_seeded_gives_the_generator_back_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), seeded(0):
+        torch.rand(1) / (1 // 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_head_is_found_by_what_it_gives_and_not_by_its_place():
+    class Reversed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(2, 3)
+            self.body = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.body(x).relu())
+
+    assert final_linear(Reversed(), torch.ones(1, 4))[0] == "head"
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Flatten())])
+def test_network_without_a_final_linear_layer_is_refused(model):
+    with pytest.raises(
+        ValueError, match=r"^model: expected a network whose output is that of a Linear layer; got Sequ"
+    ):
+        penultimate(model, torch.ones(1, 2))
+
+
+def test_no_hook_is_left_behind():
+    model, x = build("conv8", seed=0), images("conv8")
+    penultimate(model, x)
+    with pytest.raises(ZeroDivisionError), recorded_inputs(dict(model.named_modules())):
+        model(1 // 0)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_fingerprint_sees_names_shapes_types_and_every_bit():
+    def of(**tensors):
+        model = nn.Module()
+        for name, tensor in tensors.items():
+            model.register_buffer(name, tensor)
+        return fingerprint(model)
+
+    ones = torch.ones(2, 2)
+    assert of(a=ones, b=-ones) == of(b=-ones, a=ones) == of(a=ones.T, b=-ones)
+    changed = [
+        of(c=ones, b=-ones),
+        of(a=ones.reshape(4), b=-ones),
+        of(a=ones.double(), b=-ones),
+        of(a=-ones, b=ones),
+        of(a=ones.nextafter(2 * ones), b=-ones),
+        of(a=ones),
+    ]
+    assert len({of(a=ones, b=-ones), *changed}) == 1 + len(changed)
+
+
+def test_weights_come_back_bit_for_bit(tmp_path):
+    model, other = build("conv8", seed=0), build("conv8", seed=1)
+    save_weights(model, tmp_path / "deep" / "weights.safetensors")
+    load_weights(other, tmp_path / "deep" / "weights.safetensors")
+    assert fingerprint(model) == fingerprint(other)
+    assert read_tensors(tmp_path / "deep" / "weights.safetensors")[1] == {"fingerprint": fingerprint(model)}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["weights.safetensors"]
+
+
+def test_tied_weights_can_be_written(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    save_weights(model, tmp_path / "tied")
+    load_weights(model, tmp_path / "tied")
+
+
+def test_unfitting_or_unreadable_weights_are_refused_in_one_line(tmp_path):
+    model, path = nn.Linear(2, 2), tmp_path / "weights"
+    with pytest.raises(ValueError, match=r"^path: expected a safetensors file; got .*weights \("):
+        load_weights(model, path)
+    path.write_bytes(b"\x80\x04K\x01.")  # a pickle of the number one
+    with pytest.raises(ValueError, match=r"^path: expected a safetensors file; got "):
+        load_weights(model, path)
+    for tensors, name in (
+        ({"weight": torch.ones(2, 2)}, "bias"),
+        ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, "weight"),
+    ):
+        save_file(tensors, path)
+        with pytest.raises(ValueError, match=rf"^path: expected the weights of Linear; .* differs in '{name}'$"):
+            load_weights(model, path)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_tensors(tmp_path / "t", {"a": torch.ones(1)})
+
+    def broken(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", broken)
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(tmp_path / "t", {"a": torch.zeros(1)})
+    assert read_tensors(tmp_path / "t")[0]["a"].item() == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@torch.no_grad()
+def test_training_learns_two_classes_and_counts_its_passes(optimiser):
+    x, y = blobs()
+    start = build("conv8", seed=0, outputs=2)
+    before = fingerprint(start)
+    calls = []
+    with torch.enable_grad():
+        result = train(
+            start, x, y, epochs=4, seed=0, batch_size=16, learning_rate=1e-2, optimiser=optimiser,
+            progress=lambda done, total: calls.append((done, total)),
+        )  # fmt: skip
+    new_x, new_y = blobs(seed=1)
+    assert (result.model(new_x).argmax(1) == new_y).float().mean() > 0.95
+    assert (start(new_x).argmax(1) == new_y).float().mean() < 0.95  # chance is one half
+    assert result.losses[-1] < result.losses[0]
+    assert fingerprint(start) == before != fingerprint(result.model)
+    assert (result.forward_passes, result.backward_passes) == (240, 240)
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert not result.model.training
+    assert all(parameter.grad is None for parameter in result.model.parameters())
+
+
+def test_training_follows_from_its_seed_whatever_the_global_generator():
+    x, y = blobs()
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2))
+
+    def weights(seed, state):
+        with seeded(state):
+            before = torch.get_rng_state()
+            result = train(model, x, y, epochs=2, seed=seed, batch_size=16, shift=1, flip=True)
+            assert torch.equal(torch.get_rng_state(), before)
+        return fingerprint(result.model)
+
+    assert weights(0, 0) == weights(0, 1) != weights(1, 0)
+
+
+def test_training_with_one_image_over_keeps_batchnorm_defined():
+    # 17 images in steps of 16 would leave a last step with one value per channel, which BatchNorm cannot normalise.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    x, y = blobs(17)
+    assert train(model, x, y, epochs=1, seed=0, batch_size=16).forward_passes == 17
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected a positive number; got 0"),
+        ({"batch_size": 0}, "batch_size: expected a positive number; got 0"),
+        ({"optimiser": "lion"}, "optimiser: expected 'adam' or 'sgd'; got 'lion'"),
+        ({"y": torch.zeros(3)}, r"y: expected shape \(60,\), one label per image; got \(3,\)"),
+    ],
+)
+def test_training_refuses(changes, message):
+    x, y = blobs()
+    arguments = {"x": x, "y": y, "epochs": 1, "seed": 0} | changes
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        train(build("conv8", seed=0), **arguments)
