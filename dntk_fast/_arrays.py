@@ -14,11 +14,14 @@ from array_api_compat import array_namespace, device, is_cupy_array, is_numpy_ar
 __all__ = [
     "Array",
     "Namespace",
+    "apply",
     "diagonal",
     "double",
+    "eigenvalues",
     "eigh",
     "from_numpy",
     "gram",
+    "identity",
     "integers",
     "namespace",
     "orthonormal_rows",
@@ -56,10 +59,8 @@ def restore(x: Array, like: Array) -> Array:
 def to_numpy(x: Array) -> np.ndarray:
     """The array on the host, as NumPy."""
     if is_torch_array(x):
-        return x.detach().cpu().numpy()
-    if is_cupy_array(x):
-        return x.get()
-    return np.asarray(x)
+        x = x.detach().cpu()
+    return np.asarray(x.get() if is_cupy_array(x) else x)
 
 
 def from_numpy(values: np.ndarray, like: Array) -> Array:
@@ -79,9 +80,20 @@ def transpose(x: Array) -> Array:
     return namespace(x).matrix_transpose(x)
 
 
+def identity(n: int, like: Array) -> Array:
+    """The float64 identity matrix of the kind and on the device of `like`."""
+    xp = namespace(like)
+    return xp.eye(n, dtype=xp.float64, device=device(like))
+
+
 def diagonal(x: Array) -> Array:
     """The diagonal of every matrix of a batch."""
     return namespace(x).linalg.diagonal(x)
+
+
+def apply(matrix: Array, vector: Array) -> Array:
+    """One matrix-vector product per class."""
+    return (matrix @ vector[..., None])[..., 0]
 
 
 def gram(features: Array) -> Array:
@@ -93,8 +105,22 @@ def gram(features: Array) -> Array:
 def eigh(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues (descending, clipped at 0) and eigenvectors of positive semidefinite matrices, in float64."""
     xp = namespace(matrix)
-    eigenvalues, vectors = xp.linalg.eigh(double(matrix))
-    return xp.clip(xp.flip(eigenvalues, axis=-1), min=0.0), xp.flip(vectors, axis=-1)
+    values, vectors = xp.linalg.eigh(double(matrix))
+    return _descending(values, matrix), xp.flip(vectors, axis=-1)
+
+
+def eigenvalues(matrix: Array) -> Array:
+    """Eigenvalues alone, descending and clipped at 0, in float64."""
+    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), matrix)
+
+
+def _descending(values: Array, matrix: Array) -> Array:
+    """Ascending eigenvalues turned round; below zero by more than half of the digits is no rounding and is refused."""
+    xp = namespace(values)
+    top, bottom = xp.max(xp.abs(values), axis=-1), values[..., 0]
+    if bool(xp.any(bottom < -float(xp.finfo(matrix.dtype).eps) ** 0.5 * top)):
+        raise ValueError(f"kernel: expected no negative eigenvalue, got {float(xp.min(bottom)):.6g}")
+    return xp.clip(xp.flip(values, axis=-1), min=0.0)
 
 
 def orthonormal_rows(rows: Array, rtol: float = RTOL) -> tuple[Array, Array]:
@@ -134,7 +160,7 @@ def solve_positive(matrix: Array, right: Array) -> Array:
     A, B = double(matrix), double(right)
     try:
         factor = xp.linalg.cholesky(A)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as cause:
+    except (np.linalg.LinAlgError, torch._C._LinAlgError) as cause:
         raise np.linalg.LinAlgError(NOT_POSITIVE) from cause
     if not bool(xp.all(xp.isfinite(factor))):  # CuPy fills with NaN instead of raising
         raise np.linalg.LinAlgError(NOT_POSITIVE)

@@ -32,7 +32,6 @@ __all__ = [
     "rows",
     "samples",
     "seed",
-    "share",
     "symmetric",
 ]
 
@@ -264,19 +263,11 @@ def companion(name: str, value: Any, like: Any, shape: tuple[int | None, ...]) -
 
 
 def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
-    """A ridge above zero, one number or one per class, as float64 of the kind of `like` that broadcasts over classes."""
+    """A ridge above zero, one number or one per class, as float64 of the kind of `like`; it broadcasts over classes."""
     xp = array_namespace(like)
     if getattr(value, "ndim", 0) == 0:
         return xp.asarray(positive(name, value), dtype=xp.float64, device=device(like))
     found = xp.astype(companion(name, value, like, leading), xp.float64)
     if not bool(xp.all(found > 0)):
         refuse(name, "numbers above 0", f"down to {float(xp.min(found))}")
-    return found
-
-
-def share(name: str, value: Any) -> float:
-    """A number in [0, 1): the share of the energy that may be given up."""
-    found = fraction(name, value)
-    if found == 1:
-        refuse(name, "a number in [0, 1)", found)
     return found
