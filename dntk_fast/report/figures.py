@@ -1,0 +1,161 @@
+"""The pictures of a record, each a data URI: nothing is computed here, and no global plotting state is touched."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["cost_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
+
+# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F", "#B2182B")
+MARKERS = "osD^vPX<>*"
+INK, GRID = "#222222", "#dddddd"
+STYLE = {"font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.edgecolor": "#888888",
+         "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "svg.fonttype": "none",
+         "font.family": "sans-serif", "legend.frameon": False, "svg.hashsalt": "dntk"}
+
+
+def size_figure(record: Mapping[str, Any]) -> str:
+    """Accuracy, fidelity, error and conditioning against the number of distilled images (the paper's Figure 1)."""
+    rows = record["distilled_sizes"]
+    sizes = [row["n"] for row in rows]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 3.3), layout="constrained")
+        shares, errors, conditions = figure.subplots(1, 3)
+        for key, colour, marker in (("accuracy", COLOURS[0], "o"), ("fidelity", COLOURS[1], "s")):
+            shares.plot(sizes, [row[key] for row in rows], color=colour, marker=marker, label=key)
+        shares.axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--", label="network accuracy")
+        shares.axhline(record["last_layer"]["fidelity"], color="#7F7F7F", lw=1, ls=":", label="last-layer fidelity")
+        errors.plot(sizes, [row["mse_relative"] for row in rows], color=COLOURS[2], marker="D")
+        errors.set_yscale("log")
+        conditions.plot(sizes, [row["condition_number"] or np.nan for row in rows], color=COLOURS[3], marker="^",
+                        label="condition number")
+        conditions.plot(sizes, [row["smallest_eigenvalue"] or np.nan for row in rows], color=COLOURS[4], marker="v",
+                        label="smallest eigenvalue")
+        conditions.set_yscale("log")
+        for axes, title in ((shares, "share of held-out images"), (errors, "mse / var f, held-out"),
+                            (conditions, "distilled kernel, mean over classes")):
+            _dress(axes, title, "distilled images")
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.minorticks_off()
+        shares.legend(fontsize=8, loc="lower right")
+        conditions.legend(fontsize=8)
+        return _svg(figure)
+
+
+def spectrum_figure(record: Mapping[str, Any]) -> str:
+    """Class spectra and truncation ranks (the paper's Figure 2), distilled images beside real ones."""
+    spectra, names = record["spectra"], record["data"]["classes"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+        decay, ranks = figure.subplots(1, 2, width_ratios=(3, 2))
+        for c, eigenvalues in enumerate(spectra["distilled"]):
+            values = np.asarray(eigenvalues)
+            decay.plot(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-16), lw=1.2,
+                       color=COLOURS[c % len(COLOURS)], label=names[c])
+        for c, eigenvalues in enumerate(spectra["real"] or ()):
+            values = np.asarray(eigenvalues)
+            decay.plot(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-16), lw=0.8, ls=":",
+                       color=COLOURS[c % len(COLOURS)])
+        decay.set_xscale("log")
+        decay.set_yscale("log")
+        decay.legend(fontsize=7.5, ncols=2)
+        _dress(decay, r"$\lambda_j/\lambda_1$ of each class kernel" + (" (dotted: real images)" if spectra["real"] else ""), "j")
+        place = np.arange(len(names))
+        ranks.bar(place - 0.2, spectra["distilled_ranks"], 0.4, color=COLOURS[0], label="distilled images")
+        if spectra["real_ranks"]:
+            ranks.bar(place + 0.2, spectra["real_ranks"], 0.4, color=COLOURS[5], label="real images")
+        ranks.set_xticks(place, names, rotation=60 if max(map(len, names)) > 3 else 0, ha="right" if max(map(len, names)) > 3 else "center",
+                         fontsize=8)
+        ranks.legend(fontsize=8)
+        _dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
+        return _svg(figure)
+
+
+def method_figure(record: Mapping[str, Any]) -> str:
+    """All ways to distil gradients on one axis (the paper's Figure 3): shares above, kernel measures below."""
+    rows = record["gradient_distillation"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 6.4), layout="constrained")
+        panels = figure.subplots(2, 2).ravel()
+        titles = (("accuracy", "accuracy, held-out"), ("fidelity", "fidelity, held-out"),
+                  ("kernel_error", r"kernel error $\|K-K_U\|_F/\|K\|_F$"), ("captured_energy", r"captured energy $\mathrm{tr}K_U/\mathrm{tr}K$"))
+        for axes, (key, title) in zip(panels, titles, strict=True):
+            for i, method in enumerate(methods):
+                mine = [row for row in rows if row["method"] == method]
+                axes.errorbar([row["m"] for row in mine], [row[key] for row in mine],
+                              yerr=[row.get(f"{key}_sd", 0.0) for row in mine], color=COLOURS[i % len(COLOURS)], lw=1.3,
+                              marker=MARKERS[i % len(MARKERS)], ms=5, capsize=2, label=method)
+            ticks = sorted({row["m"] for row in rows})
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
+            _dress(axes, title, "synthetic gradients per logit, m")
+        panels[0].axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8.5)
+        return _svg(figure)
+
+
+def cost_figure(record: Mapping[str, Any]) -> str:
+    """Seconds and passes of every stage, the distillation included."""
+    stages = record["stages"]
+    names = [stage["name"] for stage in stages]
+    place = np.arange(len(names))[::-1]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 0.42 * len(names) + 1.2), layout="constrained")
+        seconds, passes = figure.subplots(1, 2, sharey=True)
+        seconds.barh(place, [stage["seconds"] for stage in stages], color=COLOURS[0])
+        passes.barh(place + 0.2, [max(stage["forward_passes"], 0.5) for stage in stages], 0.4, color=COLOURS[5], label="forward, images")
+        passes.barh(place - 0.2, [max(stage["backward_passes"], 0.5) for stage in stages], 0.4, color=COLOURS[1], label="backward, image-logit pairs")
+        seconds.set_yticks(place, names)
+        passes.set_xscale("log")
+        passes.set_xlim(left=1)
+        passes.legend(fontsize=8)
+        _dress(seconds, "seconds", "")
+        _dress(passes, "passes", "")
+        return _svg(figure)
+
+
+def image_sheet(images: np.ndarray, labels: np.ndarray, *, columns: int, scale: int = 2) -> str:
+    """Distilled images (n, H, W, channels) in [0, 1], one row of `columns` images per class, as a PNG."""
+    classes = np.unique(labels)
+    height, width, channels = images.shape[1:]
+    gap = 1
+    sheet = np.ones((len(classes) * (height + gap) - gap, columns * (width + gap) - gap, channels))
+    for row, label in enumerate(classes):
+        for column, image in enumerate(images[labels == label][:columns]):
+            top, left = row * (height + gap), column * (width + gap)
+            sheet[top:top + height, left:left + width] = image
+    sheet = np.repeat(np.repeat(sheet, scale, axis=0), scale, axis=1)
+    pixels = np.broadcast_to(sheet, (*sheet.shape[:2], 3)) if channels == 1 else sheet
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, np.clip(pixels, 0, 1), format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _dress(axes: Axes, title: str, xlabel: str) -> None:
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(xlabel)
+    axes.grid(color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
+

@@ -1,0 +1,60 @@
+"""The benchmarks stand on the two packages alone, mirror their modules, and show no time without an error beside it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.house.test_arrows import imported_modules
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "asv_benchmarks" / "benchmarks").glob("*.py"))
+FORBIDDEN = {"tests", "proofs_checks"}
+# What mirrors no module of the two packages: the process that the numbers come from.
+OWN = {"environment"}
+
+
+def forbidden_imports(source):
+    return [name for name, _ in imported_modules(ast.parse(source)) if name.split(".")[0] in FORBIDDEN]
+
+
+def times_without_error(source):
+    """Classes that define a `time_` and no `track_error`; what a class inherits, it inherits from one that has both."""
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    methods = {node.name: {part.name for part in node.body if isinstance(part, ast.FunctionDef)} for node in classes}
+    return [name for name, found in methods.items() if any(m.startswith("time_") for m in found) and "track_error" not in found]
+
+
+def modules():
+    """Names of all modules and sub-packages of the two packages."""
+    return {part.stem for package in ("dntk_ref", "dntk_fast") for part in (ROOT / package).rglob("*") if part.suffix in {"", ".py"}}
+
+
+def test_there_are_benchmarks():
+    assert len([path for path in FILES if path.name.startswith("bench_")]) > 5
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_benchmarks_import_neither_tests_nor_the_ledger(path):
+    assert forbidden_imports(path.read_text()) == []
+
+
+@pytest.mark.parametrize("line", ["import tests.strategies", "from proofs_checks.instances import x", "from tests import strategies"])
+def test_a_forbidden_import_is_seen(line):
+    assert forbidden_imports(f"def setup():\n    {line}\n") != []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_time_without_an_error_beside_it(path):
+    assert times_without_error(path.read_text()) == []
+
+
+def test_a_time_without_an_error_is_seen():
+    assert times_without_error("class A:\n    def time_it(self): pass\n") == ["A"]
+    assert times_without_error("class A:\n    def time_it(self): pass\n    def track_error(self): pass\n") == []
+
+
+def test_every_file_mirrors_a_module():
+    names = {path.stem.removeprefix("bench_") for path in FILES if path.stem.startswith("bench_")}
+    assert names - OWN <= modules()
+    assert "bench_nothing" not in modules()
