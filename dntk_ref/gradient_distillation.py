@@ -1,0 +1,573 @@
+"""Gradient distillation (4.3, 4.4): Algorithm 1 in its six stages, the solves that use it, and its rivals.
+
+A synthesis matrix U (n, m) makes m synthetic gradients `U^T Phi` with targets `U^T y`. Selecting rows, taking
+eigenvectors
+and Algorithm 1 differ in U alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dntk_ref import _check
+from dntk_ref._check import Array, IntArray
+from dntk_ref.barycenter import barycenter, nearest
+from dntk_ref.redundancy import truncation_rank_of_spectrum
+from dntk_ref.ridge import dual_coefficients, eigenpairs, leverage, ridge_weights
+
+__all__ = [
+    "SyntheticGradients",
+    "affinity_matrix",
+    "best_captured_energy",
+    "best_kernel_error",
+    "captured_energy",
+    "exact_gradient",
+    "farthest_point_rows",
+    "global_eigenvectors",
+    "gram_schmidt",
+    "kernel_error",
+    "kmeans_rows",
+    "leverage_rows",
+    "local_coverage",
+    "local_eigenvectors",
+    "local_global_distillation",
+    "local_global_synthesis",
+    "mean_kernel",
+    "normalised_weights",
+    "normalised_weights_repaired",
+    "random_rows",
+    "restricted_coefficients",
+    "restricted_weights",
+    "selection",
+    "sketch_residual",
+    "sketched_weights",
+    "sketched_weights_printed",
+    "spectral_clusters",
+    "synthesised_kernel",
+    "synthetic_weights",
+    "top_eigenvectors",
+]
+
+# Below this share of the largest one an eigenvalue of U^T K U counts as zero: float64 products leave about n 1e-16.
+CUTOFF = 1e-12
+    synthesis (n, m), features (m, k), targets (m,), the cluster labels (n,), and the places of the gap directions in
+    the descending global spectrum.
+DEPENDENT = 1e-8
+
+
+@dataclass(frozen=True)
+class SyntheticGradients:
+    """Synthetic gradients of one class.
+
+    synthesis (n, m), features (m, k), targets (m,), the cluster labels (n,), and the places of the gap directions in
+    the
+    descending global spectrum.
+    """
+
+    synthesis: Array
+    features: Array
+    targets: Array
+    labels: IntArray
+    gap: IntArray
+
+
+# Stage 1: clusters shared by all classes.
+
+
+def mean_kernel(features: Any) -> Array:
+    """The class-averaged kernel of stage 1: (1/C) sum_c Phi_c Phi_c^T.
+
+    Parameters: features (C, n, k). Returns: (n, n). Raises: ValueError unless there are three axes.
+
+    >>> mean_kernel([[[1.0]], [[3.0]]]).tolist()
+    [[5.0]]
+    """
+    Phi = _check.array("features", features, 3)
+    return np.asarray(np.mean([Phi_c @ Phi_c.T for Phi_c in Phi], axis=0))
+
+
+def affinity_matrix(kernel: Any, affinity: str = "positive") -> Array:
+    """The non-negative affinity that spectral clustering needs; the paper leaves the rule open.
+
+    "positive": max(0, K); "absolute": |K|; "cosine": (1 + K_ij / sqrt(K_ii K_jj)) / 2, the cosine of a zero row being
+    0.
+    Parameters: kernel (n, n), one of the three words. Returns: (n, n). Raises: ValueError for another word.
+
+    >>> affinity_matrix([[1, -2], [-2, 4]], "absolute").tolist()
+    [[1.0, 2.0], [2.0, 4.0]]
+    """
+    K = _check.kernel("kernel", kernel)
+    if _check.choice("affinity", affinity, ("positive", "absolute", "cosine")) == "positive":
+        return np.maximum(K, 0.0)
+    if affinity == "absolute":
+        return np.abs(K)
+    scale = _inverse_root(np.diag(K))
+    return (1.0 + scale[:, None] * K * scale[None, :]) / 2
+
+
+def spectral_clusters(kernel: Any, clusters: int, *, rng: np.random.Generator, affinity: str = "positive") -> IntArray:
+    """Stage 1: k-means on the unit rows of the top eigenvectors of D^-1/2 A D^-1/2, A the affinity, D its row sums.
+
+    Labels are numbered by first appearance. Fewer than `clusters` come back where the rows take fewer distinct values.
+    Parameters: kernel (n, n), 1 <= clusters <= n. Returns: labels (n,). Raises: ValueError for clusters outside 1..n.
+
+    >>> spectral_clusters([[1, 0, 1], [0, 1, 0], [1, 0, 1]], 2, rng=np.random.default_rng(0)).tolist()
+    [0, 1, 0]
+    """
+    A = affinity_matrix(kernel, affinity)
+    H, rng = _check.integer("clusters", clusters, 1, len(A)), _check.generator("rng", rng)
+    scale = _inverse_root(A.sum(axis=1))
+    vectors = np.linalg.eigh(scale[:, None] * A * scale[None, :])[1][:, -H:]
+    rows = vectors * _inverse_root(np.sum(vectors**2, axis=1))[:, None]
+    labels = nearest(rows, barycenter(rows, H, rng=rng).points)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse], dtype=np.int64)
+
+
+def _inverse_root(values: Array) -> Array:
+    """x^-1/2, and 0 where x is not above 0: an isolated row keeps weight zero."""
+    return np.where(values > 0, 1 / np.sqrt(np.where(values > 0, values, 1.0)), 0.0)
+
+
+# Stages 2 and 3: global and local eigenvectors, coverage.
+
+
+def top_eigenvectors(kernel: Any, m: int) -> Array:
+    """The m leading eigenvectors of a kernel: the synthesis that no other of m columns beats (PCA dominance, 4.4).
+
+    Parameters: kernel (n, n), 1 <= m <= n. Returns: (n, m), orthonormal. Raises: ValueError for m outside 1..n.
+
+    >>> abs(top_eigenvectors([[1, 0], [0, 4]], 1)).tolist()
+    [[0.0], [1.0]]
+    """
+    pairs = eigenpairs(kernel)
+    return pairs.vectors[:, : _check.integer("m", m, 1, pairs.values.size)]
+
+
+def global_eigenvectors(kernel: Any, tau_v: float) -> Array:
+    """Stage 2: the r_g leading eigenvectors, r_g = min {r : sum_{j <= r} lambda_j >= tau_v sum_j lambda_j}.
+
+    Parameters: kernel (n, n), tau_v in (0, 1]. Returns: (n, r_g); r_g = 0 for K = 0. Raises: ValueError for tau_v.
+
+    >>> global_eigenvectors([[3, 0], [0, 1]], 0.75).shape
+    (2, 1)
+    """
+    pairs, tau = eigenpairs(kernel), _check.positive("tau_v", _check.fraction("tau_v", tau_v))
+    return pairs.vectors[:, : truncation_rank_of_spectrum(pairs.values, 1 - tau)]
+
+
+def local_eigenvectors(kernel: Any, labels: Any, tau_v: float) -> Array:
+    """Stage 3: each cluster's leading eigenvectors, padded with zeros; clusters in the order of their labels.
+
+    Parameters: kernel (n, n), labels (n,), tau_v in (0, 1]. Returns: (n, sum_h r_h), orthonormal. Raises: ValueError.
+
+    >>> abs(local_eigenvectors([[4, 0], [0, 1]], [1, 0], 1.0)).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    K = _check.kernel("kernel", kernel)
+    parts = _check.partition("labels", labels, len(K))
+    lifted = [np.zeros((len(K), 0))]
+    for h in np.unique(parts):
+        rows = np.flatnonzero(parts == h)
+        local = global_eigenvectors(K[np.ix_(rows, rows)], tau_v)
+        lifted.append(np.zeros((len(K), local.shape[1])))
+        lifted[-1][rows] = local
+    return np.hstack(lifted)
+
+
+def local_coverage(vectors: Any, local: Any, labels: Any) -> Array:
+    """Stage 3: c_jh = |U_h U_h^T u_j|_h|^2 / |u_j|_h|^2 for each direction u_j and cluster h, and 0 for 0/0.
+
+    Parameters: vectors (n, r), local (n, sum_h r_h) from `local_eigenvectors`, labels (n,). Returns: (r, H), in [0, 1].
+    Raises: ValueError for shapes that do not fit.
+
+    >>> local_coverage([[0.6], [0.8]], [[1.0], [0.0]], [0, 1]).tolist()
+    [[1.0, 0.0]]
+    """
+    U_g = np.asarray(vectors, dtype=np.float64)
+    U_loc = _check.basis("local", local, rows=len(U_g))
+    parts = _check.partition("labels", labels, len(U_g))
+    # U_loc has disjoint blocks, so its projection restricted to a cluster is the cluster's own.
+    projected = U_loc @ (U_loc.T @ U_g)
+    clusters = [parts == h for h in np.unique(parts)]
+    whole = np.array([np.sum(U_g[rows] ** 2, axis=0) for rows in clusters])
+    covered = np.array([np.sum(projected[rows] ** 2, axis=0) for rows in clusters])
+    present = whole > DEPENDENT**2
+    return np.asarray(np.where(present, covered / np.where(present, whole, 1.0), 0.0).T)
+
+
+# Stages 4 to 6: synthesis.
+
+
+def gram_schmidt(vectors: Any) -> Array:
+    """Stage 6: an orthonormal basis of the columns, in their order; a column that depends on those before is dropped.
+
+    Parameters: vectors (n, q). Returns: (n, rank). Raises: ValueError unless a matrix.
+
+    >>> gram_schmidt([[1.0, 2.0, 0.6], [0.0, 0.0, 0.8]]).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    columns = _check.matrix("vectors", vectors).T
+    basis = np.zeros((0, columns.shape[1]))
+    for column in columns:
+        rest = column - basis.T @ (basis @ column)
+        rest = rest - basis.T @ (basis @ rest)  # twice is enough: the first pass leaves rounding along the basis
+        length = np.linalg.norm(rest)
+        if length > DEPENDENT * np.linalg.norm(column):
+            basis = np.vstack([basis, rest / length])
+    return basis.T
+
+
+def local_global_synthesis(
+    features: Any, targets: Any, *, labels: Any, tau_v: float, tau_g: float
+) -> tuple[SyntheticGradients, ...]:
+    """Algorithm 1, stages 2 to 6, for every class with clusters already made.
+
+    G = {j <= r_g : max_h c_jh < tau_g}; U_a = orthonormal basis of the local eigenvectors followed by the u_j, j in G;
+    synthetic gradients U_a^T Phi_c with soft targets U_a^T y_c.
+    Parameters: features (C, n, k), targets (C, n), labels (n,), tau_v in (0, 1], tau_g in [0, 1].
+    Returns: one SyntheticGradients per class. Raises: ValueError for shapes or thresholds, and for a class with K_c =
+    0.
+
+    >>> made = local_global_synthesis([[[2.0], [0.0]]], [[3.0, 1.0]], labels=[0, 0], tau_v=0.9, tau_g=0.5)
+    >>> abs(made[0].features).tolist(), abs(made[0].targets).tolist()
+    ([[2.0]], [3.0])
+    """
+    Phi = _check.array("features", features, 3)
+    Y = _check.matrix("targets", targets, rows=Phi.shape[0], columns=Phi.shape[1])
+    parts, tau = _check.partition("labels", labels, Phi.shape[1]), _check.fraction("tau_g", tau_g)
+    return tuple(_one_class(Phi_c, y_c, parts, tau_v, tau) for Phi_c, y_c in zip(Phi, Y, strict=True))
+
+
+def _one_class(Phi: Array, y: Array, labels: IntArray, tau_v: float, tau_g: float) -> SyntheticGradients:
+    K = Phi @ Phi.T
+    U_g = global_eigenvectors(K, tau_v)
+    U_loc = local_eigenvectors(K, labels, tau_v)
+    if U_loc.shape[1] == 0:
+        raise ValueError("features: expected a class with a gradient that is not zero, got K = 0")
+    coverage = local_coverage(U_g, U_loc, labels).max(axis=1)
+    gap = np.flatnonzero(coverage < tau_g - DEPENDENT)
+    U_a = gram_schmidt(np.hstack([U_loc, U_g[:, gap]]))
+    return SyntheticGradients(U_a, U_a.T @ Phi, U_a.T @ y, labels, gap)
+
+
+def local_global_distillation(
+    features: Any,
+    targets: Any,
+    *,
+    clusters: int,
+    tau_v: float,
+    tau_g: float,
+    rng: np.random.Generator,
+    affinity: str = "positive",
+) -> tuple[SyntheticGradients, ...]:
+    """Algorithm 1, all six stages: spectral clusters of the mean kernel, then the synthesis of every class.
+
+    Parameters: features (C, n, k), targets (C, n), 1 <= clusters <= n, tau_v in (0, 1], tau_g in [0, 1].
+    Returns: one SyntheticGradients per class. Raises: ValueError as the stages do.
+
+    >>> local_global_distillation(
+    ...     [[[2.0], [0.0]]], [[3.0, 1.0]], clusters=1, tau_v=1.0, tau_g=0.0, rng=np.random.default_rng(0)
+    ... )[0].labels.tolist()
+    [0, 0]
+    """
+    labels = spectral_clusters(mean_kernel(features), clusters, rng=rng, affinity=affinity)
+    return local_global_synthesis(features, targets, labels=labels, tau_v=tau_v, tau_g=tau_g)
+
+
+# The rivals: rows chosen from the data.
+
+
+def random_rows(n: int, m: int, *, rng: np.random.Generator) -> IntArray:
+    """Draw m of n rows, uniformly and without repetition, in ascending order.
+
+    Parameters: 1 <= m <= n. Returns: (m,). Raises: ValueError for m outside 1..n, TypeError without a generator.
+
+    >>> random_rows(3, 3, rng=np.random.default_rng(0)).tolist()
+    [0, 1, 2]
+    """
+    m, rng = _check.integer("m", m, 1, _check.integer("n", n, 1)), _check.generator("rng", rng)
+    return np.sort(rng.choice(n, m, replace=False))
+
+
+def leverage_rows(kernel: Any, m: int, *, lam: float, rng: np.random.Generator) -> IntArray:
+    """Draw m rows in turn, without repetition, with probability proportional to the ridge leverage; ascending.
+
+    Parameters: kernel (n, n), 1 <= m <= n, lam > 0. Returns: (m,).
+    Raises: ValueError for m above the number of rows with a leverage above zero.
+
+    >>> leverage_rows([[1, 0], [0, 0]], 1, lam=1.0, rng=np.random.default_rng(0)).tolist()
+    [0]
+    """
+    scores, rng = np.clip(leverage(kernel, lam), 0.0, None), _check.generator("rng", rng)
+    m = _check.integer("m", m, 1, int(np.count_nonzero(scores)))
+    return np.sort(rng.choice(scores.size, m, replace=False, p=scores / scores.sum()))
+
+
+def kmeans_rows(kernel: Any, m: int, *, rng: np.random.Generator) -> IntArray:
+    """The rows nearest to the means of k-means in feature space, ascending; fewer than m if fewer rows are distinct.
+
+    Feature space up to rotation: the rows of U Lambda^1/2, whose inner products are K.
+    Parameters: kernel (n, n), 1 <= m <= n. Returns: (at most m,). Raises: ValueError for m outside 1..n.
+
+    >>> kmeans_rows([[0, 0, 0], [0, 1, 0], [0, 0, 90]], 3, rng=np.random.default_rng(0)).tolist()
+    [0, 1, 2]
+    """
+    pairs = eigenpairs(kernel)
+    rows = pairs.vectors * np.sqrt(pairs.values)
+    centres = barycenter(rows, m, rng=rng).points
+    return np.unique(nearest(centres, rows))
+
+
+def farthest_point_rows(kernel: Any, m: int, *, start: int | None = None) -> IntArray:
+    """Greedy farthest points in feature space, in the order they are found: argmax_i min_{s in S} |phi_i - phi_s|^2.
+
+    Parameters: kernel (n, n), 1 <= m <= n, start: the first row, by default the one of the longest gradient.
+    Returns: (m,). Raises: ValueError for m outside 1..n or a start outside 0..n-1.
+
+    >>> farthest_point_rows([[0, 0, 0], [0, 1, 0], [0, 0, 4]], 2).tolist()
+    [2, 1]
+    """
+    K = _check.kernel("kernel", kernel)
+    m = _check.integer("m", m, 1, len(K))
+    first = int(np.argmax(np.diag(K))) if start is None else _check.integer("start", start, 0, len(K) - 1)
+    squared = np.diag(K)[:, None] + np.diag(K)[None, :] - 2 * K
+    rows = [first]
+    while len(rows) < m:
+        distance = squared[:, rows].min(axis=1)
+        distance[rows] = -np.inf  # never twice, even where rows repeat and every distance is zero
+        rows.append(int(np.argmax(distance)))
+    return np.array(rows)
+
+
+def selection(n: int, rows: Any) -> Array:
+    """The synthesis matrix of chosen rows: U = [e_i for i in rows], so that U^T Phi = Phi[rows].
+
+    Parameters: n, rows: distinct integers in 0..n-1. Returns: (n, m). Raises: ValueError for a row outside or repeated.
+
+    >>> selection(3, [2, 0]).tolist()
+    [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    chosen = _check.partition("rows", rows, np.size(rows))
+    n = _check.integer("n", n, 1)
+    if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= n or np.unique(chosen).size != chosen.size:
+        raise ValueError(f"rows: expected distinct integers in [0, {n - 1}], got {chosen.tolist()}")
+    return np.eye(n)[:, chosen]
+
+
+# The solves.
+
+
+def exact_gradient(features: Any, targets: Any, lam: float, *, scale: float = 1.0) -> SyntheticGradients:
+    """One gradient that is exact (4.4): phi = c w_*, target (c^2 |w_*|^2 + lam) / c reproduce full ridge regression.
+
+    The target is not U^T y: it belongs to the plain solve `synthetic_weights` with the same lam.
+    Parameters: features (n, k), targets (n,), lam > 0, scale c > 0. Returns: SyntheticGradients with m = 1.
+    Raises: ValueError for lam <= 0 or scale <= 0.
+
+    >>> made = exact_gradient([[2.0]], [5.0], 1.0)
+    >>> made.features.tolist(), made.targets.tolist()
+    ([[2.0]], [5.0])
+    """
+    Phi, c = _check.matrix("features", features), _check.positive("scale", scale)
+    U = c * dual_coefficients(Phi @ Phi.T, targets, lam)[:, None]
+    phi = U.T @ Phi
+    target = (phi @ phi.T + lam) / c
+    return SyntheticGradients(U, phi, target[0], np.zeros(len(Phi), np.int64), np.zeros(0, np.int64))
+
+
+def synthetic_weights(synthetic: SyntheticGradients, lam: float) -> Array:
+    """The predictor of 4.4: ridge regression on the synthetic gradients and their targets, same lam.
+
+    w = Phi_hat^T (Phi_hat Phi_hat^T + lam I)^-1 y_hat.
+    Parameters: synthetic gradients, lam > 0. Returns: (k,). Raises: ValueError for lam <= 0.
+
+    >>> synthetic_weights(exact_gradient([[2.0]], [5.0], 1.0), 1.0).tolist()
+    [2.0]
+    """
+    return ridge_weights(synthetic.features, synthetic.targets, lam)
+
+
+def sketched_weights_printed(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
+    """Algorithm 1's solve with the plain ridge, biased if U^T U != I (CEX-15).
+
+    w = Phi_hat^T (Phi_hat Phi_hat^T + lam I)^-1 y_hat.
+    Parameters: features (n, k), targets (n,), synthesis (n, m), lam > 0. Returns: (k,). Raises: ValueError for shapes.
+
+    >>> sketched_weights_printed([[1, 0], [0, 1]], [1, 0], [[1, 1], [0, 1]], 1.0).round(12).tolist()
+    [0.6, 0.2]
+    """
+    Phi, y, U = _problem(features, targets, synthesis)
+    return ridge_weights(U.T @ Phi, U.T @ y, lam)
+
+
+def sketched_weights(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
+    """The sketched solve with the exact repair by the Gram G = U^T U: Phi_hat^T (Phi_hat Phi_hat^T + lam G)^+ y_hat.
+
+    Equal to Algorithm 1's solve if U^T U = I, and else to that of an orthonormal basis of range(U):
+    argmin_w |Q^T (Phi w - y)|^2 + lam |w|^2.
+    Parameters: features (n, k), targets (n,), synthesis (n, m), lam > 0. Returns: (k,). Raises: ValueError for shapes.
+
+    >>> abs(sketched_weights([[1, 0], [0, 1]], [1, 0], [[1, 1], [0, 1]], 1.0)).round(12).tolist()
+    [0.5, 0.0]
+    """
+    Phi, y, U = _problem(features, targets, synthesis)
+    lam = _check.positive("lam", lam)
+    Phi_hat = U.T @ Phi
+    return np.asarray(Phi_hat.T @ _pseudo_inverse(Phi_hat @ Phi_hat.T + lam * U.T @ U) @ (U.T @ y))
+
+
+def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
+    """The best weights in the span of the synthetic gradients (4.3 d): argmin of J(w) over w in range(Phi_hat^T).
+
+    w_R = Q (Q^T Phi^T Phi Q + lam I)^-1 Q^T Phi^T y with Q an orthonormal basis of that range.
+    Parameters: features (n, k), targets (n,), synthesis (n, m), lam > 0. Returns: (k,). Raises: ValueError for shapes.
+
+    >>> restricted_weights([[1], [10]], [1, 0], [[1], [0]], 0.01).round(8).tolist()
+    [0.00990001]
+    """
+    Phi, y, U = _problem(features, targets, synthesis)
+    left, values, _ = np.linalg.svd(Phi.T @ U, full_matrices=False)
+    Q = left[:, values**2 > CUTOFF * values[0] ** 2]
+    if Q.shape[1] == 0:
+        return np.zeros(Phi.shape[1])
+    return np.asarray(Q @ ridge_weights(Phi @ Q, y, lam))
+
+
+def restricted_coefficients(kernel: Any, targets: Any, synthesis: Any, lam: float) -> Array:
+    """The same from the kernel alone (4.3 d): w_R = Phi_hat^T b, b = (U^T K^2 U + lam U^T K U)^+ U^T K y.
+
+    Parameters: kernel (n, n), targets (n,), synthesis (n, m), lam > 0. Returns: b (m,). Raises: ValueError for shapes.
+
+    >>> restricted_coefficients([[1, 10], [10, 100]], [1, 0], [[1], [0]], 0.01).round(8).tolist()
+    [0.00990001]
+    """
+    K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
+    U, y = _check.matrix("synthesis", synthesis, rows=len(K)), _check.vector("targets", targets, len(K))
+    return np.asarray(_pseudo_inverse(U.T @ K @ K @ U + lam * U.T @ K @ U) @ (U.T @ K @ y))
+
+
+def sketch_residual(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
+    """The exact primal residual of the sketched solve (4.3 e), Phi^T (Phi w - y) + lam w.
+
+    r = Phi^T (I - Q Q^T) (Phi w - y), Q an orthonormal basis of range(U).
+
+    Parameters: features (n, k), targets (n,), synthesis (n, m) with range(Q), lam > 0. Returns: (k,). Raises:
+    ValueError.
+
+    >>> sketch_residual([[1], [10]], [1, 0], [[1], [0]], 0.01).round(2).tolist()
+    [99.01]
+    """
+    Phi, y, U = _problem(features, targets, synthesis)
+    error = Phi @ sketched_weights(Phi, y, U, lam) - y
+    Q = gram_schmidt(U)
+    return np.asarray(Phi.T @ (error - Q @ (Q.T @ error)))
+
+
+def normalised_weights(features: Any, targets: Any, scales: Any, lam: float) -> Array:
+    """Ridge regression on rescaled rows N Phi, N y with the plain ridge: no longer the same weights (CEX-13).
+
+    Parameters: features (m, k), targets (m,), scales (m,) the diagonal of N, lam > 0. Returns: (k,). Raises:
+    ValueError.
+
+    >>> normalised_weights([[2, 0], [0, 1]], [1, 1], [0.5, 1], 1.0).tolist()
+    [0.25, 0.5]
+    """
+    Phi = _check.matrix("features", features)
+    y, N = _check.vector("targets", targets, len(Phi)), _check.vector("scales", scales, len(Phi))
+    return ridge_weights(N[:, None] * Phi, N * y, lam)
+
+
+def normalised_weights_repaired(features: Any, targets: Any, scales: Any, lam: float) -> Array:
+    """The exact repair of CEX-13: dual ridge lam N N^T for rows N Phi and targets N y.
+
+    Parameters: features (m, k), targets (m,), scales (m,) none of them 0, lam > 0. Returns: (k,). Raises: ValueError.
+
+    >>> normalised_weights_repaired([[2, 0], [0, 1]], [1, 1], [0.5, 1], 1.0).tolist()
+    [0.4, 0.5]
+    """
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    y, N = _check.vector("targets", targets, len(Phi)), _check.vector("scales", scales, len(Phi))
+    if (N == 0).any():
+        raise ValueError(f"scales: expected numbers that are not 0, got {N.tolist()}")
+    scaled = N[:, None] * Phi
+    return np.asarray(scaled.T @ np.linalg.solve(scaled @ scaled.T + lam * np.diag(N**2), N * y))
+
+
+# Kernel-level measures (measures.md, "Kernels") and PCA dominance.
+
+
+def synthesised_kernel(kernel: Any, synthesis: Any) -> Array:
+    """The kernel seen through a synthesis: K_U = K U (U^T K U)^+ U^T K.
+
+    Parameters: kernel (n, n), synthesis (n, m). Returns: (n, n), 0 <= K_U <= K. Raises: ValueError for shapes.
+
+    >>> synthesised_kernel([[4, 2], [2, 2]], [[1], [0]]).tolist()
+    [[4.0, 2.0], [2.0, 1.0]]
+    """
+    K = _check.kernel("kernel", kernel)
+    U = _check.matrix("synthesis", synthesis, rows=len(K))
+    return np.asarray(K @ U @ _pseudo_inverse(U.T @ K @ U) @ U.T @ K)
+
+
+def captured_energy(kernel: Any, synthesis: Any) -> float:
+    """The share of energy a synthesis captures: tr K_U / tr K.
+
+    Parameters: kernel (n, n) with tr K > 0, synthesis (n, m). Returns: a fraction. Raises: ValueError for tr K <= 0.
+
+    >>> captured_energy([[4, 0], [0, 1]], [[1], [0]])
+    0.8
+    """
+    K_U = synthesised_kernel(kernel, synthesis)
+    return float(np.trace(K_U) / _check.positive("trace of the kernel", np.trace(np.asarray(kernel))))
+
+
+def kernel_error(kernel: Any, synthesis: Any) -> float:
+    """The relative error of a synthesis: |K - K_U|_F / |K|_F.
+
+    Parameters: kernel (n, n) not zero, synthesis (n, m). Returns: a fraction. Raises: ValueError for K = 0.
+
+    >>> kernel_error([[4, 0], [0, 3]], [[1], [0]])
+    0.6
+    """
+    K_U = synthesised_kernel(kernel, synthesis)
+    K = np.asarray(kernel, dtype=np.float64)
+    return float(np.linalg.norm(K - K_U)) / _check.positive("norm of the kernel", np.linalg.norm(K))
+
+
+def best_captured_energy(kernel: Any, m: int) -> float:
+    """The bound no synthesis of m columns exceeds (PCA dominance): sum_{j <= m} lambda_j / sum_j lambda_j.
+
+    Parameters: kernel (n, n) with tr K > 0, 0 <= m <= n. Returns: a fraction. Raises: ValueError for m outside 0..n.
+
+    >>> best_captured_energy([[4, 0], [0, 1]], 1)
+    0.8
+    """
+    values = eigenpairs(kernel).values
+    m = _check.integer("m", m, 0, values.size)
+    return float(values[:m].sum()) / _check.positive("trace of the kernel", values.sum())
+
+
+def best_kernel_error(kernel: Any, m: int) -> float:
+    """The bound no synthesis of m columns undercuts (PCA dominance): (sum_{j > m} lambda_j^2 / sum_j lambda_j^2)^1/2.
+
+    Parameters: kernel (n, n) not zero, 0 <= m <= n. Returns: a fraction. Raises: ValueError for m outside 0..n.
+
+    >>> best_kernel_error([[4, 0], [0, 3]], 1)
+    0.6
+    """
+    values = eigenpairs(kernel).values
+    m = _check.integer("m", m, 0, values.size)
+    return float(np.linalg.norm(values[m:])) / _check.positive("norm of the kernel", np.linalg.norm(values))
+
+
+def _problem(features: Any, targets: Any, synthesis: Any) -> tuple[Array, Array, Array]:
+    """Features (n, k), targets (n,) and synthesis (n, m) that fit together."""
+    Phi = _check.matrix("features", features)
+    y = _check.vector("targets", targets, len(Phi))
+    return Phi, y, _check.matrix("synthesis", synthesis, rows=len(Phi))
+
+
+def _pseudo_inverse(symmetric: Array) -> Array:
+    return np.asarray(np.linalg.pinv(symmetric, rcond=CUTOFF, hermitian=True))
