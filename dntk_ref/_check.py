@@ -11,6 +11,7 @@ __all__ = [
     "IntArray",
     "array",
     "basis",
+    "below_one",
     "choice",
     "fraction",
     "generator",
@@ -97,10 +98,10 @@ def projector(name: str, value: Any, *, size: int | None = None) -> Array:
     return found
 
 
-def basis(name: str, value: Any, *, rows: int) -> Array:
-    """Orthonormal columns in R^rows; there may be none of them."""
+def basis(name: str, value: Any, *, rows: int | None = None) -> Array:
+    """Orthonormal columns, in R^rows where that is given; there may be none of them."""
     raw = _numeric(name, value).astype(np.float64, copy=False)
-    if raw.shape == (rows, 0):
+    if raw.ndim == 2 and raw.shape[0] and raw.shape[1] == 0 and rows in (None, raw.shape[0]):
         return raw
     found = matrix(name, raw, rows=rows)
     excess = float(np.abs(found.T @ found - np.eye(found.shape[1])).max())
@@ -143,6 +144,14 @@ def fraction(name: str, value: Any) -> float:
     found = scalar(name, value)
     if not 0 <= found <= 1:
         _refuse(name, "a number in [0, 1]", found)
+    return found
+
+
+def below_one(name: str, value: Any) -> float:
+    """A number in [0, 1)."""
+    found = scalar(name, value)
+    if not 0 <= found < 1:
+        _refuse(name, "a number in [0, 1)", found)
     return found
 
 

@@ -462,8 +462,7 @@ def _cut(kernel: Any, epsilon: float) -> _Cut:
     values = spectrum(kernel)
     if values[0] == 0:
         raise ValueError("kernel: expected a kernel that is not zero, got zero")
-    if _check.fraction("epsilon", epsilon) == 1:
-        raise ValueError("epsilon: expected a number in [0, 1), got 1.0")
+    epsilon = _check.below_one("epsilon", epsilon)
     return _Cut(np.append(values, 0.0), truncation_rank_of_spectrum(values, epsilon), epsilon)
 
 
@@ -616,9 +615,8 @@ def printed_projected_redundancy_bound(projected: Any, epsilon: float) -> float:
 
 def _stretch(distortion: float) -> float:
     """(1 + e) / (1 - e), for 0 <= e < 1."""
-    if _check.nonnegative("distortion", distortion) >= 1:
-        raise ValueError(f"distortion: expected a number in [0, 1), got {distortion}")
-    return (1 + distortion) / (1 - distortion)
+    e = _check.below_one("distortion", distortion)
+    return (1 + e) / (1 - e)
 
 
 def embedded_tail_bound(kernel: Any, epsilon: float, distortion: float) -> float:
