@@ -51,8 +51,8 @@ __all__ = [
 
 # Below this share of the largest one an eigenvalue of U^T K U counts as zero: float64 products leave about n 1e-16.
 CUTOFF = 1e-12
-    synthesis (n, m), features (m, k), targets (m,), the cluster labels (n,), and the places of the gap directions in
-    the descending global spectrum.
+# Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6); smaller than
+# this, a difference between a coverage and its threshold counts as rounding (stage 3).
 DEPENDENT = 1e-8
 
 
@@ -61,8 +61,7 @@ class SyntheticGradients:
     """Synthetic gradients of one class.
 
     synthesis (n, m), features (m, k), targets (m,), the cluster labels (n,), and the places of the gap directions in
-    the
-    descending global spectrum.
+    the descending global spectrum.
     """
 
     synthesis: Array
