@@ -1,8 +1,8 @@
 """Local and global directions of a kernel under a partition: properties (A) and (B), LG-1 to LG-4, gaps (section 3.4).
 
 The kernel is (n, n), labels are (n,) integers, clusters stand in the order of increasing label. Local eigenvectors are
-padded with zeros to (n, sum r_h) and orthonormal, because supports are disjoint. A cluster whose block is zero has no
-direction to keep: its rank is 0 and property (A) holds for it emptily, with ratio 1. Indices count from 0.
+padded with zeros to (n, sum r_h) and orthonormal, because supports are disjoint. A cluster whose block is zero drops
+out: its rank is 0, and its ratio in property (A), which would be 0/0, is NaN. Indices count from 0.
 """
 
 from dataclasses import dataclass
@@ -144,8 +144,8 @@ def _restricted_projector(block: Array) -> Array:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Part over whole; an empty demand is met."""
-    return part / whole if whole > 0 else 1.0
+    """Part over whole, and NaN where a cluster has no energy to ask for."""
+    return part / whole if whole > 0 else float("nan")
 
 
 def property_a_r1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_global: float) -> Array:
@@ -349,7 +349,7 @@ def gap_directions(global_basis: Any, local_basis: Any, threshold: float) -> Arr
     """
     values, vectors = np.linalg.eigh(gap_operator(global_basis, local_basis))
     low = 1 - _check.fraction("threshold", threshold) * (1 - COMPARISON)
-    return np.asarray(global_basis, dtype=np.float64) @ vectors[:, values > low][:, ::-1]
+    return np.asarray(_check.basis("global_basis", global_basis) @ vectors[:, values > low][:, ::-1])
 
 
 def _completed(K: Array, B: Array, target: Array, q: int) -> Array:
@@ -461,7 +461,7 @@ def theorem_lg1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_globa
         uncovered=uncovered,
         tail=float(values[U_g.shape[1] :].sum()),
         bound=epsilon_global * float(np.trace(K)),
-        mean_ratio=_ratio(float(np.dot(energies, ratios)), float(np.sum(energies))),
+        mean_ratio=_ratio(float(np.nansum(energies * ratios)), float(np.sum(energies))),
         mean_bound=1 - epsilon_global / (1 - epsilon_local),
     )
 
