@@ -20,10 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dntk_fast import _check
+
 __all__ = [
     "MODELS",
     "Training",
     "build",
+    "digest",
     "final_linear",
     "fingerprint",
     "load_weights",
@@ -231,9 +234,8 @@ def build(name: str, *, seed: int, **options: Any) -> nn.Module:
     >>> parameter_count(build("conv28", seed=0))
     98442
     """
-    if name not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)}; got {name!r}")
-    with seeded(seed):
+    _check.choice("model", name, tuple(MODELS))
+    with seeded(_check.seed(seed)):
         return MODELS[name](**options).eval()
 
 
@@ -313,10 +315,10 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     for name, output in outputs:
         if output is result:
             return name, linear[name]
-    raise ValueError(f"model: expected a network whose output is that of a Linear layer; got {type(model).__name__}")
+    _check.refuse("model", "a network whose output is that of a Linear layer", type(model).__name__)
 
 
-def penultimate(model: nn.Module, x: Tensor) -> Tensor:
+def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor:
     """Give the penultimate features h(x): what the final linear layer is given, f(x) = W h(x) + b.
 
     Parameters
@@ -324,7 +326,9 @@ def penultimate(model: nn.Module, x: Tensor) -> Tensor:
     model
         A network that ends in a linear layer, in evaluation mode.
     x : (n, ...)
-        A batch of inputs; gradients flow if they are switched on.
+        Inputs; gradients flow if they are switched on.
+    batch_size
+        Inputs that go through the network at once.
 
     Returns
     -------
@@ -342,29 +346,39 @@ def penultimate(model: nn.Module, x: Tensor) -> Tensor:
     [[0.0, 2.0]]
     """
     _, head = final_linear(model, x)
+    features = []
     with recorded_inputs({"head": head}) as seen:
-        model(x)
-    return seen["head"]
+        for batch in x.split(_check.integer("batch_size", batch_size, 1)):
+            model(batch)
+            features.append(seen["head"])
+    return torch.cat(features)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Give the SHA-256 of all parameters and buffers: names, shapes, types and bytes, in the order of the names.
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of named tensors: names, shapes, types and bytes, in the order of the names.
 
-    Equal fingerprints mean the same network bit for bit, wherever it lives and however its modules are ordered.
+    >>> digest({"a": torch.ones(1), "b": torch.ones(2)}) == digest({"b": torch.ones(2), "a": torch.ones(1)})
+    True
+    """
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Give the digest of all parameters and buffers: equal ones mean the same network bit for bit, wherever it lives.
 
     >>> one, other = nn.Linear(1, 1), nn.Linear(1, 1)
     >>> _ = other.load_state_dict(one.state_dict())
     >>> fingerprint(one) == fingerprint(other)
     True
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(model.state_dict())
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -387,7 +401,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safetensors.safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(f"path: expected a safetensors file; got {path} ({error})") from error
+        raise ValueError(f"path: expected a safetensors file, got {path} ({error})") from error
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
@@ -407,7 +421,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     own = model.state_dict()
     odd = sorted(own.keys() ^ tensors.keys()) or sorted(name for name in own if own[name].shape != tensors[name].shape)
     if odd:
-        raise ValueError(f"path: expected the weights of {type(model).__name__}; {path} differs in {odd[0]!r}")
+        _check.refuse("path", f"the weights of {type(model).__name__}", f"{path}, which differs in {odd[0]!r}")
     model.load_state_dict(tensors)
 
 
@@ -478,14 +492,16 @@ def train(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or `y` does not fit `x`.
+        If an argument is out of its range, `x` is not finite, or `y` does not fit it.
+    TypeError
+        If the labels are no integers.
     """
     _check_training(x, y, epochs, batch_size, optimiser)
     network = copy.deepcopy(model).train()
     device = next(network.parameters()).device
     descent = _descent(network, optimiser, learning_rate, weight_decay)
     losses = []
-    with seeded(seed, device):
+    with seeded(_check.seed(seed), device):
         for epoch in range(epochs):
             total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
             for number, rows in enumerate(batches):
@@ -522,10 +538,8 @@ def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
 
 
 def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name}: expected a positive number; got {value}")
-    if optimiser not in ("adam", "sgd"):
-        raise ValueError(f"optimiser: expected 'adam' or 'sgd'; got {optimiser!r}")
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y: expected shape ({len(x)},), one label per image; got {tuple(y.shape)}")
+    _check.inputs("x", x)
+    _check.partition("y", y, len(x))
+    _check.integer("epochs", epochs, 1)
+    _check.integer("batch_size", batch_size, 1)
+    _check.choice("optimiser", optimiser, ("adam", "sgd"))

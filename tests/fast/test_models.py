@@ -65,7 +65,7 @@ def test_every_network_gives_its_outputs_per_image_and_ends_in_a_linear_layer(na
 def test_registry_is_frozen_and_refuses_unknown_names():
     with pytest.raises(TypeError):
         MODELS["conv8"] = None
-    with pytest.raises(ValueError, match=r"^model: expected one of conv8, .*; got 'convnet'$"):
+    with pytest.raises(ValueError, match=r"^model: expected one of conv8, .*, got 'convnet'$"):
         build("convnet", seed=0)
 
 
@@ -99,9 +99,17 @@ def test_head_is_found_by_what_it_gives_and_not_by_its_place():
 @pytest.mark.parametrize("model", [nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Flatten())])
 def test_network_without_a_final_linear_layer_is_refused(model):
     with pytest.raises(
-        ValueError, match=r"^model: expected a network whose output is that of a Linear layer; got Sequ"
+        ValueError, match=r"^model: expected a network whose output is that of a Linear layer, got Sequ"
     ):
         penultimate(model, torch.ones(1, 2))
+
+
+def test_penultimate_features_do_not_depend_on_the_batches_and_let_gradients_through():
+    model, x = build("conv8", seed=0), images("conv8", 5).requires_grad_()
+    whole, pieces = penultimate(model, x), penultimate(model, x, batch_size=2)
+    torch.testing.assert_close(pieces, whole, rtol=TOL["float32"], atol=TOL["float32"])
+    (gradient,) = torch.autograd.grad(pieces.square().sum(), x)
+    assert (gradient.flatten(1).norm(dim=1) > 0).all()
 
 
 def test_no_hook_is_left_behind():
@@ -150,17 +158,17 @@ def test_tied_weights_can_be_written(tmp_path):
 
 def test_unfitting_or_unreadable_weights_are_refused_in_one_line(tmp_path):
     model, path = nn.Linear(2, 2), tmp_path / "weights"
-    with pytest.raises(ValueError, match=r"^path: expected a safetensors file; got .*weights \("):
+    with pytest.raises(ValueError, match=r"^path: expected a safetensors file, got .*weights \("):
         load_weights(model, path)
     path.write_bytes(b"\x80\x04K\x01.")  # a pickle of the number one
-    with pytest.raises(ValueError, match=r"^path: expected a safetensors file; got "):
+    with pytest.raises(ValueError, match=r"^path: expected a safetensors file, got "):
         load_weights(model, path)
     for tensors, name in (
         ({"weight": torch.ones(2, 2)}, "bias"),
         ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, "weight"),
     ):
         save_file(tensors, path)
-        with pytest.raises(ValueError, match=rf"^path: expected the weights of Linear; .* differs in '{name}'$"):
+        with pytest.raises(ValueError, match=rf"^path: expected the weights of Linear, .* which differs in '{name}'$"):
             load_weights(model, path)
 
 
@@ -225,10 +233,12 @@ def test_training_with_one_image_over_keeps_batchnorm_defined():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs: expected a positive number; got 0"),
-        ({"batch_size": 0}, "batch_size: expected a positive number; got 0"),
-        ({"optimiser": "lion"}, "optimiser: expected 'adam' or 'sgd'; got 'lion'"),
-        ({"y": torch.zeros(3)}, r"y: expected shape \(60,\), one label per image; got \(3,\)"),
+        ({"epochs": 0}, r"epochs: expected an integer in \[1, inf\], got 0"),
+        ({"batch_size": 0}, r"batch_size: expected an integer in \[1, inf\], got 0"),
+        ({"seed": -1}, r"seed: expected an integer in .*, got -1"),
+        ({"optimiser": "lion"}, "optimiser: expected one of adam, sgd, got 'lion'"),
+        ({"x": torch.full((60, 1, 8, 8), torch.nan)}, "x: expected finite entries, got some that are NaN or infinite"),
+        ({"y": torch.zeros(3, dtype=torch.int64)}, r"y: expected shape \(60,\), got shape \(3,\)"),
     ],
 )
 def test_training_refuses(changes, message):
