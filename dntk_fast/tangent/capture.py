@@ -1,0 +1,375 @@
+"""One forward pass, C vector-Jacobian products to the outputs of the layers, and from them the tangent of every layer.
+
+While the model runs, a torch function mode sees every function that is called with one of its parameters, by identity: modules called
+twice, tied weights, functional weights and parameters without a module all look the same to it. The parameter is handed on detached, so
+that no weight gradient is ever formed, and the output of the call is marked. Nothing is attached to the model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
+from torch.func import functional_call, jacrev, vmap
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from dntk_fast import _check
+from dntk_fast.tangent.attention import attention
+from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge
+
+__all__ = ["Block", "Network", "Site", "Trace", "capture", "inspect", "take"]
+
+Outputs = Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
+
+
+def take(inputs: Any, chunk: slice) -> Any:
+    """Some rows of a tensor, or of a tuple or dict of tensors."""
+    return tree_map(lambda part: part[chunk], inputs)
+
+
+class Network(nn.Module):
+    """A model with the outputs that are asked for: `forward(inputs)` is (n, C)."""
+
+    def __init__(self, model: nn.Module, outputs: Outputs = None) -> None:
+        super().__init__()
+        self.model = model
+        self.select = outputs
+
+    def forward(self, inputs: Any) -> Tensor:
+        if callable(self.select):
+            return self.select(self.model, inputs)
+        values = self.model(*inputs) if isinstance(inputs, tuple) else self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
+        return values if self.select is None else values[:, list(self.select)]
+
+
+# --- what the forward pass leaves behind ------------------------------------------------------------------------------
+
+
+@dataclass
+class _Mark:
+    """One call with parameters, as it happened."""
+
+    call: Call
+    names: tuple[str | None, str | None]
+    edge: GradientEdge
+    shape: torch.Size
+    version: int
+    function: Any
+
+    def untouched(self) -> bool:
+        return self.call.source is None or self.call.source._version == self.version
+
+
+class _Recorder(TorchFunctionMode):
+    """Marks the output of every call that has a rule, and remembers the parameters that met a function without one."""
+
+    def __init__(self, names: dict[int, str | None], copies: Collection[int] = ()) -> None:
+        super().__init__()
+        self.names = dict(names)  # by identity; None: a parameter whose gradient is not wanted
+        self.twins: dict[int, Tensor] = {}
+        self.copies = copies
+        self.marks: list[_Mark] = []
+        self.unruled: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        _refuse_randomness(func, args, kwargs)
+        found = {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.names}
+        if not found:
+            return func(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            with self:
+                result = attention(*args, **kwargs)
+            if result is not None:
+                return result
+        plain_args, plain_kwargs = tree_map(self._twin, (args, kwargs))
+        result = func(*plain_args, **plain_kwargs)
+        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)) or id(result) in self.names:
+            return result
+        call = RULES[func](*args, **kwargs) if func in RULES else None
+        if call is None or not isinstance(result, Tensor) or {id(call.weight), id(call.bias)} & set(found) != set(found):
+            self.unruled |= {name for leaf in found.values() if (name := self.names[id(leaf)]) is not None}
+            return result
+        return self._mark(func, call, result)
+
+    def _twin(self, leaf: Any) -> Any:
+        if not isinstance(leaf, nn.Parameter) or id(leaf) not in self.names:
+            return leaf
+        if id(leaf) not in self.twins:
+            twin = self.twins[id(leaf)] = leaf.detach()
+            self.names[id(twin)] = self.names[id(leaf)]
+        return self.twins[id(leaf)]
+
+    def _mark(self, func: Any, call: Call, output: Tensor) -> Tensor:
+        names = (self.names.get(id(call.weight)), self.names.get(id(call.bias)))
+        if names == (None, None):
+            return output
+        leaf = not output.requires_grad
+        if leaf:
+            output.requires_grad_()
+        source = call.source.detach() if call.source is not None else None
+        if len(self.marks) in self.copies and source is not None:
+            source = source.clone()
+        call = Call(source, None, None, call.build, call.place)
+        version = source._version if source is not None else 0
+        self.marks.append(_Mark(call, names, get_gradient_edge(output), output.shape, version, func))
+        # A leaf must not be changed in place by what follows; its copy may.
+        return output.clone() if leaf else output
+
+
+def _refuse_randomness(func: Any, args: Any, kwargs: Any) -> None:
+    if func is functional.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
+        raise ValueError("model: expected outputs that depend on one sample each, got batch_norm with batch statistics")
+
+
+def _names(model: nn.Module, wanted: Collection[str]) -> dict[int, str | None]:
+    return {id(p): name if name in wanted else None for name, p in model.named_parameters()}
+
+
+# --- two samples tell the rest ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a marked call keeps the rows in its output: on `axis`, or joined with positions on the first axis."""
+
+    names: tuple[str | None, str | None]
+    axis: int
+    joined: str | None = None  # "rows first" or "positions first"
+
+    def lead(self, x: Tensor, n: int, batched: int) -> Tensor:
+        """Move the rows to the first axis behind `batched` axes."""
+        if self.joined is None:
+            return x.movedim(self.axis + batched, batched)
+        if self.joined == "rows first":
+            return x.unflatten(batched, (n, -1))
+        return x.unflatten(batched, (-1, n)).movedim(batched + 1, batched)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a forward pass of two samples told about a model.
+
+    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one row
+    keeps alive between forward and backward, `cotangent_bytes` what one row and one output add.
+    """
+
+    network: Network
+    shapes: dict[str, torch.Size]
+    outputs: int
+    sites: tuple[Site | None, ...]
+    copies: frozenset[int]
+    generic: tuple[str, ...]
+    row_bytes: int
+    cotangent_bytes: int
+    widest_bytes: int
+    probe: tuple[Tangent, ...] = field(repr=False)
+
+
+def inspect(
+    model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Callable[[str], bool] | None = None
+) -> Trace:
+    """Run two samples through the model: find its layers, where each keeps the rows, what a row costs, and what has no rule.
+
+    Raises
+    ------
+    ValueError
+        Where the model draws random numbers, uses batch statistics, or mixes samples.
+    """
+    _check.frozen_statistics(model)
+    n = _check.samples("inputs", inputs)
+    shapes = {
+        name: p.shape for name, p in model.named_parameters() if p.requires_grad and (parameters is None or parameters(name))
+    }
+    if not shapes:
+        _check.refuse("model", "at least one parameter that requires a gradient", "none")
+    network = Network(model, outputs)
+    pair = take(inputs, slice(0, 2)) if n > 1 else tree_map(lambda part: torch.cat([part, part]), inputs)
+    saved: dict[int, int] = {}
+    recorder = _Recorder(_names(model, shapes))
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
+        values = network(pair)
+    values = _check.logits(values, 2)
+    for mark in recorder.marks:
+        if mark.call.source is not None:
+            pack(mark.call.source)
+    for p in model.parameters():
+        saved.pop(p.untyped_storage().data_ptr(), None)
+    return _judge(network, shapes, values, recorder, sum(saved.values()) // 2)
+
+
+def _judge(network: Network, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
+    one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
+    sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
+    wanted = [p for name, p in network.model.named_parameters() if name in shapes]
+    # Every use that was seen got a detached parameter, so a gradient that still arrives came by a way that was not seen.
+    stray = torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
+    generic = recorder.unruled | {name for name, g in zip(shapes, stray, strict=True) if g is not None}
+    for mark, site in zip(recorder.marks, sites, strict=True):
+        if site is None:
+            generic |= {name for name in mark.names if name}
+    if generic:
+        named = ", ".join(name for name in shapes if name in generic)
+        warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=4)
+    kept = tuple(_without(site, generic) for site in sites)
+    sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in zip(recorder.marks, kept, strict=True) if site]
+    # The marks are counted as a later pass will make them: without the calls that the generic path serves alone.
+    copies = frozenset(k for k, mark in enumerate(m for m, s in zip(recorder.marks, kept, strict=True) if s) if not mark.untouched())
+    tangents = _tangents(recorder.marks, kept, [torch.stack([d]) if d is not None else None for d in one[0]], shapes, 2)
+    return Trace(
+        network, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
+        row_bytes, sum(sizes), max(sizes, default=0), tuple(tangents),
+    )  # fmt: skip
+
+
+def _weights(values: Tensor, row: int) -> Tensor:
+    """A cotangent of one row whose entries differ: outputs that sum to a constant must not cancel."""
+    weights = torch.zeros_like(values)
+    weights[row] = torch.linspace(1, 2, values.shape[1], dtype=values.dtype, device=values.device)
+    return weights
+
+
+def _site(mark: _Mark, first: Tensor | None, second: Tensor | None) -> Site | None:
+    """The place where sample 0's cotangent is all in row 0 and sample 1's all in row 1."""
+    if first is None or second is None:
+        return Site(mark.names, 0)
+    candidates = [Site(mark.names, 0)] if mark.shape and mark.shape[0] == 2 else []
+    if mark.call.place == "any":
+        candidates += [Site(mark.names, axis) for axis in range(1, len(mark.shape) - 1) if mark.shape[axis] == 2]
+    if mark.call.place != "exact" and mark.shape and mark.shape[0] > 2 and mark.shape[0] % 2 == 0:
+        candidates += [Site(mark.names, 0, "rows first"), Site(mark.names, 0, "positions first")]
+    if mark.call.place == "exact" and mark.call.source is not None and mark.call.source.shape[:1] != mark.shape[:1]:
+        return None
+    for site in candidates:
+        if not site.lead(first, 2, 0)[1].any() and not site.lead(second, 2, 0)[0].any():
+            return site
+    return None
+
+
+def _without(site: Site | None, generic: Collection[str]) -> Site | None:
+    if site is None:
+        return None
+    names = tuple(None if name in generic else name for name in site.names)
+    return Site((names[0], names[1]), site.axis, site.joined) if any(names) else None
+
+
+# --- the pass itself --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """The tangents of some rows and outputs, layer by layer; each is meant to be used and dropped."""
+
+    rows: slice
+    classes: slice
+    tangents: Iterator[Tangent]
+
+
+def _cotangents(values: Tensor, marks: list[_Mark], weights: Tensor, batched: bool = False, keep: bool = True) -> list[Tensor | None]:
+    if not marks or not values.requires_grad:
+        return [None] * len(marks)
+    edges = [mark.edge for mark in marks]
+    return list(torch.autograd.grad(values, edges, weights, keep, allow_unused=True, is_grads_batched=batched))
+
+
+def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched: bool) -> list[Tensor | None]:
+    """One vector-Jacobian product for each output: [(C, *shape of the marked output)]."""
+    eye = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)[classes.start : classes.stop]
+    weights = eye[:, None].expand(-1, len(values), -1)
+    if batched:
+        with warnings.catch_warnings():  # a missing batching rule costs time only
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return _cotangents(values, marks, weights, True, False)
+    found: list[Tensor | None] = [None] * len(marks)
+    for k, weight in enumerate(weights):
+        for at, D in enumerate(_cotangents(values, marks, weight, keep=k + 1 < len(weights))):
+            if D is None:
+                continue
+            if found[at] is None:
+                found[at] = D.new_empty(len(weights), *D.shape)
+            found[at][k] = D  # type: ignore[index]
+    return found
+
+
+def capture(trace: Trace, inputs: Any, classes: range | None = None, *, batched: bool = False) -> Iterator[Tangent]:
+    """The tangents of every layer for the given rows and outputs; `batched` runs all outputs in one backward pass.
+
+    phi_c(x_i) = grad_theta f_c(x_i; theta), layer by layer; each tangent is forgotten here once it is handed out.
+    """
+    classes = range(trace.outputs) if classes is None else classes
+    n = _check.samples("inputs", inputs)
+    recorder = _Recorder(_names(trace.network.model, set(trace.shapes) - set(trace.generic)), trace.copies)
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
+        values = trace.network(inputs)
+    _check.logits(values, n)
+    marks = [mark for mark in recorder.marks]
+    if [m.names for m in marks if any(m.names)] != [s.names for s in trace.sites if s]:
+        raise RuntimeError("model: expected the same calls for every batch, got a different order of layers")
+    if not all(mark.untouched() for k, mark in enumerate(marks)):
+        raise RuntimeError("model: expected activations that stay as they are, got one that was changed in place")
+    cotangents = _all_cotangents(values, marks, classes, batched)
+    yield from _tangents(marks, [s for s in trace.sites if s], cotangents, trace.shapes, n)
+    if trace.generic:
+        yield _deferred(trace, inputs, classes, n)
+
+
+def _tangents(
+    marks: list[_Mark], sites: Sequence[Site | None], cotangents: list[Tensor | None], shapes: dict[str, torch.Size], n: int
+) -> Iterator[Tangent]:
+    """The uses of each connected set of parameters, merged."""
+    groups: list[tuple[set[str], list[int]]] = []
+    for k, site in enumerate(sites):
+        if site is None or cotangents[k] is None:
+            continue
+        names, uses = {name for name in site.names if name}, [k]
+        for group in [group for group in groups if group[0] & names]:
+            groups.remove(group)
+            names, uses = names | group[0], group[1] + uses
+        groups.append((names, uses))
+    for _, uses in groups:
+        parts = []
+        for k in uses:
+            mark, site, D = marks[k], sites[k], cotangents[k]
+            cotangents[k] = None
+            assert site is not None and D is not None
+            own = {name: shapes[name] for name in site.names if name}
+            source = mark.call.source
+            source = D.new_empty(n, 0) if source is None else site.lead(source, n, 0)
+            parts.append(mark.call.build(site.names, own, source, site.lead(D, n, 1)))
+            mark.call = None  # type: ignore[assignment]
+        yield merge(parts)
+
+
+def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
+    def compute(names: Collection[str], chunk: slice) -> dict[str, Tensor]:
+        return sample_gradients(trace.network, names, take(inputs, chunk), classes)
+
+    return Deferred({name: trace.shapes[name] for name in trace.generic}, (len(classes), n), compute)
+
+
+def sample_gradients(network: Network, names: Collection[str], inputs: Any, classes: range) -> dict[str, Tensor]:
+    """The gradients of a few parameters by torch.func, one sample at a time in the eyes of the model: name -> (C, n, *shape)."""
+    state = {f"model.{name}": p.detach() for name, p in network.model.named_parameters()}
+    chosen = {f"model.{name}": state.pop(f"model.{name}") for name in names}
+
+    def outputs(parameters: dict[str, Tensor], row: Any) -> Tensor:
+        batch = tree_map(lambda part: part[None], row)
+        return functional_call(network, {**state, **parameters}, (batch,))[0, classes.start : classes.stop]
+
+    with sdpa_kernel(SDPBackend.MATH):
+        found = vmap(jacrev(outputs), in_dims=(None, 0))(chosen, inputs)
+    return {name: found[f"model.{name}"].transpose(0, 1) for name in names}
