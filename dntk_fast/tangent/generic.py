@@ -1,0 +1,241 @@
+"""Per-sample gradients of any module by torch.func: slow, general, and the oracle of the per-layer rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from dntk_fast import _check
+from dntk_fast._device import readable_bytes
+
+__all__ = [
+    "Wrapped",
+    "affine_head",
+    "call",
+    "chunk_rows",
+    "per_sample_gradients",
+    "probe",
+    "saved_bytes",
+    "take",
+    "trainable",
+    "vectorises",
+]
+
+# Relative change of an output, by another sample in the batch or by a second call, that is more than rounding.
+_ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+class Wrapped(nn.Module):
+    """A model followed by a function of (model, batch) -> (n, q), as one module whose parameters are `model.*`."""
+
+    def __init__(self, model: nn.Module, function: Callable[[nn.Module, Any], Tensor] | None = None) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+        self.train(model.training)
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
+        return call(self.model, batch) if self.function is None else self.function(self.model, batch)
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """Return the model's output on a tensor, a tuple of arguments or a dict of named arguments."""
+    if isinstance(batch, dict):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, tuple) else model(batch)
+
+
+def take(batch: Any, rows: slice | Tensor | int | None) -> Any:
+    """Return some of the samples of a batch; of one sample (None) the batch of it alone."""
+    if isinstance(batch, dict):
+        return {name: part[rows] for name, part in batch.items()}
+    return tuple(part[rows] for part in batch) if isinstance(batch, tuple) else batch[rows]
+
+
+def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | None = None) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen and pass the filter, in the model's order; shared ones once.
+
+    Raises
+    ------
+    ValueError
+        A name that is no trainable parameter, or nothing left.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if callable(names):
+        found = {name: p for name, p in found.items() if names(name)}
+    elif names is not None:
+        unknown = sorted(set(names) - found.keys())
+        if unknown:
+            _check.refuse("parameters", "names of trainable parameters", unknown)
+        found = {name: p for name, p in found.items() if name in set(names)}
+    if not found:
+        _check.refuse("parameters", "at least one trainable parameter", "none")
+    return found
+
+
+# --- the gradients ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Switch off the fused inference path of attention layers, which has no derivative, and restore it after."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _parameter_copies(module: nn.Module, names: Sequence[str], n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """One leaf per wanted parameter that stands for n copies of it (no memory), and the others as constants."""
+    every = dict(module.model.named_parameters())
+    leaves = {name: every[name].detach().expand(n, *every[name].shape).requires_grad_() for name in names}
+    return leaves, {name: p.detach() for name, p in every.items() if name not in leaves}
+
+
+def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, Tensor], batch: Any) -> Tensor:
+    """Outputs (n, C), row i a function of copy i of the parameters alone."""
+
+    def one(copies: dict[str, Tensor], sample: Any) -> Tensor:
+        values = {f"model.{name}": value for name, value in {**constants, **copies}.items()}
+        return functional_call(module, values, (take(sample, None),))[0]
+
+    if next(iter(leaves.values())).shape[0] == 1:  # no vmap: modules it cannot trace come through here, row by row
+        return one({name: leaf[0] for name, leaf in leaves.items()}, take(batch, 0))[None]
+    return vmap(one)(leaves, batch)
+
+
+def per_sample_gradients(
+    module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int]
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Yield grad_theta f_c(x_i) of all samples of a chunk, output after output, from one forward pass.
+
+    Every sample gets its own copy of the parameters (an expanded view), so that C plain backward passes give the
+    gradients apart.
+
+    Yields
+    ------
+    (position in `outputs`, {name: (n, *shape)})
+    """
+    n = _check.samples("x", batch)
+    leaves, constants = _parameter_copies(module, names, n)
+    with torch.enable_grad(), _plain_attention():
+        totals = _outputs(module, leaves, constants, batch).sum(0)
+        for position, c in enumerate(outputs):
+            last = position + 1 == len(outputs)
+            found = torch.autograd.grad(
+                totals[c], list(leaves.values()), retain_graph=not last, materialize_grads=True
+            )
+            yield position, dict(zip(leaves, found, strict=True))
+
+
+def vectorises(module: Wrapped, batch: Any, names: Sequence[str]) -> bool:
+    """Whether torch.func can run two samples of this module at once; data-dependent control flow it cannot."""
+    pair = take(batch, torch.zeros(2, dtype=torch.int64))
+    try:
+        next(per_sample_gradients(module, pair, names, [0]))
+    except RuntimeError:
+        return False
+    return True
+
+
+# --- probes -----------------------------------------------------------------------------------------------------------
+
+
+def probe(module: Wrapped, batch: Any) -> Tensor:
+    """Return the outputs of one or two samples, after a look whether a row depends on its own sample alone.
+
+    Raises
+    ------
+    ValueError
+        Outputs that are not (n, C), or that change with another sample in the batch or from call to call.
+    """
+    n = _check.samples("x", batch)
+    pair, twin = (take(batch, torch.tensor(rows)) for rows in ((0, n - 1), (0, 0)))
+    with torch.no_grad(), _plain_attention():
+        found, again = (_check.logits(module(rows), 2) for rows in (pair, twin))
+    change = float((found[0] - again[0]).abs().max())
+    if change > _ROUNDING.get(found.dtype, 1e-2) * float(found.abs().max()):
+        _check.refuse("model", "outputs of a sample that depend on it alone", f"a change of {change:.3g} by another")
+    return found
+
+
+def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None:
+    """Name of the Linear layer whose output is the model's output and whose weights serve nothing else, or None.
+
+    Found by a probe: the layer is called once, its output tensor is the model's, untouched; and the gradient of the
+    first and of the last output with respect to its weight is that output's row alone, equal to the layer's input.
+    """
+    calls: list[tuple[nn.Linear, Tensor, Tensor, int]] = []
+
+    def note(layer: nn.Module, arguments: tuple[Any, ...], result: Tensor) -> None:
+        calls.append((layer, arguments[0], result, result._version))  # type: ignore[arg-type]
+
+    layers = [layer for layer in module.model.modules() if isinstance(layer, nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers if type(layer).forward is nn.Linear.forward]
+    try:
+        with torch.enable_grad(), _plain_attention():
+            output = module(take(batch, slice(0, 1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    finals = [seen for seen in calls if seen[2] is output and seen[2]._version == seen[3]]
+    if not finals or output.ndim != 2:
+        return None
+    layer, h = finals[0][0], finals[0][1]
+    name = next(name for name, other in module.model.named_modules() if other is layer)
+    alone = sum(seen[0] is layer for seen in calls) == 1 and f"{name}.weight".removeprefix(".") in names
+    return name if alone and h.ndim == 2 and _serves_the_output_alone(layer, h, output) else None
+
+
+def _serves_the_output_alone(layer: nn.Linear, h: Tensor, output: Tensor) -> bool:
+    for c in {0, output.shape[1] - 1}:
+        (found,) = torch.autograd.grad(output[0, c], layer.weight, retain_graph=True)
+        expected = torch.zeros_like(found)
+        expected[c] = h[0].detach()
+        if not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max())):
+            return False
+    return True
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def saved_bytes(module: Wrapped, batch: Any) -> int:
+    """Bytes of the tensors that one sample's forward pass keeps for the backward pass, parameters left out."""
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), _plain_attention(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        module(take(batch, slice(0, 1)))
+    return sum(seen.values())
+
+
+def chunk_rows(memory: int, per_sample: int, fixed: int = 0) -> int:
+    """Return how many samples fit into the budget.
+
+    Raises
+    ------
+    ValueError
+        Not even one does; the message states the smallest budget.
+
+    >>> chunk_rows(100, 30, 10)
+    3
+    """
+    rows = (memory - fixed) // max(per_sample, 1)
+    if rows < 1:
+        least = fixed + per_sample
+        _check.refuse("memory", f"at least {least} ({readable_bytes(least)}) for one sample", readable_bytes(memory))
+    return rows
