@@ -409,7 +409,8 @@ def leverage_over_estimate(kernel: ArrayLike, subset: ArrayLike, lam: float) -> 
     K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
     S = _places(subset, len(K), "subset")
     K_S = K[S]
-    return np.asarray((np.diag(K) - np.sum(K_S * (dual_inverse(K[np.ix_(S, S)], lam) @ K_S), axis=0)) / lam)
+    inside = np.sum(K_S * np.linalg.solve(K_S[:, S] + lam * np.eye(S.size), K_S), axis=0)
+    return np.asarray((np.diag(K) - inside) / lam)
 
 
 def effective_dimension(kernel: ArrayLike, lam: float) -> float:

@@ -6,4 +6,9 @@ TOL = {
     "float64": 1e-10,
     # float32 against float64: unit rounding 6e-8, sums over up to 1e4 products lose two to three digits.
     "float32": 1e-4,
+    # A number computed by hand against a few dozen float64 operations on entries of order one: 1e3 unit roundings.
+    "hand": 1e-13,
+    # How far apart the two sides of a broken twin must be: ten thousand times the "float64" tolerance, so that no
+    # rounding can be taken for a difference.
+    "apart": 1e-6,
 }
