@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from flint import arb, fmpq, fmpq_mat
 
-from proofs_checks.rational import ldl_pivots, q
+from proofs_checks.rational import floats, ldl_pivots, q
 
-__all__ = ["ALLOWED", "Kind", "Margin", "above", "all_of", "at_most", "at_most_root", "equal", "psd", "sampled", "true", "undefined"]
+__all__ = ["ALLOWED", "Kind", "Margin", "above", "all_of", "at_most", "at_most_root", "by_reference", "equal", "psd", "sampled", "true", "undefined"]
 
 
 class Kind(StrEnum):
@@ -189,3 +189,14 @@ Check = Callable[..., Margin]
 def at_most_root(left: Any, square: Any) -> Margin:
     """Compare left <= sqrt(square) without taking the root: x |x| <= square, since x |x| is increasing."""
     return at_most(left * abs(left), square)
+
+
+def by_reference(case: Any, *, reference: Callable, exact: Callable, scale: Callable | None = None) -> Margin:
+    """Compare a float64 quantity of dntk_ref with the exact rational value on the same instance.
+
+    `scale(case)` is the size of one unit: the largest term times the condition number where a system is solved.
+    """
+    value = exact(case)
+    right = floats(value) if isinstance(value, fmpq_mat) else float(value)
+    left = np.asarray(reference(case), float)
+    return equal(left.reshape(np.shape(right)), right, scale=None if scale is None else max(scale(case), 1e-300))
