@@ -21,6 +21,7 @@ __all__ = [
     "nonnegative",
     "partition",
     "positive",
+    "probabilities",
     "projector",
     "scalar",
     "square",
@@ -115,6 +116,16 @@ def vector(name: str, value: Any, length: int | None = None) -> Array:
     found = array(name, value, 1)
     if length is not None and found.size != length:
         _refuse(name, f"length {length}", f"length {found.size}")
+    return found
+
+
+def probabilities(name: str, value: Any, count: int) -> Array:
+    """Probabilities of `count` events; None stands for equal ones."""
+    if value is None:
+        return np.full(count, 1 / count)
+    found = vector(name, value, count)
+    if found.min() < 0 or abs(found.sum() - 1) > ROUNDING:
+        _refuse(name, "numbers that are 0 or above with sum 1", f"minimum {found.min():.6g} and sum {found.sum():.6g}")
     return found
 
 

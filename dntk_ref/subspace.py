@@ -252,15 +252,6 @@ def angle_bound(features: Any, projector: Any) -> AngleBound:
     return AngleBound(drop * sine_squared, misalignment, float(squared[0]) * sine_squared, sine_squared)
 
 
-def _weights(probabilities: Any, count: int) -> Array:
-    if probabilities is None:
-        return np.full(count, 1 / count)
-    p = _check.vector("probabilities", probabilities, count)
-    if p.min() < 0 or abs(p.sum() - 1) > _check.ROUNDING:
-        raise ValueError(f"probabilities: expected numbers >= 0 with sum 1, got minimum {p.min()} and sum {p.sum()}")
-    return p
-
-
 def second_moment(gradients: Any, *, probabilities: Any = None) -> Array:
     """Uncentred second moment of the task gradients: the matrix that Corollary 3.5 is about.
 
@@ -274,7 +265,7 @@ def second_moment(gradients: Any, *, probabilities: Any = None) -> Array:
            [  0.,   1.]])
     """
     g = _check.matrix("gradients", gradients)
-    return np.asarray(g.T * _weights(probabilities, len(g)) @ g)
+    return np.asarray(g.T * _check.probabilities("probabilities", probabilities, len(g)) @ g)
 
 
 def centred_covariance(gradients: Any, *, probabilities: Any = None) -> Array:
@@ -290,7 +281,7 @@ def centred_covariance(gradients: Any, *, probabilities: Any = None) -> Array:
            [0., 1.]])
     """
     g = _check.matrix("gradients", gradients)
-    p = _weights(probabilities, len(g))
+    p = _check.probabilities("probabilities", probabilities, len(g))
     return second_moment(g - p @ g, probabilities=p)
 
 
