@@ -11,4 +11,9 @@ TOL = {
     # How far apart the two sides of a broken twin must be: ten thousand times the "float64" tolerance, so that no
     # rounding can be taken for a difference.
     "apart": 1e-6,
+    # The library's log, cos and sin against short series in float64: four unit roundings of values up to 40.
+    "elementary": 2e-15,
+    # <A u, w> against <u, A^T w>, and a map against its matrix: sums of up to 1e3 float64 products, relative to
+    # |A| |u| |w|.
+    "adjoint": 1e-12,
 }

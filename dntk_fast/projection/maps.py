@@ -65,7 +65,8 @@ class Contiguous:
         # Twice the width takes a shifted run in one piece; the second half is folded back once at the end.
         wide = rows.new_zeros(len(rows), 2 * self.k)
         tile = max(1, _TILE // self.k)
-        for part, into in zip(rows.split(tile), wide.split(tile), strict=True):
+        for first in range(0, len(rows), tile):
+            part, into = rows[first : first + tile], wide[first : first + tile]
             for start, stop, shift in self._runs():
                 into[:, shift : shift + stop - start].addcmul_(part[:, start:stop], self.signs[start:stop])
         return wide[:, : self.k] + wide[:, self.k :]
@@ -108,17 +109,18 @@ class TensorSketch:
     Of an outer product it is the circular convolution of two small sketches, so it needs no entry of the product:
     F A (delta a^T) = F(sketch of delta) * F(sketch of a). h and g are uniform bijections inside runs of k rows or columns.
 
-    Signs are shared by the entries of a row or column, so pairs of pairs correlate. Let p be the chance that two rows (or
-    columns) share a bucket, 0 within a run and 1/k across; q(i, i', j, j') that of h(i) - h(i') = g(j') - g(j), 1/(k-1) where
-    both pairs lie within a run and 1/k else; q2 that of the same with g(j) - g(j') besides: h(i) - h(i') is then 0 or k/2. Then
+    Signs are shared by the entries of a row or column, so pairs of pairs correlate. Let p be the chance that two rows
+    (or columns) share a bucket, 0 within a run and 1/k across; q(i, i', j, j') that of h(i) - h(i') = g(j') - g(j),
+    1/(k-1) where both pairs lie within a run and 1/k else; q2 that of the same with g(j) - g(j') besides: h(i) - h(i')
+    is then 0 or k/2. Then
 
         Var = sum_{j<j'} p (U^T V + V^T U)_{jj'}^2 + sum_{i<i'} p (U V^T + V U^T)_{ii'}^2
               + sum_{i<i', j<j'} [ q (X^2 + Y^2) + 2 q2 X Y ],
         X = U_ij V_i'j' + U_i'j' V_ij,   Y = U_ij' V_i'j + U_i'j V_ij'.
 
-    For U = V of rank one each of the first two sums is at most 2 |U|^4 / k and none where d_i <= k, or d_o <= k; the third is
-    at most 2 (q + q2) |U|^4. A Gaussian map has 2 |U|^4 / k: up to three times its variance, twice if one side fits into k,
-    about once if both do. Gradients summed over many positions are far from rank one, and closer to it.
+    For U = V of rank one each of the first two sums is at most 2 |U|^4 / k and none where d_i <= k, or d_o <= k; the
+    third is at most 2 (q + q2) |U|^4. A Gaussian map has 2 |U|^4 / k: up to three times its variance, twice if one side
+    fits into k, about once if both do. Gradients summed over many positions are far from rank one, and closer to it.
     """
 
     def __init__(self, key: tuple[int, str], shape: torch.Size, k: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -217,8 +219,8 @@ def _hadamard_matrix(bits: int, like: Tensor) -> Tensor:
 class Dense:
     """Independent entries of variance 1/k: Gaussian, or signs over sqrt(k) ("rademacher").
 
-    Var <Au, Av> = V0 / k for Gaussian entries and (V0 - 2 D) / k for signs. Blocks of coordinates are drawn from the counter,
-    once where `keep`, else once for every call: a call should bring as many rows as memory allows.
+    Var <Au, Av> = V0 / k for Gaussian entries and (V0 - 2 D) / k for signs. Blocks of coordinates are drawn from the
+    counter, once where `keep`, else once for every call: a call should bring as many rows as memory allows.
     """
 
     def __init__(

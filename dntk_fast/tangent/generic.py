@@ -35,7 +35,8 @@ class Wrapped(nn.Module):
 
     def __init__(self, model: nn.Module, function: Callable[[nn.Module, Any], Tensor] | None = None) -> None:
         super().__init__()
-        self.model, self.function = model, function
+        self.model: nn.Module = model
+        self.function = function
         self.train(model.training)
 
     def forward(self, batch: Any) -> Tensor:
@@ -94,7 +95,7 @@ def _plain_attention() -> Iterator[None]:
 
 def _parameter_copies(module: nn.Module, names: Sequence[str], n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One leaf per wanted parameter that stands for n copies of it (no memory), and the others as constants."""
-    every = dict(module.model.named_parameters())
+    every = dict(module.get_submodule("model").named_parameters())
     leaves = {name: every[name].detach().expand(n, *every[name].shape).requires_grad_() for name in names}
     return leaves, {name: p.detach() for name, p in every.items() if name not in leaves}
 
@@ -104,7 +105,8 @@ def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, 
 
     def one(copies: dict[str, Tensor], sample: Any) -> Tensor:
         values = {f"model.{name}": value for name, value in {**constants, **copies}.items()}
-        return functional_call(module, values, (take(sample, None),))[0]
+        outputs: Tensor = functional_call(module, values, (take(sample, None),))
+        return outputs[0]
 
     if next(iter(leaves.values())).shape[0] == 1:  # no vmap: modules it cannot trace come through here, row by row
         return one({name: leaf[0] for name, leaf in leaves.items()}, take(batch, 0))[None]
