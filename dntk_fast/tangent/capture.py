@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
-from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -23,31 +22,21 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from dntk_fast import _check
 from dntk_fast.tangent.attention import attention
+from dntk_fast.tangent.generic import Wrapped, call, per_sample_gradients, probe, take, trainable, vectorises
 from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge
 
-__all__ = ["Block", "Network", "Site", "Trace", "capture", "inspect", "take"]
+__all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect"]
 
 Outputs = Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
+Parameters = Callable[[str], bool] | Sequence[str] | None
 
 
-def take(inputs: Any, chunk: slice) -> Any:
-    """Some rows of a tensor, or of a tuple or dict of tensors."""
-    return tree_map(lambda part: part[chunk], inputs)
-
-
-class Network(nn.Module):
-    """A model with the outputs that are asked for: `forward(inputs)` is (n, C)."""
-
-    def __init__(self, model: nn.Module, outputs: Outputs = None) -> None:
-        super().__init__()
-        self.model = model
-        self.select = outputs
-
-    def forward(self, inputs: Any) -> Tensor:
-        if callable(self.select):
-            return self.select(self.model, inputs)
-        values = self.model(*inputs) if isinstance(inputs, tuple) else self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
-        return values if self.select is None else values[:, list(self.select)]
+def _network(model: nn.Module, outputs: Outputs) -> Wrapped:
+    """The model with the outputs that are asked for, (n, C)."""
+    if outputs is None or callable(outputs):
+        return Wrapped(model, outputs)
+    chosen = list(outputs)
+    return Wrapped(model, lambda network, batch: call(network, batch)[:, chosen])
 
 
 # --- what the forward pass leaves behind ------------------------------------------------------------------------------
@@ -162,7 +151,7 @@ class Trace:
     keeps alive between forward and backward, `cotangent_bytes` what one row and one output add.
     """
 
-    network: Network
+    network: Wrapped
     shapes: dict[str, torch.Size]
     outputs: int
     sites: tuple[Site | None, ...]
@@ -175,7 +164,7 @@ class Trace:
 
 
 def inspect(
-    model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Callable[[str], bool] | None = None
+    model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Parameters = None
 ) -> Trace:
     """Run two samples through the model: find its layers, where each keeps the rows, what a row costs, and what has no rule.
 
@@ -186,13 +175,10 @@ def inspect(
     """
     _check.frozen_statistics(model)
     n = _check.samples("inputs", inputs)
-    shapes = {
-        name: p.shape for name, p in model.named_parameters() if p.requires_grad and (parameters is None or parameters(name))
-    }
-    if not shapes:
-        _check.refuse("model", "at least one parameter that requires a gradient", "none")
-    network = Network(model, outputs)
-    pair = take(inputs, slice(0, 2)) if n > 1 else tree_map(lambda part: torch.cat([part, part]), inputs)
+    shapes = {name: p.shape for name, p in trainable(model, parameters).items()}
+    network = _network(model, outputs)
+    probe(network, inputs)
+    pair = take(inputs, torch.tensor([0, n - 1]))
     saved: dict[int, int] = {}
     recorder = _Recorder(_names(model, shapes))
 
@@ -212,7 +198,7 @@ def inspect(
     return _judge(network, shapes, values, recorder, sum(saved.values()) // 2)
 
 
-def _judge(network: Network, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
+def _judge(network: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
     one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
     sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
     wanted = [p for name, p in network.model.named_parameters() if name in shapes]
@@ -268,15 +254,6 @@ def _without(site: Site | None, generic: Collection[str]) -> Site | None:
 
 
 # --- the pass itself --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Block:
-    """The tangents of some rows and outputs, layer by layer; each is meant to be used and dropped."""
-
-    rows: slice
-    classes: slice
-    tangents: Iterator[Tangent]
 
 
 def _cotangents(values: Tensor, marks: list[_Mark], weights: Tensor, batched: bool = False, keep: bool = True) -> list[Tensor | None]:
@@ -356,20 +333,18 @@ def _tangents(
 
 def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
     def compute(names: Collection[str], chunk: slice) -> dict[str, Tensor]:
-        return sample_gradients(trace.network, names, take(inputs, chunk), classes)
+        return sample_gradients(trace.network, list(names), take(inputs, chunk), classes)
 
     return Deferred({name: trace.shapes[name] for name in trace.generic}, (len(classes), n), compute)
 
 
-def sample_gradients(network: Network, names: Collection[str], inputs: Any, classes: range) -> dict[str, Tensor]:
-    """The gradients of a few parameters by torch.func, one sample at a time in the eyes of the model: name -> (C, n, *shape)."""
-    state = {f"model.{name}": p.detach() for name, p in network.model.named_parameters()}
-    chosen = {f"model.{name}": state.pop(f"model.{name}") for name in names}
-
-    def outputs(parameters: dict[str, Tensor], row: Any) -> Tensor:
-        batch = tree_map(lambda part: part[None], row)
-        return functional_call(network, {**state, **parameters}, (batch,))[0, classes.start : classes.stop]
-
-    with sdpa_kernel(SDPBackend.MATH):
-        found = vmap(jacrev(outputs), in_dims=(None, 0))(chosen, inputs)
-    return {name: found[f"model.{name}"].transpose(0, 1) for name in names}
+def sample_gradients(network: Wrapped, names: Sequence[str], inputs: Any, classes: range) -> dict[str, Tensor]:
+    """The gradients of a few parameters by torch.func: name -> (C, n, *shape); row by row where vmap cannot follow the model."""
+    n = _check.samples("inputs", inputs)
+    step = n if vectorises(network, inputs, names) else 1
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for at in range(0, n, step):
+        chunk = list(per_sample_gradients(network, take(inputs, slice(at, at + step)), names, classes))
+        for name in names:
+            parts[name].append(torch.stack([gradients[name] for _, gradients in chunk]))
+    return {name: torch.cat(found, 1) for name, found in parts.items()}

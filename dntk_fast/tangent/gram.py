@@ -1,0 +1,180 @@
+"""Gram blocks of one layer, by the rule that the plan chose, added to float64 sums.
+
+`pairing` says which pairs of outputs are kept: "class" K_c(x, x') (C, n1, n2); "sum" sum_c K_c (n1, n2); "full" all of them,
+K_{c c'}(x, x') (C, n1, C, n2). Where `right` is None it is `left`, and only the entries with j >= i are filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from dntk_fast.tangent.layers import Factors, Lookup, Outer, Tangent
+
+__all__ = ["add_gram", "squared_norms"]
+
+# Working set of one tile: about what a core's second-level cache holds, so that a tile is multiplied before it leaves.
+TILE_BYTES = 4 * 2**20
+
+
+def add_gram(total: Tensor, left: Tangent, right: Tangent | None, rule: str, pairing: str, memory: int) -> None:
+    """Add <grad f_c(x_i), grad f_c'(x_j)> of one layer to `total`, within about `memory` bytes of working space."""
+    if isinstance(left, Outer) and (right is None or isinstance(right, Outer)):
+        if rule == "factors":
+            _by_factors(total, left.factors(), None if right is None else right.factors(), pairing)
+        else:
+            _by_gradients(total, left.factors(), None if right is None else right.factors(), pairing)
+    elif isinstance(left, Lookup) and (right is None or isinstance(right, Lookup)):
+        _by_words(total, left, right, pairing, memory)
+    else:
+        _by_rows(total, left, right, pairing, memory)
+
+
+# --- which pairs of outputs -------------------------------------------------------------------------------------------
+
+
+def _pair(U: Tensor, V: Tensor, pairing: str) -> Tensor:
+    """Inner products of the last axis of (C, n1, F) and (C, n2, F)."""
+    if pairing == "class":
+        return U @ V.mT
+    if pairing == "full":
+        return (U.flatten(0, 1) @ V.flatten(0, 1).T).view(*U.shape[:2], *V.shape[:2])
+    return U.transpose(0, 1).flatten(1) @ V.transpose(0, 1).flatten(1).T
+
+
+def _part(total: Tensor, i: slice, j: slice, pairing: str) -> Tensor:
+    return total[:, i, :, j] if pairing == "full" else total[..., i, j]
+
+
+def _tiles(n: int, size: int) -> Iterator[slice]:
+    yield from (slice(at, min(at + size, n)) for at in range(0, n, max(1, size)))
+
+
+def _add_products(total: Tensor, U: Tensor, V: Tensor | None, pairing: str) -> None:
+    """Add the inner products; of a matrix with itself in row blocks, from the diagonal to the right."""
+    if V is not None:
+        total += _pair(U, V, pairing)
+        return
+    n = U.shape[1]
+    for i in _tiles(n, max(64, -(-n // 8))):
+        later = slice(i.start, n)
+        part = _part(total, i, later, pairing)
+        part += _pair(U[:, i], U[:, later], pairing)
+
+
+# --- factored: sum_ts (d_t . d'_s)(a_t . a'_s) ------------------------------------------------------------------------
+
+
+def _by_factors(total: Tensor, left: Factors, right: Factors | None, pairing: str) -> None:
+    other = left if right is None else right
+    C, n1, groups, T, _ = left.cotangent.shape
+    n2, S = other.cotangent.shape[1], other.cotangent.shape[3]
+    outputs = C * C if pairing == "full" else C
+    side = max(8, int((TILE_BYTES / (outputs * T * S * left.cotangent.element_size())) ** 0.5))
+    if T == 1:
+        side = max(side, 256)
+    for g in range(groups):
+        A, B = left.activation[:, g].contiguous(), other.activation[:, g].contiguous()
+        D, E = left.cotangent[:, :, g].contiguous(), other.cotangent[:, :, g].contiguous()
+        for i in _tiles(n1, side):
+            for j in _tiles(n2, side):
+                if right is None and j.stop <= i.start:
+                    continue
+                part = _part(total, i, j, pairing)
+                part += _factor_tile(A[i], B[j], D[:, i], E[:, j], left.bias is not None, pairing)
+
+
+def _factor_tile(A: Tensor, B: Tensor, D: Tensor, E: Tensor, bias: bool, pairing: str) -> Tensor:
+    """One tile: activations (i, T, p), (j, S, p), cotangents (C, i, T, q), (C, j, S, q)."""
+    (n1, T), (n2, S) = A.shape[:2], B.shape[:2]
+    shared = A.flatten(0, 1) @ B.flatten(0, 1).T
+    if bias:
+        shared += 1  # a bias is a weight whose activation is one
+    R = _pair(D.flatten(1, 2), E.flatten(1, 2), pairing)
+    R *= shared[:, None] if pairing == "full" else shared
+    if T == S == 1:
+        return R
+    if pairing == "full":
+        return R.view(len(D), n1, T, len(E), n2, S).sum((2, 5))
+    return R.view(*R.shape[:-2], n1, T, n2, S).sum((-3, -1))
+
+
+# --- explicit: gradients of some output channels at a time ------------------------------------------------------------
+
+
+def _by_gradients(total: Tensor, left: Factors, right: Factors | None, pairing: str) -> None:
+    if left.bias is not None:
+        U, V = (None if f is None else f.cotangent.sum(3).flatten(2) for f in (left, right))
+        _add_products(total, U, V, pairing)
+    C, n, groups, _, q = left.cotangent.shape
+    p, size = left.activation.shape[-1], left.cotangent.element_size()
+    together = C if pairing == "full" else 1
+    width = max(1, min(q, TILE_BYTES // (together * n * groups * p * size)))
+    for c in range(0, C, together):
+        for channels in _tiles(q, width):
+            U, V = (None if f is None else _weight_gradient(f, slice(c, c + together), channels) for f in (left, right))
+            _add_products(total[c : c + 1] if pairing == "class" else total, U, V, pairing)
+
+
+def _weight_gradient(factors: Factors, classes: slice, channels: slice) -> Tensor:
+    """(C', n, groups * channels * p), contiguous."""
+    D, A = factors.cotangent[classes, ..., channels], factors.activation.flatten(0, 1)
+    G = A.new_empty(len(D), len(A), D.shape[-1], A.shape[-1])
+    for c, d in enumerate(D):
+        torch.bmm(d.flatten(0, 1).mT, A, out=G[c])
+    return G.view(len(D), D.shape[1], -1)
+
+
+# --- embeddings and everything small ----------------------------------------------------------------------------------
+
+
+def _by_words(total: Tensor, left: Lookup, right: Lookup | None, pairing: str, memory: int) -> None:
+    """The gradient is zero outside the words that occur: sum over those alone, some at a time."""
+    other = left if right is None else right
+    words = torch.unique(torch.cat([left.index.flatten(), other.index.flatten()]))
+    C, n, _, m = left.cotangent.shape
+    width = max(1, memory // (4 * C * (n + other.cotangent.shape[1]) * m * left.cotangent.element_size()))
+    for tile in _tiles(len(words), width):
+        U, V = (None if t is None else t.columns(words[tile]).flatten(2) for t in (left, right))
+        _add_products(total, U, V, pairing)
+
+
+def _by_rows(total: Tensor, left: Tangent, right: Tangent | None, pairing: str, memory: int) -> None:
+    (C, n1), (_, n2) = left.extent, (left if right is None else right).extent
+    size = sum(shape.numel() for shape in left.shapes.values()) * total.element_size()
+    side = max(1, memory // (3 * C * max(1, size)))
+    for i in _tiles(n1, side):
+        rows = left.rows(i).gradients()
+        for j in _tiles(n2, side):
+            if right is None and j.stop <= i.start:
+                continue
+            columns = rows if right is None and i == j else (left if right is None else right).rows(j).gradients()
+            part = _part(total, i, j, pairing)
+            for name, U in rows.items():
+                part += _pair(U.flatten(2), columns[name].flatten(2), pairing)
+
+
+# --- the diagonal -----------------------------------------------------------------------------------------------------
+
+
+def squared_norms(tangent: Tangent, rule: str, memory: int) -> Tensor:
+    """|grad f_c(x_i)|^2 of one layer: (C, n) in float64."""
+    if isinstance(tangent, Outer) and rule == "factors":
+        return _norms_by_factors(tangent.factors())
+    C, n = tangent.extent
+    size = sum(shape.numel() for shape in tangent.shapes.values()) * 8
+    step = max(1, memory // (2 * C * size))
+    parts = [sum(_square(G) for G in tangent.rows(i).gradients().values()) for i in _tiles(n, step)]
+    return torch.cat(parts, 1)  # type: ignore[arg-type]
+
+
+def _square(G: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(G.flatten(2), dim=2, dtype=torch.float64) ** 2
+
+
+def _norms_by_factors(factors: Factors) -> Tensor:
+    A, D = factors.activation, factors.cotangent
+    shared = A @ A.mT + (1 if factors.bias is not None else 0)
+    return torch.stack([((d @ d.mT) * shared).sum((1, 2, 3), dtype=torch.float64) for d in D])
