@@ -150,7 +150,7 @@ def loss_gradient(jacobian: Any, sensitivity: Any) -> Array:
     array([2., 1.])
     """
     J = _check.array("jacobian", jacobian, 3)
-    return loss_gradient_summed(J, sensitivity) / J.shape[1]
+    return np.asarray(loss_gradient_summed(J, sensitivity) / J.shape[1])
 
 
 def cross_entropy_projector(jacobian: Any) -> Array:
