@@ -24,10 +24,12 @@ __all__ = [
     "identity",
     "integers",
     "namespace",
+    "nystrom_factor",
     "orthonormal_rows",
     "pack_columns",
     "restore",
     "solve_positive",
+    "symmetrised",
     "to_numpy",
     "transpose",
 ]
@@ -102,24 +104,29 @@ def gram(features: Array) -> Array:
     return rows @ transpose(rows)
 
 
-def eigh(matrix: Array) -> tuple[Array, Array]:
-    """Eigenvalues (descending, clipped at 0) and eigenvectors of positive semidefinite matrices, in float64."""
+def eigh(matrix: Array, *, rounding: float | None = None) -> tuple[Array, Array]:
+    """Eigenvalues (descending, clipped at 0) and eigenvectors of positive semidefinite matrices, in float64.
+
+    What lies below zero by more than `rounding` times the largest is refused; by default half of the matrix's digits.
+    """
     xp = namespace(matrix)
     values, vectors = xp.linalg.eigh(double(matrix))
-    return _descending(values, matrix), xp.flip(vectors, axis=-1)
+    return _descending(values, _half(matrix) if rounding is None else rounding), xp.flip(vectors, axis=-1)
 
 
 def eigenvalues(matrix: Array) -> Array:
-    """Eigenvalues alone, descending and clipped at 0, in float64."""
-    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), matrix)
+    """Eigenvalues alone, descending, clipped and refused as by `eigh`, in float64."""
+    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), _half(matrix))
 
 
-def _descending(values: Array, matrix: Array) -> Array:
-    """Ascending eigenvalues turned round; below zero by more than half of the digits is no rounding and is refused."""
+def _half(matrix: Array) -> float:
+    return float(float(namespace(matrix).finfo(matrix.dtype).eps) ** 0.5)
+
+
+def _descending(values: Array, rounding: float) -> Array:
     xp = namespace(values)
-    top, bottom = xp.max(xp.abs(values), axis=-1), values[..., 0]
-    if bool(xp.any(bottom < -float(xp.finfo(matrix.dtype).eps) ** 0.5 * top)):
-        raise ValueError(f"kernel: expected no negative eigenvalue, got {float(xp.min(bottom)):.6g}")
+    if rounding < float("inf") and bool(xp.any(values[..., 0] < -rounding * xp.max(xp.abs(values), axis=-1))):
+        raise ValueError(f"kernel: expected no negative eigenvalue, got {float(xp.min(values[..., 0])):.6g}")
     return xp.clip(xp.flip(values, axis=-1), min=0.0)
 
 
@@ -133,6 +140,25 @@ def orthonormal_rows(rows: Array, rtol: float = RTOL) -> tuple[Array, Array]:
     energy = values**2
     keep = energy > rtol * xp.max(energy, axis=-1, keepdims=True)
     return xp.where(keep[..., None], basis, xp.zeros_like(basis)), xp.sum(xp.astype(keep, xp.int64), axis=-1)
+
+
+def nystrom_factor(kernel: Array, synthesis: Array) -> Array:
+    """A factor F with F F^T = K_U = K U (U^T K U)^+ U^T K, (C, n, m) in float64.
+
+    Eigenvalues of U^T K U up to 1e-12 of the largest count as zero, or up to the rounding of a float32 kernel; so does
+    zero padding of U.
+    """
+    xp, U = namespace(kernel, synthesis), double(synthesis)
+    KU = double(kernel) @ U
+    values, vectors = eigh(symmetrised(transpose(U) @ KU), rounding=float("inf"))
+    keep = values > max(RTOL, 10 * float(xp.finfo(kernel.dtype).eps)) * values[..., :1]
+    root = xp.where(keep, 1.0 / xp.sqrt(xp.where(keep, values, xp.ones_like(values))), xp.zeros_like(values))
+    return KU @ (vectors * root[..., None, :])
+
+
+def symmetrised(matrix: Array) -> Array:
+    """The symmetric part of matrices that rounding has made slightly unsymmetric."""
+    return (matrix + transpose(matrix)) / 2
 
 
 def pack_columns(columns: Array, keep: Array) -> Array:
@@ -160,7 +186,7 @@ def solve_positive(matrix: Array, right: Array) -> Array:
     A, B = double(matrix), double(right)
     try:
         factor = xp.linalg.cholesky(A)
-    except (np.linalg.LinAlgError, torch._C._LinAlgError) as cause:
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as cause:  # type: ignore[attr-defined]
         raise np.linalg.LinAlgError(NOT_POSITIVE) from cause
     if not bool(xp.all(xp.isfinite(factor))):  # CuPy fills with NaN instead of raising
         raise np.linalg.LinAlgError(NOT_POSITIVE)

@@ -4,8 +4,6 @@ Kernels are (C, n, n), or (n, n) for one class; answers keep the leading axes, a
 Eigenvalues are computed in float64 whatever comes in.
 """
 
-import numpy as np
-
 from dntk_fast import _check
 from dntk_fast._arrays import Array, double, eigenvalues, integers, namespace, restore
 
@@ -26,6 +24,7 @@ def spectrum(kernel: Array) -> Array:
 
     Parameters: kernel (C, n, n) or (n, n). Returns: (C, n) or (n,). Raises: ValueError, TypeError.
 
+    >>> import numpy as np
     >>> spectrum(np.asarray([[1.0, 0.0], [0.0, 4.0]])).tolist()
     [4.0, 1.0]
     """
@@ -38,6 +37,7 @@ def truncation_rank(kernel: Array, epsilon: float) -> Array:
     Parameters: kernel (C, n, n) or (n, n), epsilon in [0, 1]. Returns: integers (C,) or 0-d; 0 for K = 0.
     Raises: ValueError, TypeError.
 
+    >>> import numpy as np
     >>> int(truncation_rank(np.asarray([[1.0, 0.6], [0.6, 1.0]]), 0.2))
     1
     """
@@ -47,9 +47,10 @@ def truncation_rank(kernel: Array, epsilon: float) -> Array:
 def truncation_rank_of_spectrum(eigenvalues: Array, epsilon: float) -> Array:
     """The truncation rank from eigenvalues (Definition 3.1).
 
-    Parameters: eigenvalues (C, n) or (n,), none below 0, in any order, epsilon in [0, 1]. Returns: integers (C,) or 0-d.
-    Raises: ValueError, TypeError.
+    Parameters: eigenvalues (C, n) or (n,), none below 0, in any order, epsilon in [0, 1]. Returns: integers (C,) or
+    0-d. Raises: ValueError, TypeError.
 
+    >>> import numpy as np
     >>> int(truncation_rank_of_spectrum(np.asarray([8.0, 1.0, 1.0]), 0.1))
     2
     """
@@ -68,6 +69,7 @@ def parameter_redundancy(kernel: Array, rank: int) -> Array:
     |K - K_V|_F / |K|_F = (sum_{i > rank} lambda_i^2 / sum_i lambda_i^2)^(1/2), the optimal V; 0 for K = 0.
     Parameters: kernel (C, n, n) or (n, n), 0 <= rank <= n. Returns: (C,) or 0-d. Raises: ValueError, TypeError.
 
+    >>> import numpy as np
     >>> float(parameter_redundancy(np.asarray([[4.0, 0.0], [0.0, 3.0]]), 1))
     0.6
     """
@@ -83,6 +85,7 @@ def participation_ratio(kernel: Array) -> Array:
 
     Parameters: kernel (C, n, n) or (n, n). Returns: (C,) or 0-d; 0 for K = 0. Raises: ValueError, TypeError.
 
+    >>> import numpy as np
     >>> float(participation_ratio(np.asarray([[2.0, 0.0], [0.0, 2.0]])))
     2.0
     """

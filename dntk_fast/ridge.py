@@ -129,9 +129,7 @@ def ridge_spectrum(features: Array, targets: Array, *, row_weights: Array | None
     return RidgeSpectrum(Phi, y, root, eigenvalues, vectors, coefficients, dual)
 
 
-def ridge_weights(
-    features: Array, targets: Array, lam: float | Array, *, row_weights: Array | None = None
-) -> Array:
+def ridge_weights(features: Array, targets: Array, lam: float | Array, *, row_weights: Array | None = None) -> Array:
     """The ridge weights w = (Phi^T Phi + lam I)^-1 Phi^T y = Phi^T (K + lam I)^-1 y, by a Cholesky of the smaller side.
 
     Parameters: features (C, n, k) or (n, k), targets (C, n) or (n,), lam > 0, row_weights as in `ridge_spectrum`.
