@@ -19,9 +19,20 @@ __all__ = ["cost_figure", "image_sheet", "method_figure", "size_figure", "spectr
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F", "#B2182B")
 MARKERS = "osD^vPX<>*"
 INK, GRID = "#222222", "#dddddd"
-STYLE = {"font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.edgecolor": "#888888",
-         "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "svg.fonttype": "none",
-         "font.family": "sans-serif", "legend.frameon": False, "svg.hashsalt": "dntk"}
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": "#888888",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "legend.frameon": False,
+    "svg.hashsalt": "dntk",
+}
 
 
 def size_figure(record: Mapping[str, Any]) -> str:
@@ -37,13 +48,26 @@ def size_figure(record: Mapping[str, Any]) -> str:
         shares.axhline(record["last_layer"]["fidelity"], color="#7F7F7F", lw=1, ls=":", label="last-layer fidelity")
         errors.plot(sizes, [row["mse_relative"] for row in rows], color=COLOURS[2], marker="D")
         errors.set_yscale("log")
-        conditions.plot(sizes, [row["condition_number"] or np.nan for row in rows], color=COLOURS[3], marker="^",
-                        label="condition number")
-        conditions.plot(sizes, [row["smallest_eigenvalue"] or np.nan for row in rows], color=COLOURS[4], marker="v",
-                        label="smallest eigenvalue")
+        conditions.plot(
+            sizes,
+            [row["condition_number"] or np.nan for row in rows],
+            color=COLOURS[3],
+            marker="^",
+            label="condition number",
+        )
+        conditions.plot(
+            sizes,
+            [row["smallest_eigenvalue"] or np.nan for row in rows],
+            color=COLOURS[4],
+            marker="v",
+            label="smallest eigenvalue",
+        )
         conditions.set_yscale("log")
-        for axes, title in ((shares, "share of held-out images"), (errors, "mse / var f, held-out"),
-                            (conditions, "distilled kernel, mean over classes")):
+        for axes, title in (
+            (shares, "share of held-out images"),
+            (errors, "mse / var f, held-out"),
+            (conditions, "distilled kernel, mean over classes"),
+        ):
             _dress(axes, title, "distilled images")
             axes.set_xscale("log")
             axes.set_xticks(sizes, [str(size) for size in sizes])
@@ -61,22 +85,41 @@ def spectrum_figure(record: Mapping[str, Any]) -> str:
         decay, ranks = figure.subplots(1, 2, width_ratios=(3, 2))
         for c, eigenvalues in enumerate(spectra["distilled"]):
             values = np.asarray(eigenvalues)
-            decay.plot(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-16), lw=1.2,
-                       color=COLOURS[c % len(COLOURS)], label=names[c])
+            decay.plot(
+                np.arange(1, len(values) + 1),
+                np.maximum(values / values[0], 1e-16),
+                lw=1.2,
+                color=COLOURS[c % len(COLOURS)],
+                label=names[c],
+            )
         for c, eigenvalues in enumerate(spectra["real"] or ()):
             values = np.asarray(eigenvalues)
-            decay.plot(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-16), lw=0.8, ls=":",
-                       color=COLOURS[c % len(COLOURS)])
+            decay.plot(
+                np.arange(1, len(values) + 1),
+                np.maximum(values / values[0], 1e-16),
+                lw=0.8,
+                ls=":",
+                color=COLOURS[c % len(COLOURS)],
+            )
         decay.set_xscale("log")
         decay.set_yscale("log")
         decay.legend(fontsize=7.5, ncols=2)
-        _dress(decay, r"$\lambda_j/\lambda_1$ of each class kernel" + (" (dotted: real images)" if spectra["real"] else ""), "j")
+        _dress(
+            decay,
+            r"$\lambda_j/\lambda_1$ of each class kernel" + (" (dotted: real images)" if spectra["real"] else ""),
+            "j",
+        )
         place = np.arange(len(names))
         ranks.bar(place - 0.2, spectra["distilled_ranks"], 0.4, color=COLOURS[0], label="distilled images")
         if spectra["real_ranks"]:
             ranks.bar(place + 0.2, spectra["real_ranks"], 0.4, color=COLOURS[5], label="real images")
-        ranks.set_xticks(place, names, rotation=60 if max(map(len, names)) > 3 else 0, ha="right" if max(map(len, names)) > 3 else "center",
-                         fontsize=8)
+        ranks.set_xticks(
+            place,
+            names,
+            rotation=60 if max(map(len, names)) > 3 else 0,
+            ha="right" if max(map(len, names)) > 3 else "center",
+            fontsize=8,
+        )
         ranks.legend(fontsize=8)
         _dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
         return _svg(figure)
@@ -89,14 +132,26 @@ def method_figure(record: Mapping[str, Any]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         panels = figure.subplots(2, 2).ravel()
-        titles = (("accuracy", "accuracy, held-out"), ("fidelity", "fidelity, held-out"),
-                  ("kernel_error", r"kernel error $\|K-K_U\|_F/\|K\|_F$"), ("captured_energy", r"captured energy $\mathrm{tr}K_U/\mathrm{tr}K$"))
+        titles = (
+            ("accuracy", "accuracy, held-out"),
+            ("fidelity", "fidelity, held-out"),
+            ("kernel_error", r"kernel error $\|K-K_U\|_F/\|K\|_F$"),
+            ("captured_energy", r"captured energy $\mathrm{tr}K_U/\mathrm{tr}K$"),
+        )
         for axes, (key, title) in zip(panels, titles, strict=True):
             for i, method in enumerate(methods):
                 mine = [row for row in rows if row["method"] == method]
-                axes.errorbar([row["m"] for row in mine], [row[key] for row in mine],
-                              yerr=[row.get(f"{key}_sd", 0.0) for row in mine], color=COLOURS[i % len(COLOURS)], lw=1.3,
-                              marker=MARKERS[i % len(MARKERS)], ms=5, capsize=2, label=method)
+                axes.errorbar(
+                    [row["m"] for row in mine],
+                    [row[key] for row in mine],
+                    yerr=[row.get(f"{key}_sd", 0.0) for row in mine],
+                    color=COLOURS[i % len(COLOURS)],
+                    lw=1.3,
+                    marker=MARKERS[i % len(MARKERS)],
+                    ms=5,
+                    capsize=2,
+                    label=method,
+                )
             ticks = sorted({row["m"] for row in rows})
             axes.set_xscale("log")
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -114,15 +169,27 @@ def cost_figure(record: Mapping[str, Any]) -> str:
     names = [stage["name"] for stage in stages]
     place = np.arange(len(names))[::-1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 0.42 * len(names) + 1.2), layout="constrained")
+        figure = Figure(figsize=(10.5, 0.42 * len(names) + 1.5), layout="constrained")
         seconds, passes = figure.subplots(1, 2, sharey=True)
         seconds.barh(place, [stage["seconds"] for stage in stages], color=COLOURS[0])
-        passes.barh(place + 0.2, [max(stage["forward_passes"], 0.5) for stage in stages], 0.4, color=COLOURS[5], label="forward, images")
-        passes.barh(place - 0.2, [max(stage["backward_passes"], 0.5) for stage in stages], 0.4, color=COLOURS[1], label="backward, image-logit pairs")
+        passes.barh(
+            place + 0.2,
+            [max(stage["forward_passes"], 0.5) for stage in stages],
+            0.4,
+            color=COLOURS[5],
+            label="forward, images",
+        )
+        passes.barh(
+            place - 0.2,
+            [max(stage["backward_passes"], 0.5) for stage in stages],
+            0.4,
+            color=COLOURS[1],
+            label="backward, image-logit pairs",
+        )
         seconds.set_yticks(place, names)
         passes.set_xscale("log")
         passes.set_xlim(left=1)
-        passes.legend(fontsize=8)
+        figure.legend(loc="outside lower right", ncols=2, fontsize=8)
         _dress(seconds, "seconds", "")
         _dress(passes, "passes", "")
         return _svg(figure)
@@ -137,7 +204,7 @@ def image_sheet(images: np.ndarray, labels: np.ndarray, *, columns: int, scale: 
     for row, label in enumerate(classes):
         for column, image in enumerate(images[labels == label][:columns]):
             top, left = row * (height + gap), column * (width + gap)
-            sheet[top:top + height, left:left + width] = image
+            sheet[top : top + height, left : left + width] = image
     sheet = np.repeat(np.repeat(sheet, scale, axis=0), scale, axis=1)
     pixels = np.broadcast_to(sheet, (*sheet.shape[:2], 3)) if channels == 1 else sheet
     buffer = io.BytesIO()
@@ -158,4 +225,3 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
-

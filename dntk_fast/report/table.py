@@ -1,13 +1,14 @@
-"""The numbers of a record as rich tables for the terminal."""
+"""The numbers of a record as tables: cells once, for the terminal and for the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
-__all__ = ["PREDICTORS", "method_table", "predictor_table", "stage_table"]
+__all__ = ["Cells", "method_table", "predictor_table", "readable_bytes", "share_with_spread", "stage_table"]
 
 #: key of the record -> what a reader calls it
 PREDICTORS = {
@@ -18,39 +19,65 @@ PREDICTORS = {
 }
 
 
-def predictor_table(record: Mapping[str, Any]) -> Table:
+@dataclass(frozen=True)
+class Cells:
+    """A table as text: title, headings, rows; the first column is words, the others numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __rich__(self) -> Table:
+        """Show it in a terminal."""
+        table = Table(title=self.title)
+        for place, heading in enumerate(self.head):
+            table.add_column(heading, justify="left" if place == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def predictor_table(record: Mapping[str, Any]) -> Cells:
     """One row per predictor: how many images it keeps, accuracy, fidelity, error, ridge."""
-    table = Table(title=f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}")
-    for heading in ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K"):
-        table.add_column(heading, justify="left" if heading == "predictor" else "right")
-    for key, label in PREDICTORS.items():
-        row = record[key]
-        edge = " (edge)" if row["on_edge"] else ""
-        table.add_row(label, str(row["n"]), f"{row['accuracy']:.4f}", f"{row['fidelity']:.4f}",
-                      f"{row['mse_relative']:.2e}", f"{row['lam_relative']:.0e}{edge}")
-    return table
+    rows = tuple(_predictor_row(label, record[key]) for key, label in PREDICTORS.items())
+    head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K", "eff. dim.", "solved by")
+    return Cells(f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}", head, rows)
 
 
-def method_table(record: Mapping[str, Any]) -> Table:
+def _predictor_row(label: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    edge = " (edge)" if row["on_edge"] else ""
+    shares = f"{row['accuracy']:.4f}", f"{row['fidelity']:.4f}", f"{row['mse_relative']:.2e}"
+    ridge = f"{row['lam_relative']:.0e}{edge}", f"{row['effective_dimension']:.1f}"
+    return (label, f"{row['n']:,}", *shares, *ridge, row["method"])
+
+
+def method_table(record: Mapping[str, Any]) -> Cells:
     """One row per method and number of synthetic gradients per logit."""
-    table = Table(title="gradient distillation (means over classes; ± over draws)")
-    for heading in ("method", "m", "accuracy", "fidelity", "kernel error", "captured energy"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for row in record["gradient_distillation"]:
-        table.add_row(row["method"], str(row["m"]), share_with_spread(row, "accuracy"), share_with_spread(row, "fidelity"),
-                      f"{row['kernel_error']:.3f}", f"{row['captured_energy']:.3f}")
-    return table
+    head = ("method", "m", "realised m", "accuracy", "fidelity", "mse", "kernel error", "captured energy", "setting")
+    rows = tuple(_method_row(row) for row in record["gradient_distillation"])
+    return Cells("gradient distillation (means over classes; ± over draws)", head, rows)
 
 
-def stage_table(record: Mapping[str, Any]) -> Table:
+def _method_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    shares = share_with_spread(row, "accuracy"), share_with_spread(row, "fidelity"), f"{row['mse']:.3g}"
+    kernel = f"{row['kernel_error']:.3f}", f"{row['captured_energy']:.3f}"
+    return (row["method"], str(row["m"]), f"{row['realised_m']:.1f}", *shares, *kernel, row["setting"])
+
+
+def stage_table(record: Mapping[str, Any]) -> Cells:
     """What each stage cost."""
-    table = Table(title="cost")
-    for heading in ("stage", "seconds", "forward passes", "backward passes", "result"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for row in record["stages"]:
-        table.add_row(row["name"], f"{row['seconds']:.1f}", f"{row['forward_passes']:,}", f"{row['backward_passes']:,}",
-                      readable_bytes(row["bytes"]))
-    return table
+    head = ("stage", "seconds", "forward passes", "backward passes", "size of the result")
+    rows = tuple(
+        (
+            s["name"],
+            f"{s['seconds']:.1f}",
+            f"{s['forward_passes']:,}",
+            f"{s['backward_passes']:,}",
+            readable_bytes(s["bytes"]),
+        )
+        for s in record["stages"]
+    )
+    return Cells("cost: images forward, image-logit pairs backward", head, rows)
 
 
 def share_with_spread(row: Mapping[str, Any], key: str) -> str:
@@ -59,7 +86,7 @@ def share_with_spread(row: Mapping[str, Any], key: str) -> str:
     >>> share_with_spread({"accuracy": 0.5, "accuracy_sd": 0.01, "draws": 20}, "accuracy")
     '0.500 ± 0.010'
     """
-    spread = f" ± {row[key + '_sd']:.3f}" if row.get("draws", 1) > 1 else ""
+    spread = f" ± {row[key + '_sd']:.3f}" if row["draws"] > 1 else ""
     return f"{row[key]:.3f}{spread}"
 
 

@@ -4,33 +4,96 @@ import numpy as np
 
 
 def predictor(**more):
-    return {"accuracy": 0.9, "fidelity": 0.95, "mse": 0.1, "mse_relative": 0.01, "lam": 2.0, "lam_relative": 1e-3, "on_edge": False,
-            "effective_dimension": 12.5, "n": 100, "method": "dual"} | more
+    return {
+        "accuracy": 0.9,
+        "fidelity": 0.95,
+        "mse": 0.1,
+        "mse_relative": 0.01,
+        "lam": 2.0,
+        "lam_relative": 1e-3,
+        "on_edge": False,
+        "effective_dimension": 12.5,
+        "n": 100,
+        "method": "dual",
+    } | more
 
 
 def record():
     generator = np.random.default_rng(0)
     classes = ["tench", "church", "horn"]
     decay = [[float(v) for v in np.exp(-rate * np.arange(30))] for rate in (0.2, 0.3, 0.4)]
-    sizes = [predictor(per_class=m, n=3 * m, k=64, sketch_error=0.05, condition_number=10.0 * m, smallest_eigenvalue=1.0 / m,
-                       accuracy=0.8 + 0.01 * m) for m in (2, 5, 10)]
-    methods = [{"method": method, "m": m, "draws": draws, "realised_m": float(m), "accuracy": float(generator.uniform(0.5, 1)),
-                "accuracy_sd": 0.01, "fidelity": float(generator.uniform(0.5, 1)), "fidelity_sd": 0.01, "mse": 0.2, "mse_sd": 0.01,
-                "kernel_error": 1 / m, "captured_energy": 1 - 1 / m, "setting": "H = 2"}
-               for method, draws in (("random", 20), ("top eigenvectors", 1), ("exact one gradient", 1)) for m in (5, 10)]
+    sizes = [
+        predictor(
+            per_class=m,
+            n=3 * m,
+            k=64,
+            sketch_error=0.05,
+            condition_number=10.0 * m,
+            smallest_eigenvalue=1.0 / m,
+            accuracy=0.8 + 0.01 * m,
+        )
+        for m in (2, 5, 10)
+    ]
+    methods = [
+        {
+            "method": method,
+            "m": m,
+            "draws": draws,
+            "realised_m": float(m),
+            "accuracy": float(generator.uniform(0.5, 1)),
+            "accuracy_sd": 0.01,
+            "fidelity": float(generator.uniform(0.5, 1)),
+            "fidelity_sd": 0.01,
+            "mse": 0.2,
+            "mse_sd": 0.01,
+            "kernel_error": 1 / m,
+            "captured_energy": 1 - 1 / m,
+            "setting": "H = 2",
+        }
+        for method, draws in (("random", 20), ("top eigenvectors", 1), ("exact one gradient", 1))
+        for m in (5, 10)
+    ]
     return {
-        "schema": 1, "config": {"data": "made <up>", "k": 64}, "versions": {"python": "3.11"}, "threads": 2, "seeds": {"network": 1},
+        "schema": 1,
+        "config": {"data": "made <up>", "k": 64},
+        "versions": {"python": "3.11"},
+        "threads": 2,
+        "seeds": {"network": 1},
         "fingerprints": {"model": "0" * 64, "data": "1" * 64},
         "data": {"name": "made <up>", "n_train": 100, "n_test": 20, "classes": classes, "shape": [1, 8, 8]},
         "network": {"name": "mlp", "parameters": 1000, "accuracy": 0.97, "train_accuracy": 1.0},
-        "full_kernel": predictor(), "full_kernel_labels": predictor(on_edge=True), "last_layer": predictor(), "distilled": sizes[-1],
+        "full_kernel": predictor(),
+        "full_kernel_labels": predictor(on_edge=True),
+        "last_layer": predictor(),
+        "distilled": sizes[-1],
         "distilled_sizes": sizes,
-        "spectra": {"epsilon": 0.05, "distilled": decay, "distilled_ranks": [9, 7, 5], "real": decay, "real_ranks": [10, 8, 6]},
-        "gap": {"clusters": 5, "epsilon_local": 0.05, "epsilon_global": 0.05, "weighted": 0.01, "unweighted": 0.2, "property_a": 0.98,
-                "property_a_null": 0.7},
+        "spectra": {
+            "epsilon": 0.05,
+            "distilled": decay,
+            "distilled_ranks": [9, 7, 5],
+            "real": decay,
+            "real_ranks": [10, 8, 6],
+        },
+        "gap": {
+            "clusters": 5,
+            "epsilon_local": 0.05,
+            "epsilon_global": 0.05,
+            "weighted": 0.01,
+            "unweighted": 0.2,
+            "property_a": 0.98,
+            "property_a_null": 0.7,
+        },
         "gradient_distillation": methods,
-        "stages": [{"name": "network", "seconds": 3.5, "forward_passes": 1000, "backward_passes": 1000, "bytes": 4000},
-                   {"name": "distillation", "seconds": 9.0, "forward_passes": 20000, "backward_passes": 20000, "bytes": 12_300_000}],
+        "stages": [
+            {"name": "network", "seconds": 3.5, "forward_passes": 1000, "backward_passes": 1000, "bytes": 4000},
+            {
+                "name": "distillation",
+                "seconds": 9.0,
+                "forward_passes": 20000,
+                "backward_passes": 20000,
+                "bytes": 12_300_000,
+            },
+        ],
         "notes": ["Networks without BatchNorm drop the BatchNorm term."],
     }
 

@@ -1,4 +1,4 @@
-"""A record is valid by its own schema, and its page stands alone: no script, no outside address, every number of the tables in it."""
+"""A record is valid by its own schema, and its page stands alone: no script, no outside address."""
 
 import copy
 import json
@@ -22,8 +22,12 @@ def page(tmp_path, content):
 def test_the_example_is_valid_and_a_broken_one_is_not():
     jsonschema.Draft202012Validator.check_schema(report.schema())
     jsonschema.validate(record(), report.schema())
-    for change in (lambda r: r["network"].pop("accuracy"), lambda r: r["full_kernel"].update(accuracy=1.5),
-                   lambda r: r["stages"].clear(), lambda r: r.update(more=1)):
+    for change in (
+        lambda r: r["network"].pop("accuracy"),
+        lambda r: r["full_kernel"].update(accuracy=1.5),
+        lambda r: r["stages"].clear(),
+        lambda r: r.update(more=1),
+    ):
         broken = copy.deepcopy(record())
         change(broken)
         with pytest.raises(jsonschema.ValidationError):
@@ -90,7 +94,13 @@ def test_tables_print_what_the_record_says():
 
 
 def test_bytes_are_readable():
-    assert [readable_bytes(size) for size in (0, 999, 1000, 2.5e9, 3e12)] == ["0 B", "999 B", "1.0 kB", "2.5 GB", "3.0 TB"]
+    assert [readable_bytes(size) for size in (0, 999, 1000, 2.5e9, 3e12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "2.5 GB",
+        "3.0 TB",
+    ]
 
 
 def test_an_image_sheet_has_a_row_for_each_class():

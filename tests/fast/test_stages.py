@@ -43,7 +43,9 @@ def test_arrays_without_a_record_are_an_unfinished_stage(tmp_path):
 
 def test_another_configuration_is_refused_unless_overwritten(tmp_path):
     StageStore(tmp_path, {"k": 1}).run("s", lambda: made(1))
-    with pytest.raises(ValueError, match=r"out: .* holds a run with k=1 \(not 2\); choose another folder or pass --overwrite"):
+    with pytest.raises(
+        ValueError, match=r"out: .* holds a run with k=1 \(not 2\); choose another folder or pass --overwrite"
+    ):
         StageStore(tmp_path, {"k": 2})
     fresh = StageStore(tmp_path, {"k": 2}, overwrite=True)
     assert not fresh.finished("s")

@@ -32,7 +32,11 @@ def imported_modules(tree):
 
 
 def late_imports_of_ours(source):
-    return [name for name, inside in imported_modules(ast.parse(source)) if inside and name.lstrip(".").split(".")[0] in PACKAGES]
+    return [
+        name
+        for name, inside in imported_modules(ast.parse(source))
+        if inside and name.lstrip(".").split(".")[0] in PACKAGES
+    ]
 
 
 def bare_torchvision(source):
@@ -41,7 +45,9 @@ def bare_torchvision(source):
 
 def lint_imports(config=None, cwd=ROOT):
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
-    return subprocess.run([*command, *(["--config", str(config)] if config else [])], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*command, *(["--config", str(config)] if config else [])], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def test_arrows_point_one_way():
@@ -49,8 +55,16 @@ def test_arrows_point_one_way():
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("arrow", ["dntk_ref -> torch", "dntk_ref -> dntk_fast", "dntk_fast -> dntk_ref", "proofs_checks -> dntk_fast",
-                                   "dntk_fast.ridge -> dntk_fast.pipeline"])
+@pytest.mark.parametrize(
+    "arrow",
+    [
+        "dntk_ref -> torch",
+        "dntk_ref -> dntk_fast",
+        "dntk_fast -> dntk_ref",
+        "proofs_checks -> dntk_fast",
+        "dntk_fast.ridge -> dntk_fast.pipeline",
+    ],
+)
 def test_a_wrong_arrow_is_seen(tmp_path, arrow):
     """The broken twin: a copy of the packages with one forbidden import must be refused by the same contracts."""
     start, end = arrow.split(" -> ")
@@ -75,8 +89,11 @@ def test_no_import_of_our_own_modules_inside_a_function():
 
 def test_torchvision_comes_through_its_one_door():
     allowed = ROOT / "dntk_fast" / "_vision.py"
-    bare = {str(path.relative_to(ROOT)): bare_torchvision(path.read_text()) for path in sources(*PACKAGES, "asv_benchmarks", "tests")
-            if path != allowed}
+    bare = {
+        str(path.relative_to(ROOT)): bare_torchvision(path.read_text())
+        for path in sources(*PACKAGES, "asv_benchmarks", "tests")
+        if path != allowed
+    }
     assert not {path: names for path, names in bare.items() if names}
     assert bare_torchvision("import torchvision.datasets as d\n") == ["torchvision.datasets"]
 
@@ -84,7 +101,11 @@ def test_torchvision_comes_through_its_one_door():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_needs_no_network_and_prints_nothing(package):
     """In a fresh process: sockets are cut before the import, and stdout and stderr stay empty."""
-    code = ("import socket\ndef cut(*a, **k): raise OSError('network at import')\nsocket.socket.connect = cut\n"
-            f"socket.create_connection = cut\nimport {package}")
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    code = (
+        "import socket\ndef cut(*a, **k): raise OSError('network at import')\nsocket.socket.connect = cut\n"
+        f"socket.create_connection = cut\nimport {package}"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

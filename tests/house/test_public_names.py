@@ -24,8 +24,11 @@ def faults(module):
         return ["no __all__"]
     wrong = [] if list(names) == sorted(names) else ["not sorted"]
     wrong += [f"{name} is missing" for name in names if not hasattr(module, name)]
-    own = [name for name, value in vars(module).items()
-           if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_") and callable(value)]
+    own = [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_") and callable(value)
+    ]
     return wrong + [f"{name} is public and unlisted" for name in own if name not in names]
 
 

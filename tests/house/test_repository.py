@@ -1,4 +1,4 @@
-"""What the repository may hold: the fixed top level, README's two commands, and nothing of the machine it was written on."""
+"""What the repository may hold: the fixed top level, README's commands, nothing of a machine."""
 
 import os
 import re
@@ -8,11 +8,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOP = {"pyproject.toml", "dntk_ref", "dntk_fast", "proofs_checks", "tests", "asv_benchmarks", "README.md", "LICENSE", "CITATION.cff",
-       "CHANGELOG.md"}
+TOP = {
+    "pyproject.toml",
+    "dntk_ref",
+    "dntk_fast",
+    "proofs_checks",
+    "tests",
+    "asv_benchmarks",
+    "README.md",
+    "LICENSE",
+    "CITATION.cff",
+    "CHANGELOG.md",
+}
 # Absolute paths of a machine, and hosts of package registries, put together so that this file does not match itself.
-PRIVATE = re.compile("|".join(["/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/", "/Us" + "ers/", "pypi" + r"\.org", "files\\.python" + "hosted",
-                               "registry\\.np" + "mjs", "deb\\.deb" + "ian"]))
+PRIVATE = re.compile(
+    "|".join(
+        [
+            "/ho" + "me/",
+            "/ro" + "ot/",
+            "/wo" + "rk/",
+            "/Us" + "ers/",
+            "pypi" + r"\.org",
+            "files\\.python" + "hosted",
+            "registry\\.np" + "mjs",
+            "deb\\.deb" + "ian",
+        ]
+    )
+)
 CDN = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", re.IGNORECASE)
 
 
@@ -35,7 +57,7 @@ def readme_block(name):
     lines = (ROOT / "README.md").read_text().splitlines()
     start = lines.index(f"<!-- command: {name} -->")
     fence = [i for i in range(start, len(lines)) if lines[i].startswith("```")][:2]
-    return "\n".join(lines[fence[0] + 1:fence[1]])
+    return "\n".join(lines[fence[0] + 1 : fence[1]])
 
 
 def test_top_level_is_the_fixed_one():
@@ -49,7 +71,9 @@ def test_nothing_of_a_machine_or_a_registry_stands_in_a_file():
 
 
 def test_no_page_asks_another_host():
-    assert [str(path.relative_to(ROOT)) for path, text in texts() if path.suffix in {".html", ".py"} and CDN.search(text)] == []
+    assert [
+        str(path.relative_to(ROOT)) for path, text in texts() if path.suffix in {".html", ".py"} and CDN.search(text)
+    ] == []
     assert CDN.search('<script src="ht' + 'tps://x.y/z.js">')
 
 
@@ -57,7 +81,9 @@ def test_readme_is_short_and_its_commands_are_the_guarded_ones():
     assert len((ROOT / "README.md").read_text().splitlines()) < 100
     for name, end in (("main", ".venv/bin/dntk run"), ("test", ".venv/bin/python -m pytest")):
         block = readme_block(name)
-        assert block.startswith("([ -x .venv/bin/python ] || python3 -m venv .venv) && .venv/bin/python -m pip install -q -e '.[cpu")
+        assert block.startswith(
+            "([ -x .venv/bin/python ] || python3 -m venv .venv) && .venv/bin/python -m pip install -q -e '.[cpu"
+        )
         assert end in block
 
 

@@ -1,0 +1,202 @@
+"""Join the steps: a frozen Config in, a frozen Report out; every step done once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dntk_fast import _check, models, steps
+from dntk_fast._stages import Stage, StageStore
+from dntk_fast.config import Config, default_folder
+from dntk_fast.data import Dataset, load
+from dntk_fast.redundancy import truncation_rank_of_spectrum
+
+__all__ = ["Report", "run"]
+
+#: called with (stage, done, total)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a run found.
+
+    Attributes
+    ----------
+    record
+        The content of report.json (`report/schema.json`).
+    images, labels
+        The distilled images (n, H, W, channels) in [0, 1], and their classes (n,).
+    folder
+        Where the stages are kept.
+    """
+
+    record: Mapping[str, Any]
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    folder: Path
+
+
+def run(
+    config: Config, folder: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None
+) -> Report:
+    """Train, distil, project, solve and compare; finished stages of the same configuration are reused.
+
+    Parameters
+    ----------
+    config
+        What to run.
+    folder
+        Where the stages are kept; `default_folder(config)` if None.
+    overwrite
+        Replace a run with another configuration in that folder instead of refusing it.
+    progress
+        Called with (stage, done, total) as work proceeds.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        Before any long work: an unknown data set or model, a class with fewer images than `per_class`, `k` above the
+        number of body parameters, a folder of another run.
+    """
+    data = load(config.data)
+    name, blank = _network(config, data)
+    _refuse_early(config, data, blank)
+    store = StageStore(folder or default_folder(config), asdict(config), overwrite=overwrite)
+    stages = _Stages(store, progress or (lambda stage, done, total: None))
+
+    def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
+        return stages.run(stage, lambda: step(*inputs))
+
+    net = do("network", steps.train_network, blank, data, config, stages.tick("network"))
+    model = _with_weights(blank, net)
+    do("full kernel", steps.full_kernel, model, data, net, config)
+    do("last layer", steps.last_layer, model, data, net)
+    test = do("features, held-out", steps.held_out_features, model, data, config)
+    for size in config.sizes:
+        images = f"distillation, {size} per class"
+        made = do(images, steps.distil, model, data, size, config, stages.tick(images))
+        base = do(f"distilled kernel, {size} per class", steps.distilled_kernel, model, data, made, test, net, config)
+    do("local structure", steps.local_structure, base, config)
+    tick = stages.tick("gradient distillation")
+    do("gradient distillation", steps.compare_methods, data, base, test, net, config, tick)
+    record = _record(config, name, model, data, stages.done)
+    pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
+    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
+
+
+class _Stages:
+    """The store with its progress bars, and all stages done so far, in their order."""
+
+    def __init__(self, store: StageStore, progress: Progress) -> None:
+        self.store, self.progress = store, progress
+        self.done: dict[str, Stage] = {}
+
+    def tick(self, name: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(name, done, total)
+
+    def run(self, name: str, work: Callable[[], Stage]) -> Stage:
+        self.progress(name, 0, 1)
+        self.done[name] = self.store.run(name, work)
+        self.progress(name, 1, 1)
+        return self.done[name]
+
+
+def _network(config: Config, data: Dataset) -> tuple[str, nn.Module]:
+    channels, size, _ = data.image_shape
+    by_size = {8: "conv8", 28: "conv28", 32: "conv32"}
+    name = by_size.get(size, "resnet18") if config.model == "auto" else config.model
+    options = {"inputs": data.x_train[0].numel()} if name == "mlp" else {"channels": channels}
+    return name, models.build(name, seed=config.seeds["network"], outputs=len(data.classes), **options)
+
+
+def _refuse_early(config: Config, data: Dataset, blank: nn.Module) -> None:
+    counts = torch.bincount(data.y_train, minlength=len(data.classes))
+    smallest = int(counts.argmin())
+    if int(counts[smallest]) < config.per_class:
+        expected = f"at most {int(counts[smallest])}, the training images of class {data.classes[smallest]!r}"
+        _check.refuse("per_class", expected, config.per_class)
+    _, head = models.final_linear(blank, data.x_train[:2])
+    _check.dimension(config.k, models.parameter_count(blank) - models.parameter_count(head))
+
+
+def _with_weights(blank: nn.Module, network: Stage) -> nn.Module:
+    mark = "weights."
+    blank.load_state_dict({key.removeprefix(mark): w for key, w in network.arrays.items() if key.startswith(mark)})
+    return blank.eval()
+
+
+def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Mapping[str, Stage]) -> dict[str, Any]:
+    full, sizes = done["full kernel"], [done[f"distilled kernel, {size} per class"].numbers for size in config.sizes]
+    largest = config.sizes[-1]
+    return {
+        "schema": 1,
+        "config": asdict(config) | {"gradients": list(config.gradients)},
+        "versions": _versions(),
+        "threads": torch.get_num_threads(),
+        "seeds": config.seeds,
+        "fingerprints": {"model": models.fingerprint(model), "data": _data_fingerprint(data)},
+        "data": {
+            "name": data.name,
+            "n_train": len(data.x_train),
+            "n_test": len(data.x_test),
+            "classes": list(data.classes),
+            "shape": list(data.image_shape),
+        },
+        "network": {"name": name, "parameters": models.parameter_count(model), **done["network"].numbers},
+        **full.numbers,
+        "last_layer": done["last layer"].numbers,
+        "distilled": sizes[-1],
+        "distilled_sizes": sizes,
+        "spectra": _spectra(
+            done[f"distilled kernel, {largest} per class"].arrays["spectrum"],
+            full.arrays.get("spectrum"),
+            config.epsilon,
+        ),
+        "gap": done["local structure"].numbers,
+        "gradient_distillation": done["gradient distillation"].numbers["rows"],
+        "stages": [
+            {"name": stage}
+            | {key: getattr(cost, key) for key in ("seconds", "forward_passes", "backward_passes", "bytes")}
+            for stage, cost in done.items()
+        ],
+        "notes": done[f"distillation, {largest} per class"].numbers["notes"],
+    }
+
+
+def _spectra(distilled: Tensor, real: Tensor | None, epsilon: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"epsilon": epsilon}
+    for name, values in (("distilled", distilled), ("real", real)):
+        ranks = None if values is None else [int(r) for r in truncation_rank_of_spectrum(values, epsilon)]
+        found |= {name: None if values is None else values.tolist(), f"{name}_ranks": ranks}
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("dntk", "torch", "numpy", "scipy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found
+
+
+def _data_fingerprint(data: Dataset) -> str:
+    digest = hashlib.sha256()
+    for part in (data.x_train, data.y_train, data.x_test, data.y_test):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()

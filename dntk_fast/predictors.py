@@ -1,0 +1,159 @@
+"""From features or kernels and targets to a ridge predictor with its ridge chosen, and the scores of what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dntk_fast.ridge import (
+    GRID_EXPONENTS,
+    choose_ridge,
+    dual_coefficients,
+    effective_dimension,
+    leave_one_out_path,
+    ridge_grid,
+    ridge_spectrum,
+)
+
+__all__ = ["Fit", "Scores", "fit_features", "fit_kernel", "scores", "weigh_rows"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares in [0, 1] and squared errors over held-out points and logits."""
+
+    accuracy: float
+    fidelity: float
+    mse: float
+    mse_relative: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A ridge predictor's held-out predictions (C, n_test), its weights where it has them, and the ridge it took."""
+
+    predictions: Tensor
+    weights: Tensor | None
+    lam: float
+    lam_relative: float
+    on_edge: bool
+    effective_dimension: float
+    n: int
+
+
+def scores(predictions: Tensor, logits: Tensor, labels: Tensor) -> Scores:
+    """Hold predictions against the network's logits and the labels.
+
+    Parameters
+    ----------
+    predictions, logits : (C, n)
+        Ties between classes go to the smallest index.
+    labels : (n,)
+
+    Returns
+    -------
+    Scores
+        accuracy = share with argmax f_hat = label; fidelity = share with argmax f_hat = argmax f;
+        mse = mean (f_hat - f)^2; mse_relative = mse / Var(f).
+
+    Examples
+    --------
+    >>> scores(torch.eye(2), torch.eye(2), torch.tensor([0, 0])).accuracy
+    0.5
+    """
+    guess, network = predictions.argmax(0), logits.argmax(0)
+    mse = float((predictions.double() - logits.double()).square().mean())
+    return Scores(
+        float((guess == labels).double().mean()),
+        float((guess == network).double().mean()),
+        mse,
+        mse / float(logits.double().var(correction=0)),
+    )
+
+
+def fit_kernel(kernel: Tensor, targets: Tensor, cross: Tensor, *, lam: float | None = None) -> Fit:
+    """Solve (K_c + lam I) alpha_c = y_c (Eq 16) in float64, with the ridge that leave-one-out chooses.
+
+    Parameters
+    ----------
+    kernel : (C, n, n)
+    targets : (C, n)
+    cross : (C, n_test, n)
+        Kernel between held-out points and rows.
+    lam : float or None
+        Un-normalised ridge; None chooses it from 1e-6 ... 10 times the mean of diag K (`choose_ridge`).
+
+    Returns
+    -------
+    Fit
+        Without weights.
+    """
+    K, y = kernel.double(), targets.double()
+    scale = float(K.diagonal(dim1=-2, dim2=-1).mean())
+    if lam is None:
+        lam, edge = _chosen(leave_one_out_path(K, y, ridge_grid(K)), ridge_grid(K))
+    else:
+        edge = False
+    predictions = torch.einsum("ctn,cn->ct", cross.double(), dual_coefficients(K, y, lam))
+    freedom = float(effective_dimension(K, lam).mean())
+    return Fit(predictions, None, lam, lam / scale, edge, freedom, K.shape[-1])
+
+
+def fit_features(features: Tensor, targets: Tensor, test: Tensor, *, lam: float | None = None) -> Fit:
+    """Solve the same ridge regression from features, in float64, from one eigendecomposition of the smaller side.
+
+    Parameters
+    ----------
+    features : (C, n, k)
+    targets : (C, n)
+    test : (C, n_test, k)
+    lam : float or None
+        As in `fit_kernel`.
+
+    Returns
+    -------
+    Fit
+        With weights (C, k).
+    """
+    Phi = features.double()
+    spectrum = ridge_spectrum(Phi, targets.double())
+    scale = float(Phi.square().sum(-1).mean())
+    if lam is None:
+        grid = scale * torch.tensor([10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+        lam, edge = _chosen(torch.stack([spectrum.leave_one_out(float(step)) for step in grid]), grid)
+    else:
+        edge = False
+    weights = spectrum.weights(lam)
+    predictions = torch.einsum("ctk,ck->ct", test.double(), weights)
+    freedom = float(spectrum.effective_dimension(lam).mean())
+    return Fit(predictions, weights, lam, lam / scale, edge, freedom, Phi.shape[-2])
+
+
+def weigh_rows(features: Tensor, targets: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale rows and targets so that a plain ridge solve is the one weighted by the barycentre's masses (4.1).
+
+    sum_j omega_j (phi_j . w - y_j)^2 is the plain squared loss of sqrt(omega_j) phi_j and sqrt(omega_j) y_j; omega is the
+    masses over their mean, so that the ridge keeps its scale.
+
+    Parameters
+    ----------
+    features : (C, n, k)
+    targets : (C, n)
+    masses : (n,)
+
+    Examples
+    --------
+    >>> rows, y = weigh_rows(torch.ones(1, 2, 1), torch.ones(1, 2), torch.tensor([0.8, 0.2]))
+    >>> [round(float(v), 3) for v in y[0] ** 2]
+    [1.6, 0.4]
+    """
+    root = (masses / masses.mean()).sqrt().to(features.dtype)
+    return features * root[None, :, None], targets.to(features.dtype) * root[None, :]
+
+
+def _chosen(residuals: Tensor, grid: Tensor) -> tuple[float, bool]:
+    # residuals (L, C, n): one loss for each ridge and point, the mean over classes
+    choice = choose_ridge(residuals.square().mean(1), grid)
+    return float(choice.lam), bool(choice.on_edge)

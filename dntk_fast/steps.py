@@ -1,0 +1,213 @@
+"""The steps of a run, each from its inputs to a `Stage`: arrays, numbers, and what it cost. Nothing is stored here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dntk_fast import models
+from dntk_fast._stages import Stage
+from dntk_fast.config import Config
+from dntk_fast.data import Dataset
+from dntk_fast.data_distillation import distil_images
+from dntk_fast.gradient_distillation import METHODS, RANDOM_METHODS, spectral_clusters
+from dntk_fast.locality import locality
+from dntk_fast.predictors import Fit, fit_features, fit_kernel, scores, weigh_rows
+from dntk_fast.redundancy import spectrum
+from dntk_fast.tangent.features import TangentFeatures, tangent_features
+from dntk_fast.tangent.kernel import tangent_kernel
+
+__all__ = [
+    "compare_methods",
+    "distil",
+    "distilled_kernel",
+    "full_kernel",
+    "held_out_features",
+    "last_layer",
+    "local_structure",
+    "train_network",
+]
+
+Progress = Callable[[int, int], None]
+EXACT_KERNEL_BYTES = 3_000_000_000
+COVERAGE_THRESHOLD = 0.9
+
+
+def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
+    """Train the network; keep its weights and its logits (C, n) on both splits."""
+    options = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
+    training = models.train(blank, data.x_train, data.y_train, **options)
+    logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
+    weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
+    numbers = {
+        "accuracy": _share(logits["logits.test"], data.y_test),
+        "train_accuracy": _share(logits["logits.train"], data.y_train),
+    }
+    forward = training.forward_passes + len(data.x_train) + len(data.x_test)
+    return Stage(weights | logits, numbers, forward, training.backward_passes, sum(w.nbytes for w in weights.values()))
+
+
+def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) -> Stage:
+    """Ridge regression on all real training images: exact kernels where they fit, projected features beyond."""
+    n, n_test, C = len(data.x_train), len(data.x_test), len(data.classes)
+    targets = {"full_kernel": logits.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
+    arrays: dict[str, Tensor] = {}
+    if C * n * n * 8 <= EXACT_KERNEL_BYTES:
+        kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
+        fits = {key: fit_kernel(kernel, y, cross) for key, y in targets.items()}
+        arrays["spectrum"] = spectrum(kernel)
+        method, passes, size = "exact kernel", 2 * n + n_test, kernel.nbytes + cross.nbytes
+    else:
+        train, test = (_features(model, x, config).values for x in (data.x_train, data.x_test))
+        fits = {key: fit_features(train, y, test) for key, y in targets.items()}
+        method, passes, size = f"features, k = {config.k}", n + n_test, train.nbytes + test.nbytes
+    numbers = {key: _predictor(fit, method, data, logits) for key, fit in fits.items()}
+    return Stage(arrays, numbers, passes, passes * C, size)
+
+
+def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
+    """Theorem R's baseline: the same ridge regression on the input of the last layer alone."""
+    train, test = (_head_features(model, x).expand(len(data.classes), -1, -1) for x in _splits(data).values())
+    fit = fit_features(train, logits.arrays["logits.train"], test)
+    size = train[0].nbytes + test[0].nbytes
+    return Stage({}, _predictor(fit, "head features", data, logits), len(data.x_train) + len(data.x_test), 0, size)
+
+
+def distil(model: nn.Module, data: Dataset, per_class: int, config: Config, progress: Progress) -> Stage:
+    """Wasserstein metric data distillation (4.1): images, their masses, their soft labels (C, n_S)."""
+    options = {"seed": config.seeds["distillation"], "steps": config.distil_steps, "progress": progress}
+    made = distil_images(model, data.x_train, data.y_train, per_class=per_class, **options)
+    logits = made.logits.T.contiguous()
+    arrays = {"images": made.images, "labels": made.labels, "weights": made.weights, "logits": logits}
+    return Stage(arrays, {"notes": list(made.notes)}, made.forward_passes, made.backward_passes, made.images.nbytes)
+
+
+def held_out_features(model: nn.Module, data: Dataset, config: Config) -> Stage:
+    """Tangent features (C, n_test, k + d_h + 1) of the held-out images."""
+    values = _features(model, data.x_test, config).values
+    n = len(data.x_test)
+    return Stage({"values": values}, {}, n, n * len(data.classes), values.nbytes)
+
+
+def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, logits: Stage, config: Config) -> Stage:
+    """Features of the distilled images, ridge regression on them, and the conditioning of their class kernels."""
+    sketch = _features(model, made.arrays["images"], config)
+    rows, targets = weigh_rows(sketch.values, made.arrays["logits"], made.arrays["weights"])
+    fit = fit_features(rows, targets, test.arrays["values"])
+    eigenvalues = spectrum(rows @ rows.mT)
+    n = rows.shape[1]
+    numbers = _predictor(fit, "distilled kernel", data, logits) | {
+        "per_class": n // len(data.classes),
+        "k": config.k,
+        "sketch_error": float(sketch.sketch_error),
+        "condition_number": _condition_number(eigenvalues),
+        "smallest_eigenvalue": float(eigenvalues[..., -1].double().mean()),
+    }
+    return Stage(
+        {"rows": rows, "targets": targets, "spectrum": eigenvalues}, numbers, n, n * len(data.classes), rows.nbytes
+    )
+
+
+def local_structure(base: Stage, config: Config) -> Stage:
+    """Section 3.4 on the distilled rows: what the union of local eigenspaces misses, weighted and unweighted."""
+    kernel = base.arrays["rows"] @ base.arrays["rows"].mT
+    clusters = min(config.clusters, kernel.shape[-1])
+    labels = spectral_clusters(kernel.mean(0), clusters, seed=config.seeds["sampler"])
+    found = locality(
+        kernel,
+        labels,
+        epsilon_local=config.epsilon,
+        epsilon_global=config.epsilon,
+        coverage_threshold=COVERAGE_THRESHOLD,
+    )
+    names = {
+        "weighted": "weighted_gap",
+        "unweighted": "unweighted_gap",
+        "property_a": "property_a",
+        "property_a_null": "property_a_null",
+    }
+    numbers = {key: min(max(float(getattr(found, name).double().mean()), 0.0), 1.0) for key, name in names.items()}
+    thresholds = {"clusters": clusters, "epsilon_local": config.epsilon, "epsilon_global": config.epsilon}
+    return Stage({}, numbers | thresholds, bytes=kernel.nbytes)
+
+
+def compare_methods(
+    data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config, progress: Progress
+) -> Stage:
+    """Every method at every budget: the same rows, the same ridge."""
+    kernel = base.arrays["rows"] @ base.arrays["rows"].mT
+    cells = [(name, m) for name in METHODS for m in config.gradients if m <= kernel.shape[-1]]
+    table = []
+    for done, (name, m) in enumerate(cells):
+        progress(done, len(cells))
+        draws = range(config.draws if name in RANDOM_METHODS else 1)
+        table.append(
+            _method_row(name, m, [_outcome(name, m, draw, kernel, data, base, test, logits, config) for draw in draws])
+        )
+    return Stage({}, {"rows": table}, bytes=kernel.nbytes)
+
+
+def _outcome(
+    name: str, m: int, draw: int, kernel: Tensor, data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config
+) -> dict[str, Any]:
+    rows, targets, lam = base.arrays["rows"], base.arrays["targets"], base.numbers["lam"]
+    result = METHODS[name](rows, kernel, targets, m=m, lam=lam, seed=config.seeds["sampler"] + draw)
+    values = test.arrays["values"]
+    predictions = torch.einsum("cnk,ck->cn", values, result.weights.to(values))
+    measured = {name: getattr(result, name) for name in ("realised_m", "kernel_error", "captured_energy", "setting")}
+    return asdict(scores(predictions, logits.arrays["logits.test"], data.y_test)) | measured
+
+
+def _method_row(name: str, m: int, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    def mean(key: str) -> float:
+        return float(np.mean([outcome[key] for outcome in outcomes]))
+
+    row: dict[str, Any] = {"method": name, "m": m, "draws": len(outcomes), "setting": outcomes[0]["setting"]}
+    for key in ("accuracy", "fidelity", "mse"):
+        row |= {key: mean(key), f"{key}_sd": float(np.std([outcome[key] for outcome in outcomes]))}
+    return row | {key: mean(key) for key in ("realised_m", "kernel_error", "captured_energy")}
+
+
+def _features(model: nn.Module, x: Tensor, config: Config) -> TangentFeatures:
+    return tangent_features(model, x, k=config.k, seed=config.seeds["sketch"])
+
+
+def _predictor(fit: Fit, method: str, data: Dataset, logits: Stage) -> dict[str, Any]:
+    ridge = {name: getattr(fit, name) for name in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
+    return asdict(scores(fit.predictions, logits.arrays["logits.test"], data.y_test)) | ridge | {"method": method}
+
+
+def _condition_number(eigenvalues: Tensor) -> float | None:
+    # Below n eps lambda_1 an eigenvalue is rounding: the condition number is then not known, and None says so.
+    floor = eigenvalues[..., 0] * eigenvalues.shape[-1] * torch.finfo(eigenvalues.dtype).eps
+    if bool((eigenvalues[..., -1] <= floor).any()):
+        return None
+    return float((eigenvalues[..., 0] / eigenvalues[..., -1]).double().mean())
+
+
+def _label_targets(data: Dataset) -> Tensor:
+    C = len(data.classes)
+    return nn.functional.one_hot(data.y_train, C).T.to(data.x_train.dtype) - 1 / C
+
+
+def _splits(data: Dataset) -> dict[str, Tensor]:
+    return {"train": data.x_train, "test": data.x_test}
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(part) for part in x.split(256)]).T.contiguous()
+
+
+def _head_features(model: nn.Module, x: Tensor) -> Tensor:
+    h = torch.cat([models.penultimate(model, part) for part in x.split(256)])
+    return torch.cat([h, h.new_ones(len(h), 1)], 1)
+
+
+def _share(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(0) == labels).double().mean())
