@@ -34,6 +34,8 @@ __all__ = [
 
 # k-means finds a local minimum; this many seeded starts, the best kept. Ten is the usual number for a dozen clusters.
 RESTARTS = 10
+# Points closer than this share of the data's root mean square, squared here, are one point up to rounding.
+SAME = 1e-24
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def seeding(points: Any, m: int, *, rng: np.random.Generator) -> Array:
     support = Z[[rng.integers(len(Z))]]
     while len(support) < m:
         distance = squared_distances(Z, support).min(axis=1)
-        if distance.sum() == 0:
+        if distance.sum() <= SAME * np.sum(Z**2):
             break
         support = np.vstack([support, Z[rng.choice(len(Z), p=distance / distance.sum())]])
     return support

@@ -16,4 +16,7 @@ TOL = {
     # <A u, w> against <u, A^T w>, and a map against its matrix: sums of up to 1e3 float64 products, relative to
     # |A| |u| |w|.
     "adjoint": 1e-12,
+    # Solves that see the kernel squared, or a pseudo-inverse of U^T K U for a random U: the condition number of the
+    # instances (up to about 1e4) enters twice, and takes eight of the sixteen digits.
+    "squared_kernel": 1e-8,
 }

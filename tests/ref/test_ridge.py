@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dntk_ref import ridge
+from tests.ref.sides import CLOSE, differs
 from tests.tolerances import TOL
-
-CLOSE = {"rtol": TOL["float64"], "atol": TOL["float64"]}
 
 
 @st.composite
@@ -20,11 +19,6 @@ def problems(draw, rows=(1, 6), columns=(1, 6)):
     if draw(st.integers(0, 2)) == 0:
         Phi[-1] = Phi[0]
     return Phi, rng.standard_normal(n), 10.0 ** draw(st.integers(-2, 1))
-
-
-def differs(a, b):
-    """The two sides of a broken twin: apart by far more than rounding."""
-    return not np.allclose(a, b, rtol=TOL["apart"], atol=TOL["apart"])
 
 
 # A.3: Eqs (16) to (18)
