@@ -112,7 +112,7 @@ def exponential_spectrum(n: int, rate: float) -> Array:
     >>> exponential_spectrum(2, 0.0)
     array([1., 1.])
     """
-    return np.exp(-_check.nonnegative("rate", rate) * np.arange(_check.integer("n", n, 1)))
+    return np.asarray(np.exp(-_check.nonnegative("rate", rate) * np.arange(_check.integer("n", n, 1))))
 
 
 def power_spectrum(n: int, exponent: float) -> Array:
