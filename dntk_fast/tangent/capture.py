@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dntk_fast import _check
 from dntk_fast.tangent.attention import attention
 from dntk_fast.tangent.generic import Wrapped, call, per_sample_gradients, probe, take, trainable, vectorises
-from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge
+from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge, stack
 
 __all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect"]
 
@@ -46,7 +46,7 @@ def _network(model: nn.Module, outputs: Outputs) -> Wrapped:
 class _Mark:
     """One call with parameters, as it happened."""
 
-    call: Call
+    call: Call | None
     names: tuple[str | None, str | None]
     edge: GradientEdge
     shape: torch.Size
@@ -215,7 +215,7 @@ def _judge(network: Wrapped, shapes: dict[str, torch.Size], values: Tensor, reco
     sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in zip(recorder.marks, kept, strict=True) if site]
     # The marks are counted as a later pass will make them: without the calls that the generic path serves alone.
     copies = frozenset(k for k, mark in enumerate(m for m, s in zip(recorder.marks, kept, strict=True) if s) if not mark.untouched())
-    tangents = _tangents(recorder.marks, kept, [torch.stack([d]) if d is not None else None for d in one[0]], shapes, 2)
+    tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
         network, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
         row_bytes, sum(sizes), max(sizes, default=0), tuple(tangents),
@@ -263,22 +263,19 @@ def _cotangents(values: Tensor, marks: list[_Mark], weights: Tensor, batched: bo
     return list(torch.autograd.grad(values, edges, weights, keep, allow_unused=True, is_grads_batched=batched))
 
 
-def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched: bool) -> list[Tensor | None]:
-    """One vector-Jacobian product for each output: [(C, *shape of the marked output)]."""
+def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched: bool) -> list[list[Tensor] | None]:
+    """One vector-Jacobian product for each output: for each mark its cotangents, C of them or one stack, each (C', n, ...)."""
     eye = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)[classes.start : classes.stop]
     weights = eye[:, None].expand(-1, len(values), -1)
     if batched:
         with warnings.catch_warnings():  # a missing batching rule costs time only
             warnings.filterwarnings("ignore", message="There is a performance drop")
-            return _cotangents(values, marks, weights, True, False)
-    found: list[Tensor | None] = [None] * len(marks)
+            return [None if D is None else [D] for D in _cotangents(values, marks, weights, True, False)]
+    found: list[list[Tensor] | None] = [None] * len(marks)
     for k, weight in enumerate(weights):
-        for at, D in enumerate(_cotangents(values, marks, weight, keep=k + 1 < len(weights))):
-            if D is None:
-                continue
-            if found[at] is None:
-                found[at] = D.new_empty(len(weights), *D.shape)
-            found[at][k] = D  # type: ignore[index]
+        for at, d in enumerate(_cotangents(values, marks, weight, keep=k + 1 < len(weights))):
+            if d is not None:
+                found[at] = [*(found[at] or []), d[None]]
     return found
 
 
@@ -305,7 +302,7 @@ def capture(trace: Trace, inputs: Any, classes: range | None = None, *, batched:
 
 
 def _tangents(
-    marks: list[_Mark], sites: Sequence[Site | None], cotangents: list[Tensor | None], shapes: dict[str, torch.Size], n: int
+    marks: list[_Mark], sites: Sequence[Site | None], cotangents: list[list[Tensor] | None], shapes: dict[str, torch.Size], n: int
 ) -> Iterator[Tangent]:
     """The uses of each connected set of parameters, merged."""
     groups: list[tuple[set[str], list[int]]] = []
@@ -318,17 +315,18 @@ def _tangents(
             names, uses = names | group[0], group[1] + uses
         groups.append((names, uses))
     for _, uses in groups:
-        parts = []
-        for k in uses:
-            mark, site, D = marks[k], sites[k], cotangents[k]
-            cotangents[k] = None
-            assert site is not None and D is not None
-            own = {name: shapes[name] for name in site.names if name}
-            source = mark.call.source
-            source = D.new_empty(n, 0) if source is None else site.lead(source, n, 0)
-            parts.append(mark.call.build(site.names, own, source, site.lead(D, n, 1)))
-            mark.call = None  # type: ignore[assignment]
-        yield merge(parts)
+        yield merge([_tangent(marks[k], sites[k], cotangents, k, shapes, n) for k in uses])
+
+
+def _tangent(
+    mark: _Mark, site: Site | None, cotangents: list[list[Tensor] | None], k: int, shapes: dict[str, torch.Size], n: int
+) -> Tangent:
+    found, call = cotangents[k], mark.call
+    assert site is not None and found is not None and call is not None
+    cotangents[k] = mark.call = None  # whoever gets the tangent decides how long its tensors live
+    own = {name: shapes[name] for name in site.names if name}
+    source = found[0].new_empty(n, 0) if call.source is None else site.lead(call.source, n, 0)
+    return stack([call.build(site.names, own, source, site.lead(D, n, 1)) for D in found])
 
 
 def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:

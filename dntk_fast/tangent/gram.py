@@ -25,7 +25,7 @@ def add_gram(total: Tensor, left: Tangent, right: Tangent | None, rule: str, pai
         if rule == "factors":
             _by_factors(total, left.factors(), None if right is None else right.factors(), pairing)
         else:
-            _by_gradients(total, left.factors(), None if right is None else right.factors(), pairing)
+            _by_gradients(total, left, right, pairing, memory)
     elif isinstance(left, Lookup) and (right is None or isinstance(right, Lookup)):
         _by_words(total, left, right, pairing, memory)
     else:
@@ -104,27 +104,33 @@ def _factor_tile(A: Tensor, B: Tensor, D: Tensor, E: Tensor, bias: bool, pairing
 # --- explicit: gradients of some output channels at a time ------------------------------------------------------------
 
 
-def _by_gradients(total: Tensor, left: Factors, right: Factors | None, pairing: str) -> None:
-    if left.bias is not None:
-        U, V = (None if f is None else f.cotangent.sum(3).flatten(2) for f in (left, right))
-        _add_products(total, U, V, pairing)
-    C, n, groups, _, q = left.cotangent.shape
-    p, size = left.activation.shape[-1], left.cotangent.element_size()
+def _by_gradients(total: Tensor, left: Outer, right: Outer | None, pairing: str, memory: int) -> None:
+    """Form the gradients of some output channels q and multiply them, one output of the model at a time if it can be."""
+    C, n = left.extent
+    sides = [(t, _bordered(t)) for t in (left, right) if t is not None]
+    groups, q = left.cotangents[0].shape[1], left.cotangents[0].shape[-1]
     together = C if pairing == "full" else 1
-    width = max(1, min(q, TILE_BYTES // (together * n * groups * p * size)))
+    row = together * groups * sides[0][1].shape[1] * total.element_size()
+    width = max(1, min(q, memory // (2 * sum(side.extent[1] for side, _ in sides) * row)))
     for c in range(0, C, together):
         for channels in _tiles(q, width):
-            U, V = (None if f is None else _weight_gradient(f, slice(c, c + together), channels) for f in (left, right))
-            _add_products(total[c : c + 1] if pairing == "class" else total, U, V, pairing)
+            U, *V = (_channel_gradients(side, A, slice(c, c + together), channels) for side, A in sides)
+            _add_products(total[c : c + 1] if pairing == "class" else total, U, V[0] if V else None, pairing)
 
 
-def _weight_gradient(factors: Factors, classes: slice, channels: slice) -> Tensor:
-    """(C', n, groups * channels * p), contiguous."""
-    D, A = factors.cotangent[classes, ..., channels], factors.activation.flatten(0, 1)
-    G = A.new_empty(len(D), len(A), D.shape[-1], A.shape[-1])
-    for c, d in enumerate(D):
-        torch.bmm(d.flatten(0, 1).mT, A, out=G[c])
-    return G.view(len(D), D.shape[1], -1)
+def _bordered(tangent: Outer) -> Tensor:
+    """The activations (n * groups, p, T); with a bias a row of ones joins them: its gradient comes with the weight's."""
+    A = tangent.unfold(tangent.source).mT.flatten(0, 1)
+    return A if tangent.bias is None else torch.cat([A, A.new_ones(len(A), 1, A.shape[2])], 1)
+
+
+def _channel_gradients(tangent: Outer, A: Tensor, classes: slice, channels: slice) -> Tensor:
+    """(C', n, groups * p * channels), contiguous; the order within a row is the same on both sides, and that is all it must be."""
+    chosen = tangent.cotangents[classes]
+    G = A.new_empty(len(chosen), len(A), A.shape[1], channels.stop - channels.start)
+    for d, out in zip(chosen, G, strict=True):
+        torch.bmm(A, d[..., channels].flatten(0, 1), out=out)
+    return G.view(len(chosen), tangent.extent[1], -1)
 
 
 # --- embeddings and everything small ----------------------------------------------------------------------------------

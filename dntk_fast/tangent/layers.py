@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["RULES", "Call", "Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tangent", "merge"]
+__all__ = ["RULES", "Call", "Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tangent", "merge", "stack"]
 
 
 # --- what a consumer sees ---------------------------------------------------------------------------------------------
@@ -68,6 +68,14 @@ class Tangent(ABC):
 # --- the forms a gradient can take ------------------------------------------------------------------------------------
 
 
+# The cotangents of all outputs: stacked (C, n, ...), or one by one as the backward passes gave them. Both iterate over outputs.
+Cotangents = Tensor | tuple[Tensor, ...]
+
+
+def _some(D: Cotangents, chunk: slice) -> Cotangents:
+    return D[:, chunk] if isinstance(D, Tensor) else tuple(d[chunk] for d in D)
+
+
 @dataclass(frozen=True)
 class Outer(Tangent):
     """Linear, convolutional and matrix-product layers: `unfold(source)` is the activation of `Factors`."""
@@ -76,28 +84,29 @@ class Outer(Tangent):
     bias: str | None
     shapes: Mapping[str, torch.Size]
     source: Tensor
-    cotangent: Tensor
+    cotangents: Cotangents  # of each output (n, groups, T, q)
     unfold: Callable[[Tensor], Tensor]
     transposed: bool = False
 
     @property
     def extent(self) -> tuple[int, int]:
-        return self.cotangent.shape[0], self.cotangent.shape[1]
+        return len(self.cotangents), len(self.cotangents[0])
 
     def rows(self, chunk: slice) -> Outer:
-        return replace(self, source=self.source[chunk], cotangent=self.cotangent[:, chunk])
+        return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
 
     def factors(self) -> Factors:
-        return Factors(self.weight, self.bias, self.unfold(self.source), self.cotangent, self.transposed)
+        D = self.cotangents if isinstance(self.cotangents, Tensor) else torch.stack(self.cotangents)
+        return Factors(self.weight, self.bias, self.unfold(self.source), D, self.transposed)
 
     def gradient(self, name: str) -> Tensor:
-        C, n, groups, _, q = self.cotangent.shape
         if name == self.bias:
-            return self.cotangent.sum(3).reshape(C, n, *self.shapes[name])
-        A = self.unfold(self.source)
-        G = self.cotangent.new_empty(C, n * groups, q, A.shape[-1])
-        for c in range(C):  # one batched product for each output: A is shared and never repeated
-            torch.bmm(self.cotangent[c].flatten(0, 1).mT, A.flatten(0, 1), out=G[c])
+            return torch.stack([d.sum(2).reshape(len(d), *self.shapes[name]) for d in self.cotangents])
+        A = self.unfold(self.source).flatten(0, 1)
+        (C, n), q = self.extent, self.cotangents[0].shape[-1]
+        G = A.new_empty(C, len(A), q, A.shape[-1])
+        for d, out in zip(self.cotangents, G, strict=True):  # A is shared by all outputs and never repeated
+            torch.bmm(d.flatten(0, 1).mT, A, out=out)
         return (G.mT if self.transposed else G).reshape(C, n, *self.shapes[name])
 
 
@@ -138,20 +147,22 @@ class Elementwise(Tangent):
     bias: str | None
     shapes: Mapping[str, torch.Size]
     source: Tensor
-    cotangent: Tensor  # (C, n, ...)
+    cotangents: Cotangents  # of each output (n, ...)
     unit: Callable[[Tensor], Tensor]
-    reduce: Callable[[Tensor, torch.Size], Tensor]
+    reduce: Callable[[Tensor, torch.Size], Tensor]  # (n, ...) -> (n, *shape)
 
     @property
     def extent(self) -> tuple[int, int]:
-        return self.cotangent.shape[0], self.cotangent.shape[1]
+        return len(self.cotangents), len(self.cotangents[0])
 
     def rows(self, chunk: slice) -> Elementwise:
-        return replace(self, source=self.source[chunk], cotangent=self.cotangent[:, chunk])
+        return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
 
     def gradient(self, name: str) -> Tensor:
-        D = self.cotangent if name == self.bias else self.cotangent * self.unit(self.source)
-        return self.reduce(D, self.shapes[name])
+        if name == self.bias:
+            return torch.stack([self.reduce(d, self.shapes[name]) for d in self.cotangents])
+        X = self.unit(self.source)
+        return torch.stack([self.reduce(d * X, self.shapes[name]) for d in self.cotangents])
 
 
 @dataclass(frozen=True)
@@ -199,21 +210,29 @@ class Sum(Tangent):
         return first
 
 
-def merge(parts: list[Tangent]) -> Tangent:
+def merge(parts: Sequence[Tangent]) -> Tangent:
     """One tangent for all uses of the same parameters; equal layers are joined along their positions t."""
     if len(parts) == 1:
         return parts[0]
-    shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
     outer = [part for part in parts if isinstance(part, Outer)]
-    alike = {(part.weight, part.bias, part.transposed, part.cotangent.shape[2]) for part in outer}
+    alike = {(part.weight, part.bias, part.transposed, part.cotangents[0].shape[1]) for part in outer}
     if len(outer) == len(parts) and len(alike) == 1:
-        return replace(
-            outer[0],
-            source=torch.cat([part.unfold(part.source) for part in outer], 2),
-            cotangent=torch.cat([part.cotangent for part in outer], 3),
-            unfold=_same,
-        )
-    return Sum(shapes, tuple(parts))
+        joined = tuple(torch.cat(uses, 2) for uses in zip(*(part.cotangents for part in outer), strict=True))
+        activation = torch.cat([part.unfold(part.source) for part in outer], 2)
+        return replace(outer[0], source=activation, cotangents=joined, unfold=_same)
+    return Sum({name: shape for part in parts for name, shape in part.shapes.items()}, tuple(parts))
+
+
+def stack(parts: Sequence[Tangent]) -> Tangent:
+    """One tangent for all outputs from one for each of them (C = 1)."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Outer | Elementwise):
+        return replace(first, cotangents=tuple(d for part in parts for d in part.cotangents))  # type: ignore[attr-defined]
+    if isinstance(first, Lookup):
+        return replace(first, cotangent=torch.cat([part.cotangent for part in parts]))  # type: ignore[attr-defined]
+    raise TypeError(f"expected the tangents of marked calls, got {type(first).__name__}")
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
@@ -240,7 +259,7 @@ def _same(x: Tensor) -> Tensor:
 
 def _outer(weight: str | None, bias: str | None, shapes: Mapping[str, torch.Size], source: Tensor, D: Tensor, **more: Any) -> Tangent:
     if weight is None:
-        return Elementwise(None, bias, shapes, source, D, _same, lambda D, shape: D.sum(3).reshape(*D.shape[:2], *shape))
+        return Elementwise(None, bias, shapes, source, D, _same, lambda d, shape: d.sum(2).reshape(len(d), *shape))
     return Outer(weight, bias, shapes, source, D, **more)
 
 
@@ -318,10 +337,10 @@ def _positions(x: Tensor) -> Tensor:
     return x[:, 0].mT if x.shape[1] == 1 else x.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
 
-def _channels(D: Tensor, shape: torch.Size, spatial: int) -> Tensor:
-    D = D.reshape(*D.shape[:2], -1, D.shape[-spatial - 1], math.prod(D.shape[D.dim() - spatial :]))
-    D = D.sum((2, 4)) if D.shape[2] > 1 else D[:, :, 0].sum(3)
-    return (D.sum(2, keepdim=True) if math.prod(shape) == 1 else D).reshape(*D.shape[:2], *shape)
+def _channels(d: Tensor, shape: torch.Size, spatial: int) -> Tensor:
+    d = d.reshape(len(d), -1, d.shape[-spatial - 1], math.prod(d.shape[d.dim() - spatial :]))
+    d = d.sum((1, 3)) if d.shape[1] > 1 else d[:, 0].sum(2)
+    return (d.sum(1) if math.prod(shape) == 1 else d).reshape(len(d), *shape)
 
 
 def _channelwise(input: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call:
@@ -331,7 +350,7 @@ def _channelwise(input: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor],
         def whole(x: Tensor) -> Tensor:
             return unit(x.reshape(-1, *core)).reshape(x.shape)
 
-        return Elementwise(*names, shapes, source, D, whole, lambda D, shape: _channels(D, shape, len(core) - 1))
+        return Elementwise(*names, shapes, source, D, whole, lambda d, shape: _channels(d, shape, len(core) - 1))
 
     return Call(input, weight, bias, build, "first")
 
@@ -376,8 +395,8 @@ def _prelu(input: Tensor, weight: Any) -> Call | None:
 
 
 def _lastwise(input: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call:
-    def reduce(D: Tensor, shape: torch.Size) -> Tensor:
-        return D.reshape(*D.shape[:2], -1, *shape).sum(2)
+    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
+        return d.reshape(len(d), -1, *shape).sum(1)
 
     return Call(input, weight, bias, lambda names, shapes, source, D: Elementwise(*names, shapes, source, D, unit, reduce))
 
@@ -417,18 +436,18 @@ def _expand(input: Any, *sizes: Any) -> Call | None:
     if input.shape[0] != 1 or len(input.shape) < 2:
         return None
 
-    def reduce(D: Tensor, shape: torch.Size) -> Tensor:
-        return _sum_to(D, shape).reshape(*D.shape[:2], *shape)
+    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
+        return _sum_to(d, shape).reshape(len(d), *shape)
 
     return Call(None, None, input, lambda n, s, x, D: Elementwise(*n, s, x, D, _same, reduce), "exact")
 
 
-def _sum_to(D: Tensor, shape: torch.Size) -> Tensor:
-    """Undo broadcasting inside each row: (C, n, ...) -> (C, n, *shape)."""
-    inner = D.shape[2:]
-    shape = shape[len(shape) - len(inner) :] if len(shape) > len(inner) else torch.Size([1] * (len(inner) - len(shape)) + list(shape))
-    summed = [k + 2 for k, (full, own) in enumerate(zip(inner, shape, strict=True)) if own == 1 and full > 1]
-    return D.sum(summed) if summed else D
+def _sum_to(d: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting inside each row: (n, ...) -> (n, *shape), up to leading ones."""
+    inner = d.shape[1:]
+    own = [1] * (len(inner) - len(shape)) + list(shape)[max(0, len(shape) - len(inner)) :]
+    summed = [k + 1 for k, (full, one) in enumerate(zip(inner, own, strict=True)) if one == 1 and full > 1]
+    return d.sum(summed) if summed else d
 
 
 def _broadcast(source: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call | None:
@@ -436,8 +455,8 @@ def _broadcast(source: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], 
     if parameter.dim() > source.dim() or (parameter.dim() == source.dim() and parameter.shape[0] != 1):
         return None
 
-    def reduce(D: Tensor, shape: torch.Size) -> Tensor:
-        return _sum_to(D, shape).reshape(*D.shape[:2], *shape)
+    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
+        return _sum_to(d, shape).reshape(len(d), *shape)
 
     return Call(source, weight, bias, lambda n, s, x, D: Elementwise(*n, s, x, D, unit, reduce), "exact")
 
