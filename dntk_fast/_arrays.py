@@ -107,20 +107,21 @@ def gram(features: Array) -> Array:
 def eigh(matrix: Array, *, rounding: float | None = None) -> tuple[Array, Array]:
     """Eigenvalues (descending, clipped at 0) and eigenvectors of positive semidefinite matrices, in float64.
 
-    What lies below zero by more than `rounding` times the largest is refused; by default half of the matrix's digits.
+    What lies below zero by more than `rounding` times the largest is refused; None allows a kernel summed in its own
+    dtype, or in float32 and then widened.
     """
     xp = namespace(matrix)
     values, vectors = xp.linalg.eigh(double(matrix))
-    return _descending(values, _half(matrix) if rounding is None else rounding), xp.flip(vectors, axis=-1)
+    return _descending(values, _allowed(matrix) if rounding is None else rounding), xp.flip(vectors, axis=-1)
 
 
 def eigenvalues(matrix: Array) -> Array:
     """Eigenvalues alone, descending, clipped and refused as by `eigh`, in float64."""
-    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), _half(matrix))
+    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), _allowed(matrix))
 
 
-def _half(matrix: Array) -> float:
-    return float(float(namespace(matrix).finfo(matrix.dtype).eps) ** 0.5)
+def _allowed(matrix: Array) -> float:
+    return float(max(1e-6, float(namespace(matrix).finfo(matrix.dtype).eps) ** 0.5))
 
 
 def _descending(values: Array, rounding: float) -> Array:

@@ -18,6 +18,7 @@ __all__ = [
     "choice",
     "companion",
     "dimension",
+    "distinct",
     "fraction",
     "frozen_statistics",
     "inputs",
@@ -243,8 +244,9 @@ def symmetric(name: str, value: Any, *, ndim: int | None = None) -> Any:
     """Finite symmetric matrices (..., n, n); their sign is judged where eigenvalues are computed."""
     found = kernels(name, rows(name, value, ndim=ndim))
     xp = array_namespace(found)
-    # Half of the digits: two routes to one product differ by a few units of rounding, a mix-up by far more.
-    allowed = float(xp.finfo(found.dtype).eps) ** 0.5 * float(xp.max(xp.abs(found)))
+    # Two routes to one product differ by a few units of rounding, in its dtype or in float32 before widening; a mix-up
+    # differs by far more.
+    allowed = max(1e-6, float(xp.finfo(found.dtype).eps) ** 0.5) * float(xp.max(xp.abs(found)))
     asymmetry = float(xp.max(xp.abs(found - xp.matrix_transpose(found))))
     if asymmetry > allowed:
         refuse(name, "symmetric matrices", f"|K - K^T| up to {asymmetry:.3g}")
@@ -271,3 +273,19 @@ def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
     if not bool(xp.all(found > 0)):
         refuse(name, "numbers above 0", f"down to {float(xp.min(found))}")
     return found
+
+
+def distinct(name: str, value: Any, n: int) -> Any:
+    """Row numbers (..., m) in [0, n), none twice along the last axis."""
+    try:
+        xp = array_namespace(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    if not xp.isdtype(value.dtype, "integral"):
+        raise TypeError(f"{name}: expected integers, got dtype {value.dtype}")
+    if value.ndim == 0 or 0 in value.shape:
+        refuse(name, "at least one row", f"shape {tuple(value.shape)}")
+    ordered = xp.sort(value, axis=-1)
+    if bool(xp.any(ordered < 0)) or bool(xp.any(ordered >= n)) or bool(xp.any(ordered[..., 1:] == ordered[..., :-1])):
+        refuse(name, f"distinct integers in [0, {n - 1}]", "one outside or twice")
+    return value
