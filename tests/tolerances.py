@@ -19,4 +19,9 @@ TOL = {
     # Solves that see the kernel squared, or a pseudo-inverse of U^T K U for a random U: the condition number of the
     # instances (up to about 1e4) enters twice, and takes eight of the sixteen digits.
     "squared_kernel": 1e-8,
+    # The square root of a number that should be zero and is rounding: sqrt(1e-16), with one digit of room.
+    "root": 1e-7,
+    # Singular values below this share of the largest count as zero: between the least that the strategies make (1e-2)
+    # and rounding (1e-15); its square serves eigenvalues.
+    "rank": 1e-6,
 }
