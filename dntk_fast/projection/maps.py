@@ -60,16 +60,28 @@ class Contiguous:
         starts = range(0, self.d, self.k)
         return [(i, min(i + self.k, self.d), shift) for i, shift in zip(starts, self.shifts, strict=True)]
 
+    def accumulate(self, rows: Tensor, wide: Tensor) -> None:
+        """Add A u of rows (..., d) to `wide` (..., 2 k), where a shifted run lies in one piece; `fold` gives A u."""
+        for start, stop, shift in self._runs():
+            wide[..., shift : shift + stop - start].addcmul_(rows[..., start:stop], self.signs[start:stop])
+
+    @staticmethod
+    def fold(wide: Tensor) -> Tensor:
+        """Fold the buckets k ... 2k - 1 back onto 0 ... k - 1."""
+        k = wide.shape[-1] // 2
+        return wide[..., :k] + wide[..., k:]
+
+    def buckets(self, coordinates: Tensor) -> Tensor:
+        """Return the bucket of each of some coordinates; their signs are `signs[coordinates]`."""
+        shifts = torch.tensor(self.shifts, device=coordinates.device)
+        return (coordinates % self.k + shifts[coordinates // self.k]) % self.k
+
     def apply(self, rows: Tensor) -> Tensor:
         """Return A u of every row u: (m, d) -> (m, k)."""
-        # Twice the width takes a shifted run in one piece; the second half is folded back once at the end.
-        wide = rows.new_zeros(len(rows), 2 * self.k)
-        tile = max(1, _TILE // self.k)
+        wide, tile = rows.new_zeros(len(rows), 2 * self.k), max(1, _TILE // self.k)
         for first in range(0, len(rows), tile):
-            part, into = rows[first : first + tile], wide[first : first + tile]
-            for start, stop, shift in self._runs():
-                into[:, shift : shift + stop - start].addcmul_(part[:, start:stop], self.signs[start:stop])
-        return wide[:, : self.k] + wide[:, self.k :]
+            self.accumulate(rows[first : first + tile], wide[first : first + tile])
+        return self.fold(wide)
 
     def adjoint(self, weights: Tensor) -> Tensor:
         """Return A^T w of every row w: (m, k) -> (m, d)."""
@@ -147,13 +159,15 @@ class TensorSketch:
         bucket, sign = self._table()
         return weights[:, bucket] * sign
 
-    def spectrum(self, side: int, factor: Tensor) -> Tensor:
+    def spectrum(self, side: int, factor: Tensor, first: int = 0) -> Tensor:
         """Fourier transform of the sketch of one factor: (..., d_o) for side 0 or (..., d_i) for 1 -> (..., k//2 + 1).
 
-        The product of both sides' spectra, summed over positions and layers, is the transform of A (sum delta a^T).
+        The product of both sides' spectra, summed over positions and layers, is the transform of A (sum delta a^T). A
+        factor with fewer than all entries starts at entry `first` (a group of a convolution).
         """
-        flat = (factor * self.signs[side]).reshape(-1, factor.shape[-1])
-        sketch = flat.new_zeros(len(flat), self.k).index_add_(1, self.hashes[side], flat)
+        part = slice(first, first + factor.shape[-1])
+        flat = (factor * self.signs[side][part]).reshape(-1, factor.shape[-1])
+        sketch = flat.new_zeros(len(flat), self.k).index_add_(1, self.hashes[side][part], flat)
         spectrum: Tensor = torch.fft.rfft(sketch)
         return spectrum.reshape(*factor.shape[:-1], -1)
 

@@ -14,7 +14,9 @@ from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.projection import KINDS, Sketch, hashing
 from dntk_fast.tangent import generic
+from dntk_fast.tangent.capture import Trace, capture, inspect
 from dntk_fast.tangent.generic import Wrapped
+from dntk_fast.tangent.sketching import Projector, choose_kinds
 
 __all__ = ["FeaturePlan", "TangentFeatures", "head_weights", "tangent_features"]
 
@@ -31,11 +33,13 @@ class FeaturePlan:
     sketch : the random map of the body's parameters
     head : name of the layer that was kept exact ("" is the model itself), or None
     rows : samples that were worked on at a time
+    generic : parameters without a rule of their own, whose gradients torch.func formed
     """
 
     sketch: Sketch
     head: str | None
     rows: int
+    generic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def tangent_features(
     memory: int = 2**30,
     outputs: Sequence[int] | Callable[[nn.Module, Any], Tensor] | None = None,
     parameters: Callable[[str], bool] | Sequence[str] | None = None,
+    quality: float = 2.0,
 ) -> TangentFeatures:
     """Project the gradient of every output at every sample to k dimensions and keep the final layer's exactly.
 
@@ -114,6 +119,7 @@ def tangent_features(
     memory : bytes to work in, beside model and result
     outputs : which logits, or a function (model, batch) -> (n, q) of the model; all logits if None
     parameters : which parameters, by name or by a condition on the name; all if None
+    quality : for "auto", the largest second moment of a layer's map, as a multiple of the Gaussian map's
 
     Returns
     -------
@@ -141,14 +147,14 @@ def tangent_features(
     n, _ = _check.samples("x", _check.inputs("x", x)), _check.seed(seed)
     wanted = generic.trainable(model, parameters)
     _check.dimension(k, sum(p.numel() for p in wanted.values()))
-    columns = _columns(generic.probe(module, x).shape[1], None if callable(outputs) else outputs)
     head = _head(module, x, list(wanted), keep_head)
-    body = {name: p for name, p in wanted.items() if head is None or name not in _own(head)}
-    sketch = Sketch({name: p.shape for name, p in body.items()}, k, seed, _kinds(projection, body))
-    _fits(len(columns), n, k, next(iter(wanted.values())))
-    rows = _chunk(module, x, body, n, memory)
-    values = _generic_body(module, x, sketch, columns, rows)
-    return TangentFeatures(values, _head_features(module, x, head, list(wanted), rows), FeaturePlan(sketch, head, rows))
+    body = {name: p.shape for name, p in wanted.items() if head is None or name not in _own(head)}
+    outputs = outputs if outputs is None or callable(outputs) else _columns(module, x, outputs)
+    trace = inspect(model, x, outputs=outputs, parameters=list(body)) if body else None
+    count = trace.outputs if trace else generic.probe(module, x).shape[1] if outputs is None else len(outputs)
+    sketch = Sketch(body, k, seed, _kinds(projection, trace, body, k, quality))
+    _fits(count, n, k, next(iter(wanted.values())))
+    return _stream(model, x, trace, sketch, head, count, _check.integer("memory", memory, 1), list(wanted))
 
 
 def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
@@ -185,9 +191,8 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
-def _columns(count: int, outputs: Sequence[int] | None) -> list[int]:
-    if outputs is None:
-        return list(range(count))
+def _columns(module: Wrapped, x: Any, outputs: Sequence[int]) -> list[int]:
+    count = generic.probe(module, x).shape[1]
     found = [_check.integer("outputs", c, 0, count - 1) for c in outputs]
     return found or _check.refuse("outputs", "at least one output", "none")
 
@@ -205,11 +210,15 @@ def _head(module: Wrapped, x: Any, names: list[str], keep_head: bool | str) -> s
     return head
 
 
-def _kinds(projection: str | Mapping[str, str], body: Mapping[str, nn.Parameter]) -> str | dict[str, str]:
+def _kinds(
+    projection: str | Mapping[str, str], trace: Trace | None, body: Mapping[str, torch.Size], k: int, quality: float
+) -> str | dict[str, str]:
     if isinstance(projection, Mapping):
         return dict(projection)
     kind = _check.choice("projection", projection, ("auto", *KINDS))
-    return "contiguous" if kind == "auto" else kind
+    if kind != "auto":
+        return str(kind)
+    return choose_kinds(trace.probe if trace else (), body, k, _check.positive("quality", quality))
 
 
 def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
@@ -220,39 +229,59 @@ def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
         _check.refuse("k", f"a result that fits into {readable_bytes(free)} of free memory", shape)
 
 
-def _chunk(module: Wrapped, x: Any, body: Mapping[str, nn.Parameter], n: int, memory: int) -> int:
-    """Samples at a time: each needs its gradient, its copy of the weights where torch.func forms one, and a product."""
-    gradient = sum(p.numel() * max(p.element_size(), 4) for p in body.values())
-    per_sample = 3 * gradient + 3 * generic.saved_bytes(module, x)
-    rows = min(n, generic.chunk_rows(_check.integer("memory", memory, 1), per_sample))
-    return rows if not body or rows == 1 or generic.vectorises(module, x, list(body)) else 1
+def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int, size: int) -> int:
+    """Samples at a time, from what one keeps alive: its tape, C cotangents of every layer, and its accumulators.
+
+    An eighth of the budget is left to the gradients that are formed a few at a time, another to their maps' tables.
+    """
+    per_sample = trace.row_bytes + trace.outputs * (trace.cotangent_bytes + 4 * sketch.k * size) + trace.widest_bytes
+    return min(n, generic.chunk_rows(memory - memory // 4, per_sample))
 
 
-def _generic_body(module: Wrapped, x: Any, sketch: Sketch, columns: list[int], rows: int) -> Tensor:
-    n, names = _check.samples("x", x), list(sketch.shapes)
-    like = next(module.model.parameters())
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    body = torch.zeros(len(columns), n, sketch.k, dtype=dtype, device=like.device)
-    if not names:
-        return body
-    for start in range(0, n, rows):
-        part = slice(start, min(start + rows, n))
-        for c, gradients in generic.per_sample_gradients(module, generic.take(x, part), names, columns):
-            body[c, part] = sketch.apply({name: found.to(dtype) for name, found in gradients.items()})
-    return body
+def _stream(
+    model: nn.Module, x: Any, trace: Trace | None, sketch: Sketch, head: str | None, outputs: int, memory: int, names: list[str]
+) -> TangentFeatures:
+    """Chunk after chunk: one forward, C vector-Jacobian products, every layer's tangent projected and forgotten."""
+    n, like = _check.samples("x", x), next(model.parameters())
+    like = like.detach().new_empty(0, dtype=torch.promote_types(like.dtype, torch.float32))
+    rows = _chunk(trace, sketch, n, memory, like.element_size()) if trace else n
+    body = like.new_zeros(outputs, n, sketch.k)
+    seen: list[Tensor] = []
+    layer = model.get_submodule(head) if head is not None else None
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) if layer else None
+    try:
+        for start in range(0, n, rows):
+            part = generic.take(x, slice(start, start + rows))
+            if trace is None:
+                with torch.no_grad():
+                    generic.call(model, part)
+                continue
+            projector = Projector(sketch, outputs, min(rows, n - start), like, memory // 8)
+            for tangent in capture(trace, part):
+                projector.add(tangent)
+            body[:, start : start + rows] = projector.result()
+    finally:
+        if hook:
+            hook.remove()
+    plan = FeaturePlan(sketch, head, rows, trace.generic if trace else ())
+    return TangentFeatures(body, _head_features(seen, head, names, n), plan)
 
 
-def _head_features(module: Wrapped, x: Any, head: str | None, names: list[str], rows: int) -> Tensor | None:
+def _head_features(seen: list[Tensor], head: str | None, names: list[str], n: int) -> Tensor | None:
     """(h(x), 1) of all samples, h the input of the head; without the 1 where there is no trainable bias."""
     if head is None:
         return None
-    layer, seen = module.model.get_submodule(head), []
-    hook = layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()))
-    try:
-        with torch.no_grad():
-            for start in range(0, _check.samples("x", x), rows):
-                module(generic.take(x, slice(start, start + rows)))
-    finally:
-        hook.remove()
-    h = torch.cat(seen)
-    return torch.cat((h, h.new_ones(len(h), 1)), dim=1) if _own(head)[1] in names else h
+    h = torch.cat(seen)[:n]
+    return torch.cat((h, h.new_ones(n, 1)), dim=1) if _own(head)[1] in names else h
+
+
+def generic_body(model: nn.Module, x: Any, sketch: Sketch, *, outputs: Sequence[int] | None = None, rows: int = 8) -> Tensor:
+    """Return the body's features by torch.func alone, `rows` samples at a time: the oracle of the rules (C, n, k)."""
+    module, n = Wrapped(model), _check.samples("x", x)
+    columns = range(generic.probe(module, x).shape[1]) if outputs is None else outputs
+    parts = []
+    for start in range(0, n, rows):
+        chunk = generic.take(x, slice(start, start + rows))
+        found = generic.per_sample_gradients(module, chunk, list(sketch.shapes), list(columns))
+        parts.append(torch.stack([sketch.apply(gradients) for _, gradients in found]))
+    return torch.cat(parts, dim=1)
