@@ -148,7 +148,8 @@ class Trace:
     """What a forward pass of two samples told about a model.
 
     `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one row
-    keeps alive between forward and backward, `cotangent_bytes` what one row and one output add.
+    keeps alive between forward and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest share of
+    it; `probe` holds the tangents of the two samples and one mixed output.
     """
 
     network: Wrapped
@@ -159,6 +160,8 @@ class Trace:
     generic: tuple[str, ...]
     row_bytes: int
     cotangent_bytes: int
+    cotangent_size: int
+    device: torch.device
     widest_bytes: int
     probe: tuple[Tangent, ...] = field(repr=False)
 
@@ -218,7 +221,7 @@ def _judge(network: Wrapped, shapes: dict[str, torch.Size], values: Tensor, reco
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
         network, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
-        row_bytes, sum(sizes), max(sizes, default=0), tuple(tangents),
+        row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents),
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def _by_factors(total: Tensor, left: Factors, right: Factors | None, pairing: st
     C, n1, groups, T, _ = left.cotangent.shape
     n2, S = other.cotangent.shape[1], other.cotangent.shape[3]
     outputs = C * C if pairing == "full" else C
-    side = max(8, int((TILE_BYTES / (outputs * T * S * left.cotangent.element_size())) ** 0.5))
+    side = max(1, int((TILE_BYTES / (outputs * T * S * left.cotangent.element_size())) ** 0.5))
     if T == 1:
         side = max(side, 256)
     for g in range(groups):

@@ -1,0 +1,174 @@
+"""Which rule serves which layer, and how many rows and outputs are in hand at once: from multiply-adds and bytes, before the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dntk_fast import _check
+from dntk_fast._device import readable_bytes
+from dntk_fast.tangent.capture import Trace
+from dntk_fast.tangent.layers import Lookup, Outer, Tangent
+
+__all__ = ["KernelPlan", "LayerPlan", "Need", "norm_rule", "plan_kernel"]
+
+# Costs in nanoseconds, so that unlike work can be compared: only the ratios count. Large float32 products run at about
+# 60 multiply-adds per nanosecond and core (measured, AVX-512), small batched ones at about 42; a tile that is written,
+# multiplied elementwise or summed costs about 0.35 per entry while it fits into the cache, an entry of memory about 1.
+PRODUCT, BATCHED_PRODUCT, CACHED, STORED = 1 / 60, 1 / 42, 0.35, 1.0
+
+# From this many rows on, all outputs go backward one by one: the batched pass would only move more memory.
+BATCHED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer: its parameters, positions T, weight (q, p) in `groups`, the rule, and the estimated cost of both rules."""
+
+    names: tuple[str, ...]
+    positions: int
+    p: int
+    q: int
+    groups: int
+    rule: str
+    factors: float
+    explicit: float
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """What a kernel will take: rows and outputs in hand at once, passes through the network, bytes, and the rule of each layer."""
+
+    rows: int
+    classes: int
+    batched: bool
+    layers: tuple[LayerPlan, ...]
+    workspace: int
+    peak_bytes: int
+    forward_passes: int
+    backward_passes: int
+
+    def rule(self, tangent: Tangent) -> str:
+        """The rule of a layer."""
+        return next((layer.rule for layer in self.layers if layer.names == tuple(tangent.shapes)), "explicit")
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.rows} rows and {self.classes} outputs at a time, predicted peak {readable_bytes(self.peak_bytes)} "
+            "above model and result",
+            f"{self.forward_passes} forward passes of one row, {self.backward_passes} backward passes of one row and output",
+            f"{'parameters':<40} {'T':>6} {'p':>6} {'q':>6}  {'rule':<9} {'other / chosen':>14}",
+        ]
+        for layer in self.layers:
+            chosen, other = sorted([layer.factors, layer.explicit])
+            ratio = f"{other / chosen:.1f}" if other < float("inf") else "-"
+            lines.append(f"{layer.names[0]:<40} {layer.positions:>6} {layer.p:>6} {layer.q:>6}  {layer.rule:<9} {ratio:>14}")
+        return "\n".join(lines)
+
+
+def _size(tangent: Tangent) -> tuple[int, int, int, int]:
+    """(T, p, q, groups) of the weight; a layer without product structure is one column of its parameters."""
+    if isinstance(tangent, Outer):
+        _, groups, T, q = tangent.cotangents[0].shape
+        return T, tangent.shapes[tangent.weight].numel() // (groups * q) + (tangent.bias is not None), q, groups
+    if isinstance(tangent, Lookup):
+        return tangent.index.shape[1], tangent.shapes[tangent.weight][0], tangent.cotangent.shape[-1], 1
+    return 1, sum(shape.numel() for shape in tangent.shapes.values()), 1, 1
+
+
+def _layer(tangent: Tangent, rows: int, pairs: int, outputs: int, output_pairs: int) -> LayerPlan:
+    T, p, q, groups = _size(tangent)
+    P = p * q * groups
+    # sum_ts (d_t . d'_s)(a_t . a'_s): the activations' products serve all outputs, their positions' product is T^2
+    factors = groups * pairs * T**2 * (PRODUCT * (p + output_pairs * q) + CACHED * output_pairs)
+    factors += rows * T * groups * (p + outputs * q) * STORED
+    # sum_t d_t a_t^T for every row and output, then one product with all P entries of each row
+    explicit = rows * outputs * P * max(BATCHED_PRODUCT * T, STORED) + PRODUCT * pairs * output_pairs * P
+    explicit += rows * T * groups * p * STORED
+    if not isinstance(tangent, Outer):
+        factors = float("inf")
+    return LayerPlan(tuple(tangent.shapes), T, p, q, groups, "factors" if factors < explicit else "explicit", factors, explicit)
+
+
+def norm_rule(tangent: Tangent, outputs: int) -> str:
+    """The cheaper rule for |grad f_c(x)|^2 alone."""
+    layer = _layer(tangent, 1, 1, outputs, outputs)
+    return layer.rule
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of one row in its passes: what forward keeps, one output's cotangents, the widest of them, the widest patches."""
+
+    forward: int
+    cotangent: int
+    widest: int
+    patches: int
+
+    @classmethod
+    def of(cls, trace: Trace) -> Need:
+        """Measure a traced model."""
+        size = trace.cotangent_size
+        patches = [T * p * groups * size for T, p, _, groups in map(_size, trace.probe)]
+        return cls(trace.row_bytes, trace.cotangent_bytes, trace.widest_bytes, max(patches, default=0))
+
+    def passing(self, classes: int, batched: bool) -> int:
+        """While the passes run: the graph, all cotangents so far, a few of the widest in flight."""
+        return self.forward + classes * self.cotangent + 3 * self.widest * (classes if batched else 1)
+
+    def holding(self, classes: int) -> int:
+        """While layers are multiplied: activations, cotangents, the patches of one layer and a copy of them."""
+        return self.forward + classes * self.cotangent + 2 * self.patches
+
+
+def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str = "class") -> KernelPlan:
+    """Choose the rule of each layer, and the most rows and outputs at a time that stay within `memory` bytes.
+
+    Raises
+    ------
+    ValueError
+        Where `memory` is too small for one row and one output; the message states the minimum.
+    """
+    need, C = Need.of(trace), trace.outputs
+    other = n1 if n2 is None else n2
+    smallest = C if pairing == "full" else 1
+
+    def peak(rows: int, classes: int) -> int:
+        left, right = min(rows, n1), min(rows, other)
+        batched = max(left, right) < BATCHED_ROWS
+        blocks = 8 * left * right * (1 if pairing == "sum" else classes if pairing == "class" else classes**2)
+        if n2 is None and rows >= n1:  # one block with itself: nothing else is held
+            held = left * max(need.passing(classes, batched), need.holding(classes))
+        else:
+            held = left * need.holding(classes) + right * max(need.passing(classes, batched), need.holding(classes))
+        return held + blocks
+
+    workspace = memory // 4
+    least = peak(1, smallest) * 4 // 3 + 4
+    if least > memory:
+        _check.refuse("memory", f"at least {least} ({readable_bytes(least)})", f"{memory} ({readable_bytes(memory)})")
+    classes, most = C, max(n1, other)
+    while classes > smallest and peak(min(most, 16), classes) > memory - workspace:
+        classes = -(-classes // 2)
+    rows = _largest(most, lambda b: peak(b, classes) <= memory - workspace)
+    blocks = -(-n1 // rows)
+    if n2 is None:
+        passes = sum(n1 - i * rows for i in range(blocks))
+        pairs = min(n1 * n1, n1 * (n1 + 64) // 2)
+    else:
+        passes, pairs = n1 + blocks * n2, n1 * n2
+    total, output_pairs = n1 + (n2 or 0), C * C if pairing == "full" else C
+    layers = tuple(_layer(tangent, total, pairs, C, output_pairs) for tangent in trace.probe)
+    return KernelPlan(
+        rows, classes, min(rows, most) < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
+        passes * -(-C // classes), passes * C,
+    )  # fmt: skip
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest integer in [1, most] that fits, where fitting is monotone and 1 fits."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
