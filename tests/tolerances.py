@@ -24,4 +24,6 @@ TOL = {
     # Singular values below this share of the largest count as zero: between the least that the strategies make (1e-2)
     # and rounding (1e-15); its square serves eigenvalues.
     "rank": 1e-6,
+    # A float64 answer rounded once to float32: eight units of rounding (6e-8), for what is subtracted after it.
+    "rounded_to_float32": 5e-7,
 }
