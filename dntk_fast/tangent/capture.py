@@ -149,7 +149,7 @@ class Trace:
 
     `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one row
     keeps alive between forward and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest share of
-    it; `probe` holds the tangents of the two samples and one mixed output.
+    it; `tangents` are those of the two samples and one mixed output.
     """
 
     network: Wrapped
@@ -163,7 +163,7 @@ class Trace:
     cotangent_size: int
     device: torch.device
     widest_bytes: int
-    probe: tuple[Tangent, ...] = field(repr=False)
+    tangents: tuple[Tangent, ...] = field(repr=False)
 
 
 def inspect(

@@ -109,7 +109,7 @@ class Need:
     def of(cls, trace: Trace) -> Need:
         """Measure a traced model."""
         size = trace.cotangent_size
-        patches = [T * p * groups * size for T, p, _, groups in map(_size, trace.probe)]
+        patches = [T * p * groups * size for T, p, _, groups in map(_size, trace.tangents)]
         return cls(trace.row_bytes, trace.cotangent_bytes, trace.widest_bytes, max(patches, default=0))
 
     def passing(self, classes: int, batched: bool) -> int:
@@ -158,7 +158,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     else:
         passes, pairs = n1 + blocks * n2, n1 * n2
     total, output_pairs = n1 + (n2 or 0), C * C if pairing == "full" else C
-    layers = tuple(_layer(tangent, total, pairs, C, output_pairs) for tangent in trace.probe)
+    layers = tuple(_layer(tangent, total, pairs, C, output_pairs) for tangent in trace.tangents)
     return KernelPlan(
         rows, classes, min(rows, most) < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
         passes * -(-C // classes), passes * C,
