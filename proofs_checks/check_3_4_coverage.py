@@ -1,0 +1,302 @@
+"""Section 3.4, second half: coverage and gap directions (stage 3), property (B), and the optimal completion."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from dntk_ref.locality import optimal_completion, restricted_completion
+from flint import fmpq, fmpq_mat
+from hypothesis import strategies as st
+
+from proofs_checks import rational as qq
+from proofs_checks.check_3_4_locality import Clusters, Local, locals_, partitions
+from proofs_checks.instances import drawn, fixed, matrices
+from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
+
+__all__ = ["STATEMENTS"]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A global direction (any length) and the local projector of each cluster."""
+
+    vector: fmpq_mat
+    clusters: Clusters
+    projectors: tuple[fmpq_mat, ...]
+
+    @property
+    def parts(self) -> list[tuple[fmpq, fmpq]]:
+        """For every cluster the weight and the covered weight of the direction."""
+        total = qq.norm2(self.vector)
+        pieces = [qq.select(self.vector, rows) for rows in self.clusters]
+        return [(qq.norm2(piece) / total, qq.norm2(pi * piece) / total)
+                for piece, pi in zip(pieces, self.projectors, strict=True)]
+
+
+def true_coverage(case: Direction) -> fmpq:
+    """|Pi_loc u|^2 / |u|^2."""
+    return sum((covered for _, covered in case.parts), fmpq(0))
+
+
+def max_coverage(case: Direction) -> fmpq:
+    """The paper's rule: the best cluster's share, 0 where the direction vanishes on a cluster."""
+    return max(covered / weight if weight else fmpq(0) for weight, covered in case.parts)
+
+
+def min_coverage(case: Direction) -> fmpq:
+    """The worst cluster's share."""
+    return min(covered / weight if weight else fmpq(0) for weight, covered in case.parts)
+
+
+def covered(case: Direction, *, left: Callable, right: Callable) -> Margin:
+    """One measure of coverage is at most another."""
+    return at_most(left(case), right(case))
+
+
+@st.composite
+def directions(draw: Any) -> Direction:
+    """Draw a direction and local projectors."""
+    n = draw(st.integers(2, 6))
+    clusters = draw(partitions(n))
+    vector = draw(matrices(n, 1).filter(lambda v: qq.norm2(v) > 0))
+    return Direction(vector, clusters, tuple(qq.projector(draw(matrices(1, len(rows)))) for rows in clusters))
+
+
+FIVE = tuple((2 * h, 2 * h + 1) for h in range(5))
+A, B = qq.ones(2, 2) * fmpq(1, 2), qq.mat([["1/2", "-1/2"], ["-1/2", "1/2"]])
+Z = qq.column(["1/2", "1/2", 1, -1, 1, -1, 1, -1, 1, -1])  # sqrt(2) z
+KERNEL_10 = Z * Z.transpose() * fmpq(1, 2) + qq.block_diagonal(qq.zeros(2, 2), *[A * fmpq(3)] * 4)
+CEX_10 = Direction(Z, FIVE, (A,) * 5)
+
+
+def as_stated(kernel: fmpq_mat, *, value: fmpq, vector: fmpq_mat) -> Margin:
+    """CEX-10's data: the vector is an eigenvector with the top eigenvalue, each block's top share is at least 3/4."""
+    others = kernel - vector * vector.transpose() * (value / qq.norm2(vector))
+    blocks = [qq.select(kernel, rows, rows) for rows in FIVE]
+    local = [at_most(fmpq(3, 4) * qq.trace(block), qq.dot(block, A)) for block in blocks]
+    rest = [at_most(0, min(qq.ldl_pivots(qq.identity(10) * value - others)))]
+    return all_of(equal(kernel * vector, vector * value), *local, rest)
+
+
+DIRECTIONS = drawn(directions())
+LG_4 = Statement("lg_4", "LG‑4", (
+    Reading("as stated", r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}", Verdict.HOLDS, (
+        Step("the true coverage is at most the best cluster's", covered, DIRECTIONS, (
+            Twin("the worst cluster's", {"right": min_coverage}),
+            Twin("sides exchanged", {"left": max_coverage, "right": true_coverage}),
+        ), {"left": true_coverage, "right": max_coverage}, "one cluster"),
+    )),
+), table=2)
+
+
+@dataclass(frozen=True)
+class Tie:
+    """The same direction with two admissible choices of local projectors or of global basis."""
+
+    first: Direction
+    second: Direction
+
+
+def invariant(case: Tie, *, measure: Callable) -> Margin:
+    """The measure does not depend on the choice."""
+    return equal(measure(case.first), measure(case.second))
+
+
+PAIRS = ((0, 2), (1, 3))
+ONES = qq.ones(4)
+CEX_11A = Tie(Direction(ONES, PAIRS, (qq.diagonal([1, 0]),) * 2), Direction(ONES, PAIRS, (A,) * 2))
+HALVES = ((0, 1), (2, 3))
+# Section 12, item 4: the rotated basis has entries in Q(sqrt 2); scaled to (3, 4)/5 instead of (1, 1)/sqrt 2 it is rational
+# only for other angles, so the two directions are given by sums of squares: |v on cluster|^2 and |Pi v on cluster|^2.
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weight and covered weight of every cluster, as numbers."""
+
+    parts: tuple[tuple[fmpq, fmpq], ...]
+
+
+def rotated(cosine2: fmpq) -> Weights:
+    """The direction c a_1 + s z / sqrt 2 with c^2 given: weights c^2 + s^2/2 and s^2/2, covered c^2 and 0."""
+    sine2 = 1 - cosine2
+    return Weights(((cosine2 + sine2 / 2, cosine2), (sine2 / 2, fmpq(0))))
+
+
+KERNEL_11B = qq.mat([[9, 3, 3, -3], [3, 9, -3, 3], [3, -3, 9, 3], [-3, 3, 3, 9]]) * fmpq(1, 4)
+
+
+def eleven_b(kernel: fmpq_mat, *, triple: fmpq) -> Margin:
+    """The kernel is the triple eigenvalue times a projector of rank 3, and both spanning vectors lie in it."""
+    spanning = qq.mat([[1, 1, 0, 0], [1, -1, 1, -1]]).transpose()
+    return all_of(equal(kernel * kernel, kernel * triple), true(kernel.rank() == 3), equal(kernel * spanning, spanning * triple))
+
+
+CEX_11B = Tie(rotated(fmpq(1)), rotated(fmpq(1, 2)))  # type: ignore[arg-type]
+
+
+@st.composite
+def ties(draw: Any) -> Tie:
+    """Draw a direction with two choices of local line in every cluster (a tie at the local cut)."""
+    case = draw(directions())
+    other = tuple(qq.projector(draw(matrices(1, len(rows)))) for rows in case.clusters)
+    return Tie(case, replace(case, projectors=other))
+
+
+STAGE_3 = Statement("alg_1_stage_3", "Alg 1 stage 3", (
+    Reading("max-coverage as a test of (B)", r"\max_hc_{jh}\leq\|\Pi_{loc}u_j\|^2", Verdict.FAILS, (
+        Step("the data of CEX-10 are as stated", as_stated, fixed(KERNEL_10), (
+            Twin("another eigenvalue", {"value": fmpq(4)}),
+            Twin("another vector", {"vector": Z + qq.column([1] + [0] * 9)}),
+        ), {"value": fmpq(17, 4), "vector": Z}),
+        Step("the mixture of the clusters is the true coverage", covered, lambda n: (*DIRECTIONS(n), CEX_10), (
+            Twin("best cluster", {"left": max_coverage}),
+            Twin("mean of the clusters", {"left": lambda c: sum(
+                (b / a if a else fmpq(0) for a, b in c.parts), fmpq(0)) / len(c.parts)}),
+        ), {"left": true_coverage, "right": true_coverage}),
+    ), (
+        Refutation("CEX-10", covered, CEX_10, (
+            Twin("weighted mixture", {"left": true_coverage}),
+            Twin("one cluster", cases=fixed(Direction(Z, (tuple(range(10)),), (qq.block_diagonal(*[A] * 5),)))),
+        ), {"left": max_coverage, "right": true_coverage}, 1, "1/17", directions()),
+    )),
+    Reading("determined by the kernel", r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}", Verdict.FAILS, (
+        Step("the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0", eleven_b, fixed(KERNEL_11B), (
+            Twin("eigenvalue 2", {"triple": fmpq(2)}),
+            Twin("kernel with one sign flipped", cases=fixed(KERNEL_11B - qq.block_diagonal(
+                qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2)))),
+        ), {"triple": fmpq(3)}),
+    ), (
+        Refutation("CEX-11", invariant, CEX_11A, (
+            Twin("same local space", cases=fixed(Tie(CEX_11A.first, CEX_11A.first))),
+            Twin("weights of the clusters", {"measure": lambda c: sum((a for a, _ in c.parts), fmpq(0))}),
+        ), {"measure": max_coverage}, "1/2", 1, ties()),
+        Refutation("CEX-11b", invariant, CEX_11B, (
+            Twin("same angle", cases=fixed(Tie(rotated(fmpq(1, 2)), rotated(fmpq(1, 2))))),  # type: ignore[arg-type]
+            Twin("mean true coverage of the basis", {"measure": lambda c: fmpq(1, 2)}),
+        ), {"measure": max_coverage}, 1, "2/3"),
+    ), note="CEX-11a needs a local share of at least 1/2; CEX-11b in the realisable form"),
+))
+
+PROPERTY_B = Statement("property_b", "Property (B)", (
+    Reading("it can occur", r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta", Verdict.HOLDS, (
+        Step("the top eigenvector of CEX-10 is 16/17 uncovered", covered, fixed(CEX_10), (
+            Twin("1/18 covered", {"right": lambda c: fmpq(1, 18)}),
+            Twin("best cluster's coverage", {"left": max_coverage}),
+        ), {"left": true_coverage, "right": lambda c: fmpq(1, 17)}, "always an equality"),
+    )),
+    Reading("variance-weighted 12 %", r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|\Pi_{loc}u_j\|^2)}"
+            r"{\sum_j\lambda_j}", Verdict.FAILS, refutations=(
+        Refutation("LG-3", lambda case, *, bound: at_most(case[0], bound(case)), (fmpq(12, 100), fmpq(1, 20)), (
+            Twin("unweighted: no bound but 1", {"bound": lambda c: fmpq(1)}),
+            Twin("shares of 12 %", cases=fixed((fmpq(12, 100), fmpq(12, 100)))),
+        ), {"bound": lambda c: c[1] / (1 - c[1])}, "3/25", "1/19"),
+    ), note="at most 5.26 % of the truncated variance (LG-3); the unweighted share has no such bound"),
+))
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Section 12, item 2: a kernel, its local basis, and two candidate completions."""
+
+    kernel: fmpq_mat
+    local: fmpq_mat
+    first: fmpq_mat
+    second: fmpq_mat
+
+
+def nystrom_trace(kernel: fmpq_mat, basis: fmpq_mat) -> fmpq:
+    """tr K_U."""
+    return qq.trace(kernel * basis * qq.pseudo_inverse(basis.transpose() * kernel * basis) * basis.transpose() * kernel)
+
+
+def energy(kernel: fmpq_mat, basis: fmpq_mat) -> fmpq:
+    """tr(P K) with P the projector onto the range of the basis."""
+    return qq.dot(qq.projector(basis.transpose()), kernel)
+
+
+def beside(left: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
+    """Put two bases side by side."""
+    return qq.stack(left.transpose(), right.transpose()).transpose()
+
+
+def completed(case: Completion, *, metric: Callable) -> Margin:
+    """The first completion is at least as good as the second in the metric."""
+    return at_most(metric(case.kernel, beside(case.local, case.second)), metric(case.kernel, beside(case.local, case.first)))
+
+
+def unit(n: int, *places: int) -> fmpq_mat:
+    """Unit vectors as columns."""
+    return qq.select(qq.identity(n), range(n), places)
+
+
+ITEM_2 = Completion(qq.mat([[1, 0, 0, 0], [0, "6/25", "12/25", 0], [0, "12/25", 1, 0], [0, 0, 0, "1/5"]]),
+                    unit(4, 0, 2), unit(4, 1), unit(4, 3))
+
+
+def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callable) -> Margin:
+    """dntk_ref's completion is at least as good as a rival in its own metric, float64."""
+    local, seed = case
+    kernel = qq.floats(local.kernel)
+    kept = [i for i, keep in enumerate(local.kept) if keep]
+    basis = qq.floats(qq.select(local.frame, range(len(kernel)), kept))
+    found = (restricted_completion if restricted else optimal_completion)(kernel, basis, 1)
+    other = rival(kernel, basis, np.random.default_rng(seed))
+
+    def value(w: np.ndarray) -> float:
+        u = np.column_stack([basis, w])
+        if not restricted:
+            q, _ = np.linalg.qr(u)
+            return float(np.trace(q.T @ kernel @ q))
+        return float(np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True, rcond=1e-12) @ u.T @ kernel))
+
+    return at_most(value(other), value(found), scale=1e4 * float(np.trace(kernel)))
+
+
+def random_rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random direction, the part outside the local basis."""
+    w = rng.standard_normal((len(kernel), 1))
+    return w - basis @ (basis.T @ w)
+
+
+def other_metric(restricted: bool) -> Callable:
+    """The completion that is optimal in the other metric."""
+    def rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return (optimal_completion if restricted else restricted_completion)(kernel, basis, 1)
+    return rival
+
+
+UNFINISHED = drawn(st.tuples(locals_().filter(lambda c: not all(c.kept) and any(c.kept)), st.integers(0, 10**6)))
+LAST = Local((qq.identity(2), qq.identity(2)), ((fmpq(1), fmpq(6, 25)), (fmpq(1), fmpq(1, 5))), qq.mat(
+    [[0, 0, 0, 0], [0, 0, "12/25", 0], [0, "12/25", 0, 0], [0, 0, 0, 0]]), fmpq(1, 5))
+COMPLETION = Statement("optimal_completion", "Optimal completion (section 5 (ii), section 12 item 2)", (
+    Reading("in the metric tr(W^T K W)", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
+            Verdict.HOLDS, (
+        Step("against random completions", float_completion, UNFINISHED, (
+            Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
+            Twin("rival of two directions", {"rival": lambda k, b, g: np.column_stack(
+                [random_rival(k, b, g), optimal_completion(k, b, 1)])}),
+        ), {"restricted": False, "rival": random_rival}),
+        Step("the instance of section 12: e_2 is at least as good as e_4", completed, fixed(ITEM_2), (
+            Twin("in the metric tr K_U", {"metric": nystrom_trace}),
+            Twin("sides exchanged", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
+        ), {"metric": energy}),
+    )),
+    Reading("in the metric tr K_U", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}K_{[U_{loc},W]}",
+            Verdict.FAILS, (
+        Step("top eigenvectors of K - K_{U_loc} do", float_completion, lambda n: (*UNFINISHED(n), (LAST, 0)), (
+            Twin("rival of two directions", {"rival": lambda k, b, g: np.column_stack(
+                [random_rival(k, b, g), restricted_completion(k, b, 1)])}),
+            Twin("all directions as rival", {"rival": lambda k, b, g: np.eye(len(k))}),
+        ), {"restricted": True, "rival": random_rival}),
+    ), (
+        Refutation("section 12, item 2", completed, ITEM_2, (
+            Twin("in the metric tr(W^T K W)", {"metric": energy}),
+            Twin("e_4 as completion", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
+        ), {"metric": nystrom_trace}, "1519/625", "56/25"),
+    )),
+), table=2)
+
+STATEMENTS = (PROPERTY_B, STAGE_3, LG_4, COMPLETION)
