@@ -13,7 +13,7 @@ import numpy as np
 from dntk_ref import _check
 from dntk_ref._check import Array, IntArray
 from dntk_ref.barycenter import barycenter, nearest
-from dntk_ref.redundancy import truncation_rank_of_spectrum
+from dntk_ref.locality import cluster_coverage, gap_set, global_basis, local_basis
 from dntk_ref.ridge import dual_coefficients, eigenpairs, leverage, ridge_weights
 
 __all__ = [
@@ -24,13 +24,10 @@ __all__ = [
     "captured_energy",
     "exact_gradient",
     "farthest_point_rows",
-    "global_eigenvectors",
     "gram_schmidt",
     "kernel_error",
     "kmeans_rows",
     "leverage_rows",
-    "local_coverage",
-    "local_eigenvectors",
     "local_global_distillation",
     "local_global_synthesis",
     "mean_kernel",
@@ -51,8 +48,7 @@ __all__ = [
 
 # Below this share of the largest one an eigenvalue of U^T K U counts as zero: float64 products leave about n 1e-16.
 CUTOFF = 1e-12
-# Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6); smaller than
-# this, a difference between a coverage and its threshold counts as rounding (stage 3).
+# Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6).
 DEPENDENT = 1e-8
 
 
@@ -129,7 +125,7 @@ def _inverse_root(values: Array) -> Array:
     return np.where(values > 0, 1 / np.sqrt(np.where(values > 0, values, 1.0)), 0.0)
 
 
-# Stages 2 and 3: global and local eigenvectors, coverage.
+# Stages 2 to 6; the global and local eigenvectors and the coverage are those of `locality`.
 
 
 def top_eigenvectors(kernel: Any, m: int) -> Array:
@@ -142,61 +138,6 @@ def top_eigenvectors(kernel: Any, m: int) -> Array:
     """
     pairs = eigenpairs(kernel)
     return pairs.vectors[:, : _check.integer("m", m, 1, pairs.values.size)]
-
-
-def global_eigenvectors(kernel: Any, tau_v: float) -> Array:
-    """Stage 2: the r_g leading eigenvectors, r_g = min {r : sum_{j <= r} lambda_j >= tau_v sum_j lambda_j}.
-
-    Parameters: kernel (n, n), tau_v in (0, 1]. Returns: (n, r_g); r_g = 0 for K = 0. Raises: ValueError for tau_v.
-
-    >>> global_eigenvectors([[3, 0], [0, 1]], 0.75).shape
-    (2, 1)
-    """
-    pairs, tau = eigenpairs(kernel), _check.positive("tau_v", _check.fraction("tau_v", tau_v))
-    return pairs.vectors[:, : truncation_rank_of_spectrum(pairs.values, 1 - tau)]
-
-
-def local_eigenvectors(kernel: Any, labels: Any, tau_v: float) -> Array:
-    """Stage 3: each cluster's leading eigenvectors, padded with zeros; clusters in the order of their labels.
-
-    Parameters: kernel (n, n), labels (n,), tau_v in (0, 1]. Returns: (n, sum_h r_h), orthonormal. Raises: ValueError.
-
-    >>> abs(local_eigenvectors([[4, 0], [0, 1]], [1, 0], 1.0)).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
-    K = _check.kernel("kernel", kernel)
-    parts = _check.partition("labels", labels, len(K))
-    lifted = [np.zeros((len(K), 0))]
-    for h in np.unique(parts):
-        rows = np.flatnonzero(parts == h)
-        local = global_eigenvectors(K[np.ix_(rows, rows)], tau_v)
-        lifted.append(np.zeros((len(K), local.shape[1])))
-        lifted[-1][rows] = local
-    return np.hstack(lifted)
-
-
-def local_coverage(vectors: Any, local: Any, labels: Any) -> Array:
-    """Stage 3: c_jh = |U_h U_h^T u_j|_h|^2 / |u_j|_h|^2 for each direction u_j and cluster h, and 0 for 0/0.
-
-    Parameters: vectors (n, r), local (n, sum_h r_h) from `local_eigenvectors`, labels (n,). Returns: (r, H), in [0, 1].
-    Raises: ValueError for shapes that do not fit.
-
-    >>> local_coverage([[0.6], [0.8]], [[1.0], [0.0]], [0, 1]).tolist()
-    [[1.0, 0.0]]
-    """
-    U_g = np.asarray(vectors, dtype=np.float64)
-    U_loc = _check.basis("local", local, rows=len(U_g))
-    parts = _check.partition("labels", labels, len(U_g))
-    # U_loc has disjoint blocks, so its projection restricted to a cluster is the cluster's own.
-    projected = U_loc @ (U_loc.T @ U_g)
-    clusters = [parts == h for h in np.unique(parts)]
-    whole = np.array([np.sum(U_g[rows] ** 2, axis=0) for rows in clusters])
-    covered = np.array([np.sum(projected[rows] ** 2, axis=0) for rows in clusters])
-    present = whole > DEPENDENT**2
-    return np.asarray(np.where(present, covered / np.where(present, whole, 1.0), 0.0).T)
-
-
-# Stages 4 to 6: synthesis.
 
 
 def gram_schmidt(vectors: Any) -> Array:
@@ -235,18 +176,18 @@ def local_global_synthesis(
     """
     Phi = _check.array("features", features, 3)
     Y = _check.matrix("targets", targets, rows=Phi.shape[0], columns=Phi.shape[1])
-    parts, tau = _check.partition("labels", labels, Phi.shape[1]), _check.fraction("tau_g", tau_g)
-    return tuple(_one_class(Phi_c, y_c, parts, tau_v, tau) for Phi_c, y_c in zip(Phi, Y, strict=True))
+    parts, tau_g = _check.partition("labels", labels, Phi.shape[1]), _check.fraction("tau_g", tau_g)
+    tau_v = _check.positive("tau_v", _check.fraction("tau_v", tau_v))
+    return tuple(_one_class(Phi_c, y_c, parts, tau_v, tau_g) for Phi_c, y_c in zip(Phi, Y, strict=True))
 
 
 def _one_class(Phi: Array, y: Array, labels: IntArray, tau_v: float, tau_g: float) -> SyntheticGradients:
     K = Phi @ Phi.T
-    U_g = global_eigenvectors(K, tau_v)
-    U_loc = local_eigenvectors(K, labels, tau_v)
+    U_g = global_basis(K, 1 - tau_v)
+    U_loc = local_basis(K, labels, 1 - tau_v).basis
     if U_loc.shape[1] == 0:
         raise ValueError("features: expected a class with a gradient that is not zero, got K = 0")
-    coverage = local_coverage(U_g, U_loc, labels).max(axis=1)
-    gap = np.flatnonzero(coverage < tau_g - DEPENDENT)
+    gap = gap_set(cluster_coverage(U_g, U_loc, labels).best, tau_g)
     U_a = gram_schmidt(np.hstack([U_loc, U_g[:, gap]]))
     return SyntheticGradients(U_a, U_a.T @ Phi, U_a.T @ y, labels, gap)
 

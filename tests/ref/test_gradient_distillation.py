@@ -91,78 +91,7 @@ def test_one_cluster_zero_rows_and_equal_rows():
     assert gd.spectral_clusters(np.zeros((3, 3)), 1, rng=rng).tolist() == [0, 0, 0]
 
 
-# Stages 2 and 3
-
-
-@given(SEEDS, st.floats(0.05, 1.0))
-def test_global_eigenvectors_keep_the_smallest_sufficient_number(seed, tau):
-    Phi = instance(seed)[0][0]
-    K = Phi @ Phi.T
-    U = gd.global_eigenvectors(K, tau)
-    energy, total = np.trace(U.T @ K @ U), np.trace(K)
-    assert energy >= (tau - TOL["float64"]) * total
-    assert energy - np.linalg.norm(K @ U[:, -1]) < tau * total
-    np.testing.assert_allclose(K @ U, U * np.linalg.norm(K @ U, axis=0), **CLOSE)
-    np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), **CLOSE)
-
-
-def test_the_zero_kernel_has_no_eigenvectors_to_keep():
-    assert gd.global_eigenvectors(np.zeros((2, 2)), 0.5).shape == (2, 0)
-
-
-@given(SEEDS, st.floats(0.05, 1.0))
-def test_local_eigenvectors_are_those_of_the_blocks(seed, tau):
-    Phi, _, labels = instance(seed)
-    K = Phi[0] @ Phi[0].T
-    U, place = gd.local_eigenvectors(K, labels, tau), 0
-    np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), **CLOSE)
-    for h in sorted(set(labels.tolist())):
-        rows = labels == h
-        left, sigma, _ = np.linalg.svd(Phi[0][rows], full_matrices=False)
-        r = int(np.argmax(np.cumsum(sigma**2) >= (tau - TOL["float64"]) * np.sum(sigma**2))) + 1
-        block = U[:, place : place + r]
-        assert not block[~rows].any()
-        np.testing.assert_allclose(block[rows] @ block[rows].T, left[:, :r] @ left[:, :r].T, **CLOSE)
-        place += r
-    assert place == U.shape[1]
-
-
-@given(SEEDS, st.floats(0.2, 0.9))
-def test_coverage_is_the_share_inside_each_local_space(seed, tau):
-    Phi, _, labels = instance(seed)
-    K = Phi[0] @ Phi[0].T
-    U_g, U_loc = gd.global_eigenvectors(K, tau), gd.local_eigenvectors(K, labels, tau)
-    coverage = gd.local_coverage(U_g, U_loc, labels)
-    weights = np.zeros_like(coverage)
-    for column, h in enumerate(sorted(set(labels.tolist()))):
-        rows = labels == h
-        basis = orthonormal(U_loc[rows])
-        for j, u in enumerate(U_g.T):
-            weights[j, column] = np.sum(u[rows] ** 2)
-            share = np.sum((basis.T @ u[rows]) ** 2) / weights[j, column]
-            np.testing.assert_allclose(coverage[j, column], share, **CLOSE)
-    # LG-4: the true coverage is the weighted mean, and the paper's maximum lies above it.
-    true = np.sum((U_loc.T @ U_g) ** 2, axis=0)
-    np.testing.assert_allclose((weights * coverage).sum(axis=1), true, **CLOSE)
-    assert (coverage.max(axis=1) >= true - TOL["float64"]).all()
-
-
-def test_cex_10_the_maximum_calls_a_missed_direction_covered():
-    e = np.eye(10)
-    a = [(e[2 * h] + e[2 * h + 1]) / np.sqrt(2) for h in range(5)]
-    b = [(e[2 * h] - e[2 * h + 1]) / np.sqrt(2) for h in range(5)]
-    z = a[0] / 2 + b[1] + b[2] + b[3] + b[4]
-    K = 3 * sum(np.outer(v, v) for v in a[1:]) + np.outer(z, z)
-    labels = np.repeat(np.arange(5), 2)
-    U_loc = gd.local_eigenvectors(K, labels, 0.75)
-    assert U_loc.shape == (10, 5)
-    top = gd.top_eigenvectors(K, 1)
-    np.testing.assert_allclose(np.abs(top.T @ z), np.linalg.norm(z), **HAND)
-    np.testing.assert_allclose(gd.local_coverage(top, U_loc, labels), [[1, 0, 0, 0, 0]], **HAND)
-    np.testing.assert_allclose(np.sum((U_loc.T @ top) ** 2), 1 / 17, **HAND)
-
-
-# Stages 4 to 6
+# Stages 2 to 6
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 7))
@@ -492,11 +421,11 @@ ONE = {"labels": [0, 0], "tau_v": 0.5, "tau_g": 0.5}
         (lambda: gd.spectral_clusters(E, 0, rng=RNG), r"clusters: expected an integer in \[1, 2\]"),
         (lambda: gd.top_eigenvectors(E, 3), r"m: expected an integer in \[1, 2\]"),
         (lambda: gd.top_eigenvectors(E, 0), r"m: expected an integer in \[1, 2\]"),
-        (lambda: gd.global_eigenvectors(E, 0.0), "tau_v: expected a number above 0"),
-        (lambda: gd.global_eigenvectors(E, 1.5), r"tau_v: expected a number in \[0, 1\]"),
-        (lambda: gd.local_eigenvectors(E, [0], 0.5), r"labels: expected shape \(2,\)"),
-        (lambda: gd.local_coverage(E, E[:, :1] * 2, [0, 1]), "local: expected orthonormal columns"),
-        (lambda: gd.local_coverage(E, E, [0]), r"labels: expected shape \(2,\)"),
+        (lambda: gd.local_global_synthesis([E], [[1, 2]], **ONE | {"tau_v": 0}), "tau_v: expected a number above 0"),
+        (
+            lambda: gd.local_global_synthesis([E], [[1, 2]], **ONE | {"tau_v": 2}),
+            r"tau_v: expected a number in \[0, 1\]",
+        ),
         (lambda: gd.gram_schmidt([1.0]), "vectors: expected 2 axes"),
         (lambda: gd.local_global_synthesis(E, E, **ONE), "features: expected 3 axes"),
         (lambda: gd.local_global_synthesis([E], [[1, 2, 3]], **ONE), "targets: expected 2 columns"),
