@@ -32,8 +32,13 @@ class Size(SimpleNamespace):
 
 
 def grid(keep=2, **axes):
-    """The product of the axes: all of it, or its first point and `keep` - 1 others drawn with a fixed seed."""
+    """The points of the product of the axes that this run takes."""
     points = [Size(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+    return subset(points, keep)
+
+
+def subset(points, keep=2):
+    """All points, or without `DNTK_BENCH_FULL` the first and `keep` - 1 others, drawn with a fixed seed."""
     if FULL or len(points) <= keep:
         return points
     drawn = np.random.default_rng(SEED).choice(np.arange(1, len(points)), keep - 1, replace=False)
@@ -50,13 +55,16 @@ def tensor(array, dtype="float64"):
     return torch.as_tensor(array, dtype=getattr(torch, dtype), device=DEVICE)
 
 
+def to_numpy(array):
+    """The array on the host."""
+    return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+
+
 def flat(result):
     """All numbers of a result in one float64 vector."""
     if isinstance(result, tuple | list):
         return np.concatenate([flat(part) for part in result])
-    if isinstance(result, torch.Tensor):
-        result = result.detach().cpu()
-    return np.asarray(result, dtype=np.float64).ravel()
+    return to_numpy(result).astype(np.float64).ravel()
 
 
 def relative_error(found, true):
@@ -121,8 +129,8 @@ class Pair(ABC):
         self.fast()
         synchronise()
 
-    def peakmem_nothing(self, size):
-        pass  # noqa: B027 - an empty run is what this one measures
+    def peakmem_nothing(self, size):  # noqa: B027 - an empty run is what this one measures
+        pass
 
     def peakmem_reference(self, size):
         self.reference()
