@@ -26,4 +26,7 @@ TOL = {
     "rank": 1e-6,
     # A float64 answer rounded once to float32: eight units of rounding (6e-8), for what is subtracted after it.
     "rounded_to_float32": 5e-7,
+    # A central difference with step 1e-4 or 1e-5: h^2 times third derivatives of order one, or rounding 1e-16 / h,
+    # whichever is larger, is at most 1e-8; one digit of room.
+    "difference": 1e-7,
 }
