@@ -326,7 +326,8 @@ def optimal_parameter_projector(features: Any, rank: int) -> Array:
     array([[0., 0.],
            [0., 1.]])
     """
-    return top_projector(features, _check.integer("rank", rank, 0))
+    Phi = _check.matrix("features", features)
+    return top_projector(Phi, _check.integer("rank", rank, 0, Phi.shape[1]))
 
 
 def eckart_young_error(kernel: Any, rank: int) -> float:
