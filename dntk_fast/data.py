@@ -162,22 +162,23 @@ def _moments(images: np.ndarray, rows: np.ndarray, scale: float) -> tuple[np.nda
     """Mean and standard deviation of each channel, pixels in [0, 1]; sums of x and x^2 over all rows, in float64."""
     total, square = np.zeros((2, images.shape[-1]))
     for start in range(0, len(rows), CHUNK):
-        pixels = images[rows[start : start + CHUNK]] / scale
-        total, square = total + pixels.sum((0, 1, 2)), square + (pixels**2).sum((0, 1, 2))
+        pixels = images[rows[start : start + CHUNK]].reshape(-1, images.shape[-1]).astype(np.float64)
+        # Products with matrices: several times as fast as sums along the first axis.
+        total, square = total + np.ones(len(pixels)) @ pixels, square + np.diag(pixels.T @ pixels)
     count = len(rows) * images.shape[1] * images.shape[2]
-    mean = total / count
-    variance = square / count - mean**2
+    mean = total / (count * scale)
+    variance = square / (count * scale**2) - mean**2
     if not (variance > 1e-12).all():  # rounding of the difference; one grey level among 10^6 pixels gives 1.5e-11
         refuse("images", "pixels that vary in every channel", f"variances {variance.tolist()}")
     return mean, np.sqrt(variance)
 
 
 def _normalised(images: np.ndarray, rows: np.ndarray, scale: float, mean: np.ndarray, std: np.ndarray) -> Tensor:
-    n, height, width, channels = len(rows), *images.shape[1:]
-    out = torch.empty(n, channels, height, width)
-    for start in range(0, n, CHUNK):
-        pixels = (images[rows[start : start + CHUNK]] / scale - mean) / std
-        out[start : start + CHUNK] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    out = torch.empty(len(rows), images.shape[3], *images.shape[1:3])
+    shift, factor = (torch.from_numpy(values).float()[:, None, None] for values in (mean / std, 1 / (scale * std)))
+    for start in range(0, len(rows), CHUNK):
+        pixels = torch.from_numpy(images[rows[start : start + CHUNK]]).permute(0, 3, 1, 2)
+        out[start : start + CHUNK].copy_(pixels).mul_(factor).sub_(shift)
     return out
 
 

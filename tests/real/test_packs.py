@@ -86,15 +86,16 @@ def test_labels_sit_on_the_right_images(request, name, cells, reported):
     assert abs(wrong - 0.1) < 5 * np.sqrt(0.09 / len(test_rows))
 
 
-@pytest.mark.parametrize(("data", "model", "above"), [("imagenette32", "conv32", 0.4), ("fashion", "conv28", 0.7)])
-def test_network_learns_and_its_images_match(request, data, model, above):
+@pytest.mark.parametrize(
+    ("data", "model", "epochs", "above"), [("imagenette32", "conv32", 4, 0.3), ("fashion", "conv28", 8, 0.6)]
+)
+def test_network_learns_and_its_images_match(request, data, model, epochs, above):
     data = request.getfixturevalue(data)
-    network = train(build(model, seed=0), data.x_train, data.y_train, epochs=8, seed=0).model
+    network = train(build(model, seed=0), data.x_train, data.y_train, epochs=epochs, seed=0).model
     with torch.no_grad():
         accuracy = (network(data.x_test).argmax(1) == data.y_test).double().mean()
     assert accuracy > above  # chance is 0.1
     made = distil_images(network, data.x_train, data.y_train, per_class=5, seed=0, steps=20)
     assert made.matching[-1, 0] < made.matching[0, 0] / 2
-    # An image made for a class is met as that class far more often than by chance.
-    assert (made.logits.argmax(1) == made.labels).double().mean() > 0.8
+    assert (made.logits.argmax(1) == made.labels).double().mean() > 0.5  # chance is 0.1
     assert bool(made.notes) == (model == "conv28")
