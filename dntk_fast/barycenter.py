@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from dntk_fast import _check
-from dntk_fast._arrays import Array, double, from_numpy, namespace, restore, to_numpy, transpose
+from dntk_fast._arrays import Array, double, from_numpy, namespace, to_numpy, transpose
 
 __all__ = ["Barycenter", "barycenter", "quantisation_cost"]
 

@@ -85,8 +85,8 @@ def principal_angles(a: Array, b: Array, *, rtol: float = 1e-12) -> Array:
     >>> principal_angles(np.asarray([[1.0, 0.0]]), np.asarray([[0.0, 2.0]])).round(6).tolist()
     [1.570796]
     """
-    V_b, V_a, rank_a = _spans(b, a, rtol, names=("b", "a"))
-    V_b, rank_b = orthonormal_rows(V_b, _check.fraction("rtol", rtol))
+    B, V_a, rank_a = _spans(b, a, rtol, names=("b", "a"))
+    V_b, rank_b = orthonormal_rows(B, rtol)
     xp = namespace(V_a)
     count = xp.minimum(rank_a, rank_b)
     q = int(xp.max(count))
