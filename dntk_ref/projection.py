@@ -7,7 +7,7 @@ unbiased. V0 = |u|^2 |v|^2 + <u, v>^2 and D = sum_i u_i^2 v_i^2 throughout.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from math import ceil, comb, log, sqrt
+from math import ceil, comb, exp, lgamma, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -484,6 +484,8 @@ def guaranteed_distortion(kind: str, n: int, k: int, delta: float, *, P: int | N
     0.122
     """
     delta = _check.positive("delta", delta)
+    if union_bound(kind, n, k, float(np.finfo(np.float64).tiny), P=P) <= delta:
+        return 0.0  # one point, or a Haar map that keeps every dimension
     low, high = 0.0, 1.0
     while union_bound(kind, n, k, high, P=P) > delta:
         low, high = high, 2 * high
@@ -584,9 +586,10 @@ def inner_product_failure(k: int, cosine: float, epsilon: float) -> float:
     def tail(threshold: float, side: Callable[[float, float], float]) -> float:
         """P(R beyond the threshold): given Y = y, X lies beyond (2 threshold + (1 - rho) y) / (1 + rho)."""
 
-        def integrand(s: float) -> float:  # y = s^2 / k, which takes the singularity of chi2 at 0 away
+        def integrand(s: float) -> float:  # y = s^2 / k: the density of chi has no singularity at 0, that of chi2 has
             x = (2 * threshold + (1 - rho) * s**2 / k) / (1 + rho)
-            return float(2 * s * chi2.pdf(s**2, k) * side(k / 2, k * max(x, 0.0) / 2))
+            density = exp((k - 1) * log(s) - s**2 / 2 - (k / 2 - 1) * log(2) - lgamma(k / 2))
+            return density * side(k / 2, k * max(x, 0.0) / 2)
 
         kink = -2 * threshold * k / (1 - rho) if rho < 1 else 0.0  # where x passes zero
         low, high = sqrt(chi2.ppf(1e-30, k)), sqrt(chi2.isf(1e-30, k))

@@ -29,4 +29,7 @@ TOL = {
     # A central difference with step 1e-4 or 1e-5: h^2 times third derivatives of order one, or rounding 1e-16 / h,
     # whichever is larger, is at most 1e-8; one digit of room.
     "difference": 1e-7,
+    # Probabilities far in a tail: an exponent of a few hundred turns sixteen digits into thirteen, special functions
+    # and adaptive quadrature (asked for 1e-10) take two or three more.
+    "tail": 1e-8,
 }
