@@ -12,7 +12,9 @@ from .networks import floor, own_network, reference_network, twin
 class Features(Pair):
     """[A grad_body f_c(x); h(x); 1] of ten logits; the reference multiplies the Jacobian by the sketch's own matrix."""
 
-    params = [grid(network=("mlp", "conv"), n=(16, 64, 256), k=(64, 256), dtype=("float64", "float32"))]
+    params = [
+        grid(every="network", network=("mlp", "conv"), n=(16, 64, 256), k=(64, 256), dtype=("float32", "float64"))
+    ]
 
     def work(self, rng, size):
         network = reference_network(size.network, rng)

@@ -83,13 +83,7 @@ RIVALS = {
 class Rivals(Pair):
     """What Algorithm 1 is compared with; the error is that of the energy captured (of two draws where it draws)."""
 
-    params = [
-        [
-            point
-            for method in RIVALS
-            for point in grid(method=(method,), C=(10,), n=(100, 200, 400), m=(10, 40), dtype=DTYPES)
-        ]
-    ]
+    params = [grid(1, every="method", method=tuple(RIVALS), C=(10,), n=(100, 200, 400), m=(10, 40), dtype=DTYPES)]
 
     def work(self, rng, size):
         self.kernels = kernels(clustered(rng, size.C, size.n, 256)[0])
@@ -108,13 +102,8 @@ class Rivals(Pair):
 class Solve(Pair):
     """The weights that a synthesis of m rows gives: Algorithm 1's sketched solve, and the restricted one (4.3 d)."""
 
-    params = [
-        [
-            point
-            for solve in ("sketched_weights", "restricted_weights")
-            for point in grid(solve=(solve,), C=(10,), n=(200, 400), k=(512, 2048), m=(10, 40), dtype=DTYPES)
-        ]
-    ]
+    solves = ("sketched_weights", "restricted_weights")
+    params = [grid(every="solve", solve=solves, C=(10,), n=(200, 400), k=(512, 2048), m=(10, 40), dtype=DTYPES)]
 
     def work(self, rng, size):
         Phi, _ = clustered(rng, size.C, size.n, size.k)
@@ -131,7 +120,8 @@ class Solve(Pair):
 class KernelMeasure(Pair):
     """What a synthesis of m rows captures, and how far its kernel is from the whole."""
 
-    params = [grid(measure=("captured_energy", "kernel_error"), C=(10,), n=(100, 200, 400), m=(10, 40), dtype=DTYPES)]
+    measures = ("captured_energy", "kernel_error")
+    params = [grid(1, every="measure", measure=measures, C=(10,), n=(100, 200, 400), m=(10, 40), dtype=DTYPES)]
 
     def work(self, rng, size):
         K = kernels(clustered(rng, size.C, size.n, 256)[0])

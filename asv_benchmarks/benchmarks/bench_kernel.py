@@ -23,7 +23,7 @@ class Gram(Pair):
 class TangentKernel(Pair):
     """The exact kernel of each of ten logits; the reference forms the whole Jacobian."""
 
-    params = [grid(network=("mlp", "conv"), n=(16, 64, 256), dtype=("float64", "float32"))]
+    params = [grid(every="network", network=("mlp", "conv"), n=(16, 64, 256), dtype=("float32", "float64"))]
 
     def work(self, rng, size):
         network = reference_network(size.network, rng)

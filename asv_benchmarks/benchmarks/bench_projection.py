@@ -15,11 +15,6 @@ from dntk_fast.projection import KINDS, Sketch
 from .common import SEED, Pair, features, grid, relative_error, tensor, to_numpy
 
 
-def per_kind(kinds, **axes):
-    """One point of the grid for each kind, or all."""
-    return [point for kind in kinds for point in grid(1, kind=(kind,), **axes)]
-
-
 def sketch(size, seed=SEED):
     return Sketch({"weight": (size.side, size.side)}, k=size.k, seed=seed, kinds=size.kind)
 
@@ -27,7 +22,9 @@ def sketch(size, seed=SEED):
 class Apply(Pair):
     """A map drawn before, applied to n gradients; the reference multiplies by the map's own matrix."""
 
-    params = [per_kind(KINDS, side=(64, 256), n=(64, 256), k=(256, 128), dtype=("float32", "float64"))]
+    params = [
+        grid(1, every="kind", kind=KINDS, side=(64, 256), n=(64, 256), k=(256, 128), dtype=("float32", "float64"))
+    ]
 
     def work(self, rng, size):
         Phi = features(rng, size.n, size.side**2)
@@ -41,7 +38,9 @@ class Apply(Pair):
 class Adjoint(Pair):
     """Weights of n functions taken back to the parameters, by a map drawn before."""
 
-    params = [per_kind(KINDS, side=(64, 256), n=(10, 100), k=(256, 128), dtype=("float32", "float64"))]
+    params = [
+        grid(1, every="kind", kind=KINDS, side=(64, 256), n=(10, 100), k=(256, 128), dtype=("float32", "float64"))
+    ]
 
     def work(self, rng, size):
         w = rng.standard_normal((size.n, size.k))
@@ -68,7 +67,7 @@ class Draw(Pair):
     The error is that of the projected kernel, |K~ - K|_F / |K|_F, root mean square of ten draws, for each side.
     """
 
-    params = [per_kind(DRAWS, side=(32, 64), k=(128, 256))]
+    params = [grid(1, every="kind", kind=tuple(DRAWS), side=(32, 64), k=(128, 256))]
 
     def work(self, rng, size):
         generator = np.random.default_rng(SEED)
@@ -91,7 +90,9 @@ class SmallestDimension:
     """The exact JL dimension by bisection; the error is against a scan of every k with other routines for the laws."""
 
     param_names = ("size",)
-    params = [grid(kind=("gaussian", "haar"), n=(500, 1300, 9469), epsilon=(0.1, 0.2, 0.3), delta=(0.05, 0.01))]
+    params = [
+        grid(every="kind", kind=("gaussian", "haar"), n=(500, 1300, 9469), epsilon=(0.1, 0.2), delta=(0.05, 0.01))
+    ]
     P = 11_181_642
 
     def time_reference(self, size):

@@ -31,8 +31,10 @@ class Size(SimpleNamespace):
         return hash(repr(self))
 
 
-def grid(keep=2, **axes):
-    """The points of the product of the axes that this run takes."""
+def grid(keep=2, *, every=None, **axes):
+    """The points of the product of the axes that this run takes; `keep` for each value of the axis `every`."""
+    if every:
+        return [point for value in axes[every] for point in grid(keep, **{**axes, every: (value,)})]
     points = [Size(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
     return subset(points, keep)
 

@@ -41,7 +41,9 @@ def test_benchmarks_import_neither_tests_nor_the_ledger(path):
     assert forbidden_imports(path.read_text()) == []
 
 
-@pytest.mark.parametrize("line", ["import tests.strategies", "from proofs_checks.instances import x", "from tests import y"])
+@pytest.mark.parametrize(
+    "line", ["import tests.strategies", "from proofs_checks.instances import x", "from tests import y"]
+)
 def test_a_forbidden_import_is_seen(line):
     assert forbidden_imports(f"def setup():\n    {line}\n") != []
 
