@@ -25,18 +25,18 @@ from dntk_fast.tangent.attention import attention
 from dntk_fast.tangent.generic import Wrapped, call, per_sample_gradients, probe, take, trainable, vectorises
 from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge, stack
 
-__all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect"]
+__all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect", "network"]
 
 Outputs = Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
 Parameters = Callable[[str], bool] | Sequence[str] | None
 
 
-def _network(model: nn.Module, outputs: Outputs) -> Wrapped:
+def network(model: nn.Module, outputs: Outputs) -> Wrapped:
     """The model with the outputs that are asked for, (n, C)."""
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
     chosen = list(outputs)
-    return Wrapped(model, lambda network, batch: call(network, batch)[:, chosen])
+    return Wrapped(model, lambda inner, batch: call(inner, batch)[:, chosen])
 
 
 # --- what the forward pass leaves behind ------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ def inspect(
     _check.frozen_statistics(model)
     n = _check.samples("inputs", inputs)
     shapes = {name: p.shape for name, p in trainable(model, parameters).items()}
-    network = _network(model, outputs)
-    probe(network, inputs)
+    wrapped = network(model, outputs)
+    probe(wrapped, inputs)
     pair = take(inputs, torch.tensor([0, n - 1]))
     saved: dict[int, int] = {}
     recorder = _Recorder(_names(model, shapes))
@@ -191,20 +191,20 @@ def inspect(
         return tensor
 
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
-        values = network(pair)
+        values = wrapped(pair)
     values = _check.logits(values, 2)
     for mark in recorder.marks:
         if mark.call.source is not None:
             pack(mark.call.source)
     for p in model.parameters():
         saved.pop(p.untyped_storage().data_ptr(), None)
-    return _judge(network, shapes, values, recorder, sum(saved.values()) // 2)
+    return _judge(wrapped, shapes, values, recorder, sum(saved.values()) // 2)
 
 
-def _judge(network: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
+def _judge(wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
     one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
     sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
-    wanted = [p for name, p in network.model.named_parameters() if name in shapes]
+    wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
     # Every use that was seen got a detached parameter, so a gradient that still arrives came by a way that was not seen.
     stray = torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
     generic = recorder.unruled | {name for name, g in zip(shapes, stray, strict=True) if g is not None}
@@ -220,7 +220,7 @@ def _judge(network: Wrapped, shapes: dict[str, torch.Size], values: Tensor, reco
     copies = frozenset(k for k, mark in enumerate(m for m, s in zip(recorder.marks, kept, strict=True) if s) if not mark.untouched())
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
-        network, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
+        wrapped, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
         row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents),
     )  # fmt: skip
 
@@ -339,13 +339,13 @@ def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
     return Deferred({name: trace.shapes[name] for name in trace.generic}, (len(classes), n), compute)
 
 
-def sample_gradients(network: Wrapped, names: Sequence[str], inputs: Any, classes: range) -> dict[str, Tensor]:
+def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classes: range) -> dict[str, Tensor]:
     """The gradients of a few parameters by torch.func: name -> (C, n, *shape); row by row where vmap cannot follow the model."""
     n = _check.samples("inputs", inputs)
-    step = n if vectorises(network, inputs, names) else 1
+    step = n if vectorises(wrapped, inputs, names) else 1
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for at in range(0, n, step):
-        chunk = list(per_sample_gradients(network, take(inputs, slice(at, at + step)), names, classes))
+        chunk = list(per_sample_gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
         for name in names:
             parts[name].append(torch.stack([gradients[name] for _, gradients in chunk]))
     return {name: torch.cat(found, 1) for name, found in parts.items()}

@@ -17,7 +17,7 @@ from dntk_fast.tangent.gram import add_gram, squared_norms
 from dntk_fast.tangent.layers import Tangent
 from dntk_fast.tangent.plan import KernelPlan, norm_rule, plan_kernel
 
-__all__ = ["kernel_diagonal", "kernel_plan", "tangent_kernel", "tangent_kernel_full", "tangent_kernel_sum"]
+__all__ = ["cast", "kernel_diagonal", "kernel_plan", "tangent_kernel", "tangent_kernel_full", "tangent_kernel_sum"]
 
 MEMORY = 2**30
 
@@ -152,10 +152,10 @@ def _door(model: nn.Module, x: Any, memory: int, dtype: torch.dtype | None) -> t
     _check.integer("memory", memory, 1)
     _check.frozen_statistics(model)
     n = _check.samples("x1", _check.inputs("x1", x))
-    return *_cast(model, x, dtype), n
+    return *cast(model, x, dtype), n
 
 
-def _cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module, Any]:
+def cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module, Any]:
     """The model and its inputs in another precision; the model that was given stays as it is."""
     if dtype is None:
         return model, x
@@ -172,7 +172,7 @@ def _kernel(
     n2 = n1
     if x2 is not None:
         n2 = _check.samples("x2", _check.inputs("x2", x2))
-        _, x2 = _cast(model, x2, dtype)
+        _, x2 = cast(model, x2, dtype)
     trace = inspect(model, x1, outputs=outputs, parameters=parameters)
     plan = plan_kernel(trace, n1, None if x2 is None else n2, memory, pairing)
     C = trace.outputs

@@ -1,0 +1,263 @@
+"""Products with the Jacobian and the kernel that never form either: J v by forward mode, J^T a by one backward pass per output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dntk_fast import _check
+from dntk_fast.tangent.capture import Outputs, Parameters, network
+from dntk_fast.tangent.generic import Wrapped, chunk_rows, probe, saved_bytes, take, trainable
+from dntk_fast.tangent.kernel import MEMORY, cast
+
+__all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
+
+
+def jacobian_vector(
+    model: nn.Module,
+    x: Any,
+    weights: Mapping[str, Tensor],
+    *,
+    memory: int = MEMORY,
+    dtype: torch.dtype | None = None,
+    outputs: Outputs = None,
+) -> Tensor:
+    """Return the linearised model without its constant: Phi_c w_c for every output, one forward-mode pass over the rows for each.
+
+    (Phi_c w_c)_i = <grad_theta f_c(x_i), w_c> (section 9.3).
+
+    Parameters
+    ----------
+    model : module in evaluation mode
+    x : tensor, or tuple or dict of tensors, with n samples along the first axis
+    weights : by parameter name, each (C, *shape), or (*shape) where all outputs share it; a name left out counts as zero
+    memory, dtype, outputs : as in `tangent_kernel`
+
+    Returns
+    -------
+    Tensor
+        (C, n)
+
+    Raises
+    ------
+    ValueError
+        Unknown names, wrong shapes, or a model that `tangent_kernel` refuses.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> jacobian_vector(model, torch.tensor([[3.0, 4.0]]), {"weight": torch.tensor([[1.0, 2.0]])})
+    tensor([[11.]])
+    """
+    task = _task(model, x, memory, dtype, outputs, list(weights))
+    directions = {name: _per_output(name, w.to(task.like), task) for name, w in weights.items()}
+    shared = all(len(w) == 1 for w in directions.values())
+    return task.forward(lambda c: {name: w[c if len(w) > 1 else 0] for name, w in directions.items()}, shared)
+
+
+def vector_jacobian(
+    model: nn.Module,
+    x: Any,
+    coefficients: Tensor,
+    *,
+    memory: int = MEMORY,
+    dtype: torch.dtype | None = None,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
+) -> dict[str, Tensor]:
+    """Return weights in parameter space, Phi_c^T a_c for every output, summed over chunks of rows.
+
+    Phi_c^T a_c = grad_theta sum_i a_ci f_c(x_i; theta) (section 0: one ordinary backward pass, no per-sample Jacobian).
+
+    Parameters
+    ----------
+    coefficients : (C, n)
+    model, x, memory, dtype, outputs, parameters : as in `tangent_kernel`
+
+    Returns
+    -------
+    dict
+        parameter name -> (C, *shape)
+
+    Raises
+    ------
+    ValueError
+        Coefficients that are not (C, n), or a model that `tangent_kernel` refuses.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> vector_jacobian(model, torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
+    {'weight': tensor([[[5., 4.]]])}
+    """
+    task = _task(model, x, memory, dtype, outputs, parameters)
+    a = _coefficients(coefficients, task)
+    return task.backward(a, range(task.outputs))
+
+
+def kernel_vector(
+    model: nn.Module,
+    x: Any,
+    vectors: Tensor,
+    *,
+    memory: int = MEMORY,
+    dtype: torch.dtype | None = None,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
+) -> Tensor:
+    """Return K_c v_c = Phi_c (Phi_c^T v_c) for every output, (C, n) from (C, n), one output's weights in memory at a time.
+
+    >>> kernel_vector(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor([[28.,  4.]])
+    """
+    task = _task(model, x, memory, dtype, outputs, parameters)
+    v = _coefficients(vectors, task)
+    found = torch.empty_like(v)
+    for c in range(task.outputs):
+        w = {name: g[0] for name, g in task.backward(v, range(c, c + 1)).items()}
+        found[c] = task.forward(lambda _, w=w: w, True)[c]  # type: ignore[misc]
+    return found
+
+
+def quadratic_forms(
+    model: nn.Module,
+    x: Any,
+    vectors: Tensor,
+    *,
+    memory: int = MEMORY,
+    dtype: torch.dtype | None = None,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
+) -> Tensor:
+    """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), never below zero (section 9.1).
+
+    For orthonormal columns their sum is a lower bound of the sum of the r largest eigenvalues of K_c.
+
+    >>> quadratic_forms(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.eye(2)[None])
+    tensor([[25.,  1.]], dtype=torch.float64)
+    """
+    task = _task(model, x, memory, dtype, outputs, parameters)
+    if vectors.ndim != 3 or vectors.shape[:2] != (task.outputs, task.n):
+        _check.refuse("vectors", f"shape ({task.outputs}, {task.n}, r)", f"shape {tuple(vectors.shape)}")
+    found = torch.empty(task.outputs, vectors.shape[2], dtype=torch.float64, device=vectors.device)
+    for c in range(task.outputs):
+        for r in range(vectors.shape[2]):
+            parts = task.backward(vectors[:, :, r].to(task.like), range(c, c + 1)).values()
+            found[c, r] = sum(torch.linalg.vector_norm(g, dtype=torch.float64) ** 2 for g in parts)
+    return found
+
+
+def trace_probes(
+    model: nn.Module,
+    x: Any,
+    probes: int,
+    *,
+    seed: int,
+    memory: int = MEMORY,
+    dtype: torch.dtype | None = None,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
+) -> Tensor:
+    """Return z^T K_c z for random signs z: (C, probes), each with mean tr K_c and variance 2 (|K_c|_F^2 - sum_i K_ii^2).
+
+    Hutchinson's estimator (section 9.1); the same signs for all outputs.
+
+    >>> trace_probes(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]), 2, seed=0)
+    tensor([[26., 26.]], dtype=torch.float64)
+    """
+    task = _task(model, x, memory, dtype, outputs, parameters)
+    _check.integer("probes", probes, 1)
+    generator = torch.Generator().manual_seed(_check.seed(seed))
+    signs = torch.randint(0, 2, (task.n, probes), generator=generator, dtype=torch.int8).to(task.like) * 2 - 1
+    vectors = signs.expand(task.outputs, -1, -1)
+    return quadratic_forms(model, x, vectors, memory=memory, dtype=dtype, outputs=outputs, parameters=parameters)
+
+
+# --- the passes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A model, its samples, and how many of them go at a time."""
+
+    module: Wrapped
+    x: Any
+    n: int
+    outputs: int
+    rows: int
+    wanted: dict[str, nn.Parameter]
+    like: Tensor
+
+    def chunks(self) -> Iterator[slice]:
+        """The rows, some at a time."""
+        yield from (slice(at, min(at + self.rows, self.n)) for at in range(0, self.n, self.rows))
+
+    def backward(self, a: Tensor, classes: range) -> dict[str, Tensor]:
+        """Phi_c^T a_c of some outputs."""
+        names, leaves = list(self.wanted), list(self.wanted.values())
+        total = {name: leaf.new_zeros(len(classes), *leaf.shape) for name, leaf in self.wanted.items()}
+        for rows in self.chunks():
+            with torch.enable_grad():
+                values = self.module(take(self.x, rows))
+            for k, c in enumerate(classes):
+                last = k + 1 == len(classes)
+                weight = torch.zeros_like(values)
+                weight[:, c] = a[c, rows]
+                found = torch.autograd.grad(values, leaves, weight, retain_graph=not last, materialize_grads=True)
+                for name, g in zip(names, found, strict=True):
+                    total[name][k] += g
+        return total
+
+    def forward(self, direction: Callable[[int], dict[str, Tensor]], shared: bool) -> Tensor:
+        """<grad f_c(x_i), direction(c)>, (C, n)."""
+        found = self.like.new_empty(self.outputs, self.n)
+        for rows in self.chunks():
+            if shared:
+                found[:, rows] = self._tangent(rows, direction(0)).T
+                continue
+            for c in range(self.outputs):
+                found[c, rows] = self._tangent(rows, direction(c))[:, c]
+        return found
+
+    def _tangent(self, rows: slice, direction: dict[str, Tensor]) -> Tensor:
+        batch = take(self.x, rows)
+        state = {f"model.{name}": p.detach() for name, p in self.module.model.named_parameters()}
+        primal = {f"model.{name}": state.pop(f"model.{name}") for name in direction}
+        tangent = {f"model.{name}": w for name, w in direction.items()}
+
+        def values(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.module, {**state, **parameters}, (batch,))
+
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
+            return jvp(values, (primal,), (tangent,))[1]
+
+
+def _task(
+    model: nn.Module, x: Any, memory: int, dtype: torch.dtype | None, outputs: Outputs, parameters: Parameters
+) -> _Task:
+    _check.integer("memory", memory, 1)
+    _check.frozen_statistics(model)
+    n = _check.samples("x", _check.inputs("x", x))
+    model, x = cast(model, x, dtype)
+    module, wanted = network(model, outputs), trainable(model, parameters)
+    values = probe(module, x)
+    # Forward and backward of a row in flight: what is saved, its gradients, and as much again for the tangents of J v.
+    rows = min(n, chunk_rows(memory, 3 * saved_bytes(module, x)))
+    return _Task(module, x, n, values.shape[1], rows, wanted, values)
+
+
+def _coefficients(value: Tensor, task: _Task) -> Tensor:
+    if not isinstance(value, Tensor) or tuple(value.shape) != (task.outputs, task.n):
+        _check.refuse("coefficients", f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}")
+    return value.to(task.like)
+
+
+def _per_output(name: str, w: Tensor, task: _Task) -> Tensor:
+    shape = tuple(task.wanted[name].shape)
+    if tuple(w.shape) == shape:
+        return w[None]
+    if tuple(w.shape) != (task.outputs, *shape):
+        _check.refuse(f"weights[{name!r}]", f"shape {shape} or {(task.outputs, *shape)}", f"shape {tuple(w.shape)}")
+    return w
