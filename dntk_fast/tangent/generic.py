@@ -37,7 +37,7 @@ class Wrapped(nn.Module):
         super().__init__()
         self.model: nn.Module = model
         self.function = function
-        self.train(model.training)
+        self.training = model.training  # not train(): parts of the model may be in another mode
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
