@@ -273,7 +273,8 @@ def conv_net(
 def _inputs(network: Network, inputs: Any) -> Array:
     x = _check.array("inputs", inputs, 1 + len(network.input_shape))
     if x.shape[1:] != network.input_shape:
-        raise ValueError(f"inputs: expected shape (n, *{network.input_shape}), got {x.shape}")
+        wanted = ", ".join(map(str, ("n", *network.input_shape)))
+        raise ValueError(f"inputs: expected shape ({wanted}), got {x.shape}")
     return x
 
 

@@ -32,4 +32,8 @@ TOL = {
     # Probabilities far in a tail: an exponent of a few hundred turns sixteen digits into thirteen, special functions
     # and adaptive quadrature (asked for 1e-10) take two or three more.
     "tail": 1e-8,
+    # Where a Taylor remainder of order-one logits still stands well above their rounding (1e-16 times a few hundred terms).
+    "remainder": 1e-12,
+    # A least-squares slope over three decades of the step: third-order terms of order t bend it by a few hundredths.
+    "slope": 0.1,
 }
