@@ -107,7 +107,7 @@ def class_moments(values: Tensor, labels: Tensor, classes: int, weights: Tensor 
     Returns
     -------
     ClassMoments
-        Sums in float64: the difference E x^2 - (E x)^2 loses digits that sums in float32 do not have.
+        Sums over positions in the type of `values`, over examples in float64: E x^2 - (E x)^2 loses digits.
 
     Example
     -------
@@ -116,7 +116,7 @@ def class_moments(values: Tensor, labels: Tensor, classes: int, weights: Tensor 
     26.0
     """
     flat = values.flatten(2) if values.ndim > 2 else values[..., None]
-    total, square = (part.sum(2, dtype=torch.float64) for part in (flat, flat.square()))
+    total, square = (part.sum(2).double() for part in (flat, flat.square()))
     member = functional.one_hot(labels, classes).T.double()
     if weights is not None:
         member = member * weights
@@ -188,7 +188,8 @@ def _survey(
 ) -> tuple[Tensor, dict[str, ClassMoments]]:
     """Features of the real images, and their statistics at the BatchNorm layers: one pass over the data."""
     device = _device(model)
-    features, statistics = [], {}
+    features: list[Tensor] = []
+    statistics: dict[str, ClassMoments] = {}
     for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
         with torch.no_grad(), recorded_inputs(modules) as seen:
             model(images.to(device))
