@@ -218,7 +218,7 @@ def _kinds(
     kind = _check.choice("projection", projection, ("auto", *KINDS))
     if kind != "auto":
         return str(kind)
-    return choose_kinds(trace.probe if trace else (), body, k, _check.positive("quality", quality))
+    return choose_kinds(trace.tangents if trace else (), body, k, _check.positive("quality", quality))
 
 
 def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dntk_fast.projection import Sketch
-from dntk_fast.projection.maps import Contiguous, TensorSketch
-from dntk_fast.tangent.layers import Deferred, Factors, Lookup, Tangent
+from dntk_fast.projection.maps import Contiguous, Map, TensorSketch
+from dntk_fast.tangent.layers import Deferred, Lookup, Outer, Tangent
 
 __all__ = ["Projector", "choose_kinds"]
 
@@ -59,46 +59,41 @@ class Projector:
 
     def add(self, tangent: Tangent) -> None:
         """Project one layer's tangent and forget it."""
-        factors = tangent.factors()
-        if factors is not None:
-            if factors.bias is not None:
-                self._rows(factors.bias, factors.cotangent.sum(3), slice(None))
-            weight = self._map(factors.weight)
-            if isinstance(weight, TensorSketch):
-                self._factors(weight, factors)
-            elif isinstance(weight, Contiguous) and not factors.transposed:
-                self._product(weight, factors)
-            else:
-                self._gradients(tangent, [factors.weight])
-        elif isinstance(tangent, Lookup) and isinstance(self._map(tangent.weight), Contiguous):
-            self._lookup(tangent)
-        else:
-            self._gradients(tangent, list(tangent.shapes))
+        if isinstance(tangent, Outer):
+            weight = self._map(tangent.weight)
+            by_product = isinstance(weight, Contiguous) and not tangent.transposed
+            if by_product or isinstance(weight, TensorSketch):
+                if tangent.bias is not None:
+                    self._rows(tangent.bias, tangent.gradient(tangent.bias), slice(None))
+                return self._product(weight, tangent) if by_product else self._factors(weight, tangent)
+        if isinstance(tangent, Lookup) and isinstance(self._map(tangent.weight), Contiguous):
+            return self._lookup(tangent)
+        return self._gradients(tangent)
 
     def result(self) -> Tensor:
         """Return the features (C, n, k) of all that was added."""
         total = Contiguous.fold(self.wide)
         return total if self.spectrum is None else total + torch.fft.irfft(self.spectrum, self.sketch.k)
 
-    def _map(self, name: str) -> object:
+    def _map(self, name: str) -> Map:
         return self.sketch.block(name, dtype=self.dtype, device=self.device)
 
     def _rows(self, name: str, gradient: Tensor, chunk: slice) -> None:
         """Gradients that are formed: (C, rows of the chunk, ...)."""
-        block, into = self.sketch.block(name, dtype=self.dtype, device=self.device), self.wide[:, chunk]
+        block, into = self._map(name), self.wide[:, chunk]
         flat = gradient.reshape(*gradient.shape[:2], -1).to(self.dtype)
         if isinstance(block, Contiguous):
             block.accumulate(flat, into)
         else:
             into[..., : self.sketch.k] += block.apply(flat.flatten(0, 1)).unflatten(0, flat.shape[:2])
 
-    def _gradients(self, tangent: Tangent, names: list[str]) -> None:
+    def _gradients(self, tangent: Tangent) -> None:
         """Any tangent, by its gradients, as many samples at a time as the budget holds: dense maps are drawn each time."""
         C, n = tangent.extent
-        size = sum(tangent.shapes[name].numel() for name in names) if isinstance(tangent, Deferred) else max(
-            tangent.shapes[name].numel() for name in names
-        )
-        step = max(1, min(n, self.budget // max(1, 2 * C * size * self.wide.element_size())))
+        size = max(shape.numel() for shape in tangent.shapes.values())
+        if isinstance(tangent, Deferred):  # gives the gradients of all its parameters at once
+            size = sum(shape.numel() for shape in tangent.shapes.values())
+        step = max(1, min(n, self.budget // (2 * C * size * self.wide.element_size())))
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))
             part = tangent.rows(chunk)
@@ -106,36 +101,38 @@ class Projector:
                 for name, gradient in part.gradients().items():
                     self._rows(name, gradient, chunk)
             else:
-                for name in names:
+                for name in part.shapes:
                     self._rows(name, part.gradient(name), chunk)
 
-    def _product(self, block: Contiguous, factors: Factors) -> None:
+    def _product(self, block: Contiguous, tangent: Outer) -> None:
         """Contiguous map of sum_t delta_t a_t^T, formed for a few samples of one output at a time."""
-        A, (C, n, groups, _, q) = factors.activation, factors.cotangent.shape
+        A = tangent.unfold(tangent.source)
+        n, groups, _, q = tangent.cotangents[0].shape
         size = groups * q * A.shape[-1]
         step = max(1, min(n, self.tile // (size * self.wide.element_size())))
         G = self.wide.new_empty(step * groups, q, A.shape[-1])
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))
             a = A[chunk].flatten(0, 1)
-            for c in range(C):
-                product = torch.bmm(factors.cotangent[c, chunk].flatten(0, 1).mT, a, out=G[: len(a)])
+            for c, D in enumerate(tangent.cotangents):
+                product = torch.bmm(D[chunk].flatten(0, 1).mT, a, out=G[: len(a)])
                 block.accumulate(product.view(-1, size), self.wide[c, chunk])
 
-    def _factors(self, block: TensorSketch, factors: Factors) -> None:
+    def _factors(self, block: TensorSketch, tangent: Outer) -> None:
         """TensorSketch of the factors, summed over groups and positions in the Fourier domain."""
-        C, n, groups, positions, q = factors.cotangent.shape
-        outer, inner = (1, 0) if factors.transposed else (0, 1)
+        A, (C, n), k = tangent.unfold(tangent.source), tangent.extent, self.sketch.k
+        _, groups, positions, q = tangent.cotangents[0].shape
+        outer, inner = (1, 0) if tangent.transposed else (0, 1)
         if self.spectrum is None:
-            shape = (*self.wide.shape[:2], self.sketch.k // 2 + 1)
-            self.spectrum = torch.zeros(shape, dtype=self.dtype.to_complex(), device=self.device)
-        step = max(1, min(n, self.tile // (2 * C * positions * self.sketch.k * self.wide.element_size())))
+            self.spectrum = torch.zeros(C, n, k // 2 + 1, dtype=self.dtype.to_complex(), device=self.device)
+        step = max(1, min(n, self.tile // (2 * C * positions * k * self.wide.element_size())))
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))
             for g in range(groups):
-                a = block.spectrum(inner, factors.activation[chunk, g])
-                d = block.spectrum(outer, factors.cotangent[:, chunk, g], g * q)
-                self.spectrum[:, chunk] += (d * a).sum(2) if positions > 1 else (d * a).squeeze(2)
+                a = block.spectrum(inner, A[chunk, g])
+                D = torch.stack([D[chunk, g] for D in tangent.cotangents])
+                product = block.spectrum(outer, D, g * q) * a
+                self.spectrum[:, chunk] += product.sum(2) if positions > 1 else product.squeeze(2)
 
     def _lookup(self, tangent: Lookup) -> None:
         """Contiguous map of a table's gradient from the rows that were looked up."""
