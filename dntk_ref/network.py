@@ -29,7 +29,6 @@ __all__ = [
     "flatten",
     "forward",
     "head_slice",
-    "head_weights",
     "jacobian",
     "mlp",
     "penultimate",
@@ -381,24 +380,6 @@ def head_slice(network: Network) -> slice:
     """
     P = network.parameter_count
     return slice(P - network.head.weight.size - network.head.bias.size, P)
-
-
-def head_weights(network: Network) -> Array:
-    """Weights that reproduce each logit from its own gradient, exactly and for every input.
-
-    f_c(x) = phi_c(x)^T w_0, w_0 = (0_body; W_c, b_c)  (Theorem R).
-
-    Parameters: `network`. Returns: (C, P), row c zero outside W_c and b_c.
-
-    >>> head_weights(Network((), Dense(np.array([[1.0], [2.0]]), np.array([3.0, 4.0])), (1,)))
-    array([[1., 0., 3., 0.],
-           [0., 2., 0., 4.]])
-    """
-    W, b = network.head.weight, network.head.bias
-    w_0 = np.zeros((len(b), network.parameter_count))
-    for c, own in enumerate(np.eye(len(b))):  # own is 1 at class c and 0 elsewhere
-        w_0[c, head_slice(network)] = np.concatenate([(own[:, None] * W).ravel(), own * b])
-    return w_0
 
 
 def taylor_remainder(network: Network, inputs: Any, direction: Any, steps: Any) -> Array:

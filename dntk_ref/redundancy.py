@@ -1,7 +1,8 @@
 """How few directions carry a kernel: Defs 3.1 and 3.2, and Prop B.6 as printed and as improved.
 
 A kernel is (n, n) and positive semi-definite; its spectrum is descending, with rounding below zero clipped. All bounds
-of Prop B.6 are on the scale of Definition 3.2, R1: the ratio of Frobenius norms, not of their squares.
+of Prop B.6 are on the scale of Definition 3.2, R1: the ratio of Frobenius norms, not of their squares. What its
+projection step needs instead of pairwise distances stands in `projected_spectrum`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from dntk_ref import _check
 from dntk_ref._check import Array
-from dntk_ref.subspace import span_basis, top_projector
+from dntk_ref.subspace import top_projector
 
 __all__ = [
     "Subset",
@@ -21,10 +22,6 @@ __all__ = [
     "data_redundant_r1",
     "data_redundant_r2",
     "eckart_young_error",
-    "eigenvalue_distortion",
-    "embedded_redundancy_bound",
-    "embedded_tail_bound",
-    "embedding_distortion",
     "improved_redundancy_bound_gap",
     "improved_redundancy_bound_mean",
     "largest_redundant_dimension",
@@ -567,40 +564,6 @@ def improved_redundancy_bound_mean(kernel: Any, epsilon: float) -> float:
     return float(np.sqrt(cut.epsilon * cut.next * share / cut.mean) / (1 - cut.epsilon))
 
 
-def embedding_distortion(features: Any, projection: Any, *, rtol: float = 1e-12) -> float:
-    """Least distortion at which a map embeds the span of the gradients.
-
-    min{e : (1 - e) K <= K~ <= (1 + e) K} = |V^T A^T A V - I|_2, V a basis of the row span  (Prop B.6, step 1).
-
-    Parameters: `features` (n, P), `projection` (P, k) acting on the right, `rtol` in [0, 1]. Returns: float.
-    Raises: ValueError, TypeError.
-
-    >>> embedding_distortion([[1.0, 0.0]], [[1.5], [0.0]])
-    1.25
-    """
-    V = span_basis(_check.matrix("features", features), rtol=rtol)
-    mapped = V.T @ _check.matrix("projection", projection, rows=len(V))
-    if len(mapped) == 0:
-        return 0.0
-    return float(np.linalg.norm(mapped @ mapped.T - np.eye(len(mapped)), 2))
-
-
-def eigenvalue_distortion(kernel: Any, projected: Any, *, rtol: float = 1e-12) -> float:
-    """Least e for which every non-zero eigenvalue is kept up to 1 +- e: what the printed step of Prop B.6 promises.
-
-    max_i |lambda~_i / lambda_i - 1|; pairwise distances do not bound it (CEX-17); it is >= 1 if k < rank K (CEX-26).
-
-    Parameters: `kernel` and `projected` (n, n), `rtol` in [0, 1]. Returns: float. Raises: ValueError, TypeError.
-
-    >>> eigenvalue_distortion([[1.0, 0.0], [0.0, 2.0]], [[0.0, 0.0], [0.0, 2.0]])
-    1.0
-    """
-    values = spectrum(kernel)
-    moved = spectrum(_check.kernel("projected", projected, size=values.size))
-    kept = values > _check.fraction("rtol", rtol) * values[0]
-    return float(np.max(np.abs(moved[kept] / values[kept] - 1), initial=0.0))
-
-
 def printed_projected_redundancy_bound(projected: Any, epsilon: float) -> float:
     """Bound of Prop B.6 with projected eigenvalues in place of true ones, to leading order as printed.
 
@@ -612,38 +575,3 @@ def printed_projected_redundancy_bound(projected: Any, epsilon: float) -> float:
     0.5
     """
     return printed_redundancy_bound_r1(projected, epsilon)
-
-
-def _stretch(distortion: float) -> float:
-    """(1 + e) / (1 - e), for 0 <= e < 1."""
-    e = _check.below_one("distortion", distortion)
-    return (1 + e) / (1 - e)
-
-
-def embedded_tail_bound(kernel: Any, epsilon: float, distortion: float) -> float:
-    """True trace beyond the truncation rank of the projected kernel, given an embedding of the row span.
-
-    r = r_eps(K~) implies sum_{i>r} lambda_i <= eps (1 + e) / (1 - e) tr K  (Prop B.6, given step 1).
-
-    Parameters: `kernel` (n, n) the true one, `epsilon` in [0, 1], `distortion` e in [0, 1). Returns: float.
-    Raises: ValueError, TypeError.
-
-    >>> embedded_tail_bound([[3.0, 0.0], [0.0, 1.0]], 0.25, 0.5)
-    3.0
-    """
-    return printed_subset_bound(kernel, epsilon) * _stretch(distortion)
-
-
-def embedded_redundancy_bound(projected: Any, epsilon: float, distortion: float) -> float:
-    """Bound of Prop B.6 from projected eigenvalues, given an embedding of the row span.
-
-    |K - K_V|_F / |K|_F <= (1 + e) / (1 - e) (eps lambda~_{r+1} / mean(lambda~))^{1/2}, r = r_eps(K~)
-    (Prop B.6, given step 1).
-
-    Parameters: `projected` (n, n) not zero, `epsilon` in [0, 1), `distortion` e in [0, 1). Returns: float.
-    Raises: ValueError, TypeError.
-
-    >>> embedded_redundancy_bound([[3.0, 0.0], [0.0, 1.0]], 0.5, 0.5)
-    1.5
-    """
-    return printed_projected_redundancy_bound(projected, epsilon) * _stretch(distortion)

@@ -308,8 +308,6 @@ def test_the_bounds_of_b_6_by_hand():
     }
     for bound, expected in squared.items():
         assert bound(K, epsilon) ** 2 == pytest.approx(expected, rel=TOL["hand"])
-    assert redundancy.embedded_redundancy_bound(K, epsilon, 0.5) ** 2 == pytest.approx(0.9, rel=TOL["hand"])
-    assert redundancy.embedded_tail_bound(K, epsilon, 0.5) == pytest.approx(7.5, rel=TOL["hand"])
 
 
 def test_equation_25_is_an_equality_only_for_a_flat_spectrum():
@@ -345,77 +343,6 @@ def test_the_hypotheses_of_b_6_are_asked_for(bound):
         bound(np.eye(2), 1.0)
 
 
-# The projection step of Prop B.6
-
-
-@st.composite
-def embedded(draw):
-    """Features, and a map whose distortion on their span is below one."""
-    Phi = draw(features((1, 4), (2, 6)))
-    P, rng = Phi.shape[1], draw(generators())
-    A = np.eye(P) + 0.1 * rng.standard_normal((P, P))
-    assume(redundancy.embedding_distortion(Phi, A) < 0.99)
-    return Phi, A
-
-
-@given(embedded())
-def test_the_embedding_distortion_is_the_least_sandwich(case):
-    Phi, A = case
-    K, moved, e = Phi @ Phi.T, Phi @ A @ A.T @ Phi.T, redundancy.embedding_distortion(Phi, A)
-
-    def sandwiched(e):
-        low, high = (np.linalg.eigvalsh(side)[0] for side in (moved - (1 - e) * K, (1 + e) * K - moved))
-        return min(low, high) >= -slack(K)
-
-    assert sandwiched(e)
-    well_conditioned = np.linalg.eigvalsh(K)[0] > 0.01 * np.trace(K)
-    assert not (well_conditioned and sandwiched(e * 0.9)) or e < TOL["apart"]
-
-
-@given(embedded())
-def test_an_embedding_keeps_every_eigenvalue(case):
-    Phi, A = case
-    K, moved = Phi @ Phi.T, Phi @ A @ A.T @ Phi.T
-    assert redundancy.eigenvalue_distortion(K, moved) <= redundancy.embedding_distortion(Phi, A) + TOL["rank"]
-
-
-@given(embedded(), epsilons)
-def test_given_an_embedding_the_projected_rank_serves_the_true_kernel(case, epsilon):
-    Phi, A = case
-    K, moved = Phi @ Phi.T, Phi @ A @ A.T @ Phi.T
-    r, e = redundancy.truncation_rank(moved, epsilon), redundancy.embedding_distortion(Phi, A)
-    assert redundancy.spectrum(K)[r:].sum() <= redundancy.embedded_tail_bound(K, epsilon, e) + slack(K)
-    bound = redundancy.embedded_redundancy_bound(moved, epsilon, e)
-    assert redundancy.parameter_redundancy(K, r) <= bound + TOL["root"]
-    stretch = (1 + e) / (1 - e)
-    printed = redundancy.printed_projected_redundancy_bound(moved, epsilon)
-    assert bound == pytest.approx(stretch * printed, rel=TOL["float64"])
-    assert redundancy.embedded_tail_bound(K, epsilon, e) == pytest.approx(stretch * epsilon * np.trace(K))
-
-
-def test_pairwise_distances_do_not_keep_eigenvalues():
-    # Three points seen from the plane that holds their differences: distances exact, one eigenvalue gone (CEX-17).
-    centring = np.eye(3) - 1 / 3
-    moved = np.eye(3) @ centring
-    for i, j in combinations(range(3), 2):
-        assert np.linalg.norm(moved[i] - moved[j]) == pytest.approx(np.sqrt(2), rel=TOL["hand"])
-    assert redundancy.eigenvalue_distortion(np.eye(3), moved @ moved.T) == pytest.approx(1.0, rel=TOL["hand"])
-    assert redundancy.embedding_distortion(np.eye(3), centring) == pytest.approx(1.0, rel=TOL["hand"])
-
-
-@given(generators())
-def test_fewer_dimensions_than_the_rank_lose_an_eigenvalue(rng):
-    A = rng.standard_normal((5, 3)) / np.sqrt(3)
-    assert redundancy.eigenvalue_distortion(np.eye(5), A @ A.T) >= 1 - TOL["float64"]
-    assert redundancy.embedding_distortion(np.eye(5), A) >= 1 - TOL["float64"]
-
-
-def test_nothing_is_embedded_without_distortion():
-    assert redundancy.embedding_distortion(np.zeros((2, 3)), np.ones((3, 1))) == 0.0
-    assert redundancy.eigenvalue_distortion(np.zeros((2, 2)), np.eye(2)) == 0.0
-    assert redundancy.embedding_distortion([[1.0, 0.0]], [[3.0], [100.0]]) == 8.0
-
-
 # Refusals
 
 
@@ -444,9 +371,6 @@ def test_nothing_is_embedded_without_distortion():
             "gamma: expected a number that is 1 or above, got 0.5",
         ),
         (lambda: redundancy.parameter_redundant_r1(np.eye(2), 2.0, 2.0), r"epsilon: expected a number in \[0, 1\]"),
-        (lambda: redundancy.embedding_distortion(np.eye(2), np.eye(3)), "projection: expected 2 rows"),
-        (lambda: redundancy.eigenvalue_distortion(np.eye(2), np.eye(3)), "projected: expected 2 rows"),
-        (lambda: redundancy.embedded_tail_bound(np.eye(2), 0.1, 1.0), r"distortion: expected a number in \[0, 1\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(call, message):
