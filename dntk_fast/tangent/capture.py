@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,18 +54,19 @@ class _Mark:
     version: int
     function: Any
 
-    def untouched(self) -> bool:
-        return self.call.source is None or self.call.source._version == self.version
+    def changed(self) -> bool:
+        """Whether an activation that the weight's gradient needs is no longer what it was."""
+        needed = self.call is not None and self.call.source is not None and self.names[0] is not None
+        return needed and self.call.source._version != self.version  # type: ignore[union-attr]
 
 
 class _Recorder(TorchFunctionMode):
     """Marks the output of every call that has a rule, and remembers the parameters that met a function without one."""
 
-    def __init__(self, names: dict[int, str | None], copies: Collection[int] = ()) -> None:
+    def __init__(self, names: dict[int, str | None]) -> None:
         super().__init__()
         self.names = dict(names)  # by identity; None: a parameter whose gradient is not wanted
         self.twins: dict[int, Tensor] = {}
-        self.copies = copies
         self.marks: list[_Mark] = []
         self.unruled: set[str] = set()
 
@@ -105,8 +107,6 @@ class _Recorder(TorchFunctionMode):
         if leaf:
             output.requires_grad_()
         source = call.source.detach() if call.source is not None else None
-        if len(self.marks) in self.copies and source is not None:
-            source = source.clone()
         call = Call(source, None, None, call.build, call.place)
         version = source._version if source is not None else 0
         self.marks.append(_Mark(call, names, get_gradient_edge(output), output.shape, version, func))
@@ -117,6 +117,12 @@ class _Recorder(TorchFunctionMode):
 def _refuse_randomness(func: Any, args: Any, kwargs: Any) -> None:
     if func is functional.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
         raise ValueError("model: expected outputs that depend on one sample each, got batch_norm with batch statistics")
+
+
+def _refuse_changes(marks: list[_Mark]) -> None:
+    for mark in marks:
+        if mark.changed():
+            raise ValueError(f"model: expected activations that stay as they are, got one before {mark.names[0]} changed in place")
 
 
 def _names(model: nn.Module, wanted: Collection[str]) -> dict[int, str | None]:
@@ -156,7 +162,6 @@ class Trace:
     shapes: dict[str, torch.Size]
     outputs: int
     sites: tuple[Site | None, ...]
-    copies: frozenset[int]
     generic: tuple[str, ...]
     row_bytes: int
     cotangent_bytes: int
@@ -202,6 +207,7 @@ def inspect(
 
 
 def _judge(wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
+    _refuse_changes(recorder.marks)
     one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
     sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
     wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
@@ -216,11 +222,9 @@ def _judge(wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, reco
         warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=4)
     kept = tuple(_without(site, generic) for site in sites)
     sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in zip(recorder.marks, kept, strict=True) if site]
-    # The marks are counted as a later pass will make them: without the calls that the generic path serves alone.
-    copies = frozenset(k for k, mark in enumerate(m for m, s in zip(recorder.marks, kept, strict=True) if s) if not mark.untouched())
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
-        wrapped, shapes, values.shape[1], kept, copies, tuple(name for name in shapes if name in generic),
+        wrapped, shapes, values.shape[1], kept, tuple(name for name in shapes if name in generic),
         row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents),
     )  # fmt: skip
 
@@ -259,6 +263,14 @@ def _without(site: Site | None, generic: Collection[str]) -> Site | None:
 # --- the pass itself --------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the warning about a missing batching rule: it costs time only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
+
+
 def _cotangents(values: Tensor, marks: list[_Mark], weights: Tensor, batched: bool = False, keep: bool = True) -> list[Tensor | None]:
     if not marks or not values.requires_grad:
         return [None] * len(marks)
@@ -271,8 +283,7 @@ def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched:
     eye = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)[classes.start : classes.stop]
     weights = eye[:, None].expand(-1, len(values), -1)
     if batched:
-        with warnings.catch_warnings():  # a missing batching rule costs time only
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+        with _silent():
             return [None if D is None else [D] for D in _cotangents(values, marks, weights, True, False)]
     found: list[list[Tensor] | None] = [None] * len(marks)
     for k, weight in enumerate(weights):
@@ -289,15 +300,14 @@ def capture(trace: Trace, inputs: Any, classes: range | None = None, *, batched:
     """
     classes = range(trace.outputs) if classes is None else classes
     n = _check.samples("inputs", inputs)
-    recorder = _Recorder(_names(trace.network.model, set(trace.shapes) - set(trace.generic)), trace.copies)
+    recorder = _Recorder(_names(trace.network.model, set(trace.shapes) - set(trace.generic)))
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
         values = trace.network(inputs)
     _check.logits(values, n)
-    marks = [mark for mark in recorder.marks]
+    marks = recorder.marks
     if [m.names for m in marks if any(m.names)] != [s.names for s in trace.sites if s]:
         raise RuntimeError("model: expected the same calls for every batch, got a different order of layers")
-    if not all(mark.untouched() for k, mark in enumerate(marks)):
-        raise RuntimeError("model: expected activations that stay as they are, got one that was changed in place")
+    _refuse_changes(marks)
     cotangents = _all_cotangents(values, marks, classes, batched)
     yield from _tangents(marks, [s for s in trace.sites if s], cotangents, trace.shapes, n)
     if trace.generic:
@@ -342,10 +352,11 @@ def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
 def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classes: range) -> dict[str, Tensor]:
     """The gradients of a few parameters by torch.func: name -> (C, n, *shape); row by row where vmap cannot follow the model."""
     n = _check.samples("inputs", inputs)
-    step = n if vectorises(wrapped, inputs, names) else 1
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for at in range(0, n, step):
-        chunk = list(per_sample_gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
-        for name in names:
-            parts[name].append(torch.stack([gradients[name] for _, gradients in chunk]))
+    with _silent():
+        step = n if vectorises(wrapped, inputs, names) else 1
+        for at in range(0, n, step):
+            chunk = list(per_sample_gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
+            for name in names:
+                parts[name].append(torch.stack([gradients[name] for _, gradients in chunk]))
     return {name: torch.cat(found, 1) for name, found in parts.items()}

@@ -159,7 +159,11 @@ def _by_rows(total: Tensor, left: Tangent, right: Tangent | None, pairing: str, 
             columns = rows if right is None and i == j else (left if right is None else right).rows(j).gradients()
             part = _part(total, i, j, pairing)
             for name, U in rows.items():
-                part += _pair(U.flatten(2), columns[name].flatten(2), pairing)
+                part += _pair(_flat(U), _flat(columns[name]), pairing)
+
+
+def _flat(G: Tensor) -> Tensor:
+    return G.reshape(*G.shape[:2], -1)
 
 
 # --- the diagonal -----------------------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ def squared_norms(tangent: Tangent, rule: str, memory: int) -> Tensor:
 
 
 def _square(G: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(G.flatten(2), dim=2, dtype=torch.float64) ** 2
+    return torch.linalg.vector_norm(_flat(G), dim=2, dtype=torch.float64) ** 2
 
 
 def _norms_by_factors(factors: Factors) -> Tensor:

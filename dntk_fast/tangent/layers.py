@@ -458,7 +458,8 @@ def _broadcast(source: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], 
     def reduce(d: Tensor, shape: torch.Size) -> Tensor:
         return _sum_to(d, shape).reshape(len(d), *shape)
 
-    return Call(source, weight, bias, lambda n, s, x, D: Elementwise(*n, s, x, D, unit, reduce), "exact")
+    used = source if weight is not None else None
+    return Call(used, weight, bias, lambda n, s, x, D: Elementwise(*n, s, x, D, unit, reduce), "exact")
 
 
 def _add(input: Any, other: Any, *, alpha: float = 1) -> Call | None:
@@ -474,7 +475,7 @@ def _mul(input: Any, other: Any) -> Call | None:
         return None
     if isinstance(input, torch.nn.Parameter):
         input, other = other, input
-    return _broadcast(input, other, None, lambda x: x)
+    return _broadcast(input, other, None, _same)
 
 
 RULES: dict[Any, Callable[..., Call | None]] = {

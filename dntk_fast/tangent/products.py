@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -230,7 +231,9 @@ class _Task:
         def values(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(self.module, {**state, **parameters}, (batch,))
 
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
+        # The fused attention kernels have no forward-mode derivative; torch loads its own rules by a function it deprecates.
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             return jvp(values, (primal,), (tangent,))[1]
 
 
