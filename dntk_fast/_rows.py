@@ -58,7 +58,7 @@ def draw_rows(scores: Array, m: int, *, seed: int) -> Array:
 
 
 def kmeans_rows(kernel: Array, m: int, *, seed: int, starts: int = 1) -> Array:
-    """The row nearest to each mean of k-means in feature space, ascending; other rows fill up where too few are distinct.
+    """The medoid of every cluster of k-means in feature space, its row nearest to the mean; ascending.
 
     Parameters: kernel (C, n, n) or (n, n), 1 <= m <= n, seed, starts: seeded runs of which the best is kept.
     Returns: integers (C, m) or (m,). Raises: ValueError, TypeError.
@@ -83,7 +83,7 @@ def feature_points(kernel: Array) -> Array:
 
 
 def medoid_rows(points: Array, m: int, *, seed: int, starts: int = 1) -> Array:
-    """What `kmeans_rows` finds from points (C, n, d) or (n, d)."""
+    """What `kmeans_rows` finds from points (C, n, d) or (n, d); first rows fill up where too few points are distinct."""
     n, d = points.shape[-2:]
     m, seed, starts = _check.integer("m", m, 1, n), _check.seed(seed), _check.integer("starts", starts, 1)
     rows = [_medoids(Z, m, seed, starts) for Z in to_numpy(points).reshape(-1, n, d)]
@@ -134,6 +134,8 @@ def _medoids(points: np.ndarray, m: int, seed: int, starts: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than means: filled up below
         found = KMeans(m, n_init=starts, random_state=seed % 2**32).fit(points)
-    nearest = np.unique(np.argmin(found.transform(points), axis=0))
-    rest = np.setdiff1d(np.arange(len(points)), nearest)
-    return np.sort(np.concatenate([nearest, rest[: m - nearest.size]]))
+    own = found.labels_[:, None] == np.arange(m)
+    distance = np.where(own, found.transform(points), np.inf)
+    medoids = np.argmin(distance, axis=0)[own.any(axis=0)]
+    rest = np.setdiff1d(np.arange(len(points)), medoids)
+    return np.sort(np.concatenate([medoids, rest[: m - medoids.size]]))

@@ -379,10 +379,13 @@ def _method(choose: _Choose, *, restricted: bool = False) -> Method:
 
 
 def _prepared(kernel: Array | PreparedKernel, features: Array) -> PreparedKernel:
+    """The kernel that belongs to the features, in float64."""
+    C, n = features.shape[:2]
     if isinstance(kernel, PreparedKernel):
+        if tuple(kernel.kernel.shape) != (C, n, n):
+            _check.refuse("kernel", f"shape ({C}, {n}, {n})", f"shape {tuple(kernel.kernel.shape)}")
         return kernel
-    K, n = _check.symmetric("kernel", kernel, ndim=3), features.shape[-2]
-    _check.companion("kernel", K, features, (features.shape[0], n, n))
+    K = _check.companion("kernel", _check.symmetric("kernel", kernel), features, (C, n, n))
     # Rounding of a float32 kernel is as large as the smaller ridges of the grid: it is formed again.
     return PreparedKernel(K if K.dtype == namespace(K).float64 else gram(features))
 
