@@ -22,21 +22,28 @@ from torch.nn import functional
 
 from dntk_fast import _check
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - plain order of the characters, as everywhere
     "MODELS",
     "Training",
     "build",
+    "conv28",
+    "conv32",
+    "conv8",
     "digest",
     "final_linear",
     "fingerprint",
     "load_weights",
+    "mlp",
     "parameter_count",
     "penultimate",
     "read_tensors",
     "recorded_inputs",
+    "resnet18",
+    "resnet18_small",
     "save_weights",
     "seeded",
     "train",
+    "vit_tiny",
     "write_tensors",
 ]
 
