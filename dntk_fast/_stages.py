@@ -1,4 +1,4 @@
-"""A folder of finished stages: each one written whole or not at all, reused when it is there, refused when it is another run's."""
+"""A folder of finished stages: each written whole or not at all, and never another run's."""
 
 from __future__ import annotations
 
@@ -91,11 +91,15 @@ class StageStore:
             found = self._read_json(record)
             if found != self.config:
                 if not overwrite:
-                    raise ValueError(f"out: {self.folder} holds a run with {_difference(found, self.config)}; "
-                                     "choose another folder or pass --overwrite")
+                    raise ValueError(
+                        f"out: {self.folder} holds a run with {_difference(found, self.config)}; "
+                        "choose another folder or pass --overwrite"
+                    )
                 self._forget()
         elif self.folder.exists() and any(self.folder.iterdir()):
-            raise ValueError(f"out: expected an empty folder or an earlier run, got {self.folder} with other files in it")
+            raise ValueError(
+                f"out: expected an empty folder or an earlier run, got {self.folder} with other files in it"
+            )
         (self.folder / "stages").mkdir(parents=True, exist_ok=True)
         _write_json(record, self.config)
 
@@ -132,9 +136,14 @@ class StageStore:
             return self.load(name)
         start = time.perf_counter()
         stage = work()
-        record = {"numbers": dict(stage.numbers), "forward_passes": stage.forward_passes,
-                  "backward_passes": stage.backward_passes, "bytes": stage.bytes,
-                  "seconds": time.perf_counter() - start, "has_arrays": bool(stage.arrays)}
+        record = {
+            "numbers": dict(stage.numbers),
+            "forward_passes": stage.forward_passes,
+            "backward_passes": stage.backward_passes,
+            "bytes": stage.bytes,
+            "seconds": time.perf_counter() - start,
+            "has_arrays": bool(stage.arrays),
+        }
         if stage.arrays:
             arrays = {key: value.detach().contiguous().cpu() for key, value in stage.arrays.items()}
             write_atomically(self.path(name, ".safetensors"), lambda part: save_file(arrays, part))

@@ -268,6 +268,16 @@ class PreparedKernel:
         """Rows with the distances of feature space, (C, n, n)."""
         return feature_points(self.kernel)
 
+    @cached_property
+    def _grids(self) -> dict[int, LocalGlobalGrid]:
+        return {}
+
+    def local_global(self, seed: int) -> LocalGlobalGrid:
+        """Stages 1 to 3 of Algorithm 1 in all settings: one grid for each seed of the clustering, whatever the budget."""
+        if seed not in self._grids:
+            self._grids[seed] = local_global_grid(self.kernel, seed=seed, pair=self.pair)
+        return self._grids[seed]
+
     def leverage(self, lam: float | Array) -> Array:
         """The ridge leverage scores, (C, n)."""
         values, U = self.pair
@@ -345,7 +355,7 @@ def _exact(prepared: PreparedKernel, y: Array, m: int, lam: float, seed: int) ->
 
 
 def _local_global(prepared: PreparedKernel, y: Array, m: int, lam: float, seed: int) -> _Choice:
-    found = local_global_grid(prepared.kernel, seed=seed, pair=prepared.pair).best(m)
+    found = prepared.local_global(seed).best(m)
     counts = tuple(U.shape[-1] for U in found.syntheses)
     padded = np.zeros((len(counts), prepared.kernel.shape[-1], max(1, *counts)))
     for c, U in enumerate(found.syntheses):

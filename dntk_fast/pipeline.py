@@ -88,7 +88,9 @@ def run(
     test = do("features, held-out", steps.held_out_features, model, data, config)
     for size in config.sizes:
         images = f"distillation, {size} per class"
-        made = do(images, steps.distil, model, data, size, config, stages.tick(images))
+        checkpoint = store.path(images, ".checkpoint.safetensors")
+        made = do(images, steps.distil, model, data, size, config, stages.tick(images), checkpoint)
+        checkpoint.unlink(missing_ok=True)
         base = do(f"distilled kernel, {size} per class", steps.distilled_kernel, model, data, made, test, net, config)
     do("local structure", steps.local_structure, base, config)
     tick = stages.tick("gradient distillation")

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dntk_fast.ridge import (
-    GRID_EXPONENTS,
-    choose_ridge,
-    dual_coefficients,
-    effective_dimension,
-    leave_one_out_path,
-    ridge_grid,
-    ridge_spectrum,
-)
+from dntk_fast._arrays import eigh
+from dntk_fast.ridge import GRID_EXPONENTS, RidgeSpectrum, choose_ridge, ridge_spectrum
 
-__all__ = ["Fit", "Scores", "fit_features", "fit_kernel", "scores", "weigh_rows"]
+__all__ = ["Fit", "KernelProblem", "Scores", "fit_features", "scores", "weigh_rows"]
 
 
 @dataclass(frozen=True)
@@ -73,32 +67,41 @@ def scores(predictions: Tensor, logits: Tensor, labels: Tensor) -> Scores:
     )
 
 
-def fit_kernel(kernel: Tensor, targets: Tensor, cross: Tensor, *, lam: float | None = None) -> Fit:
-    """Solve (K_c + lam I) alpha_c = y_c (Eq 16) in float64, with the ridge that leave-one-out chooses.
+@dataclass(frozen=True, eq=False)
+class KernelProblem:
+    """A class kernel (C, n, n) and its block against held-out points (C, n_test, n), decomposed once for many targets."""
 
-    Parameters
-    ----------
-    kernel : (C, n, n)
-    targets : (C, n)
-    cross : (C, n_test, n)
-        Kernel between held-out points and rows.
-    lam : float or None
-        Un-normalised ridge; None chooses it from 1e-6 ... 10 times the mean of diag K (`choose_ridge`).
+    kernel: Tensor
+    cross: Tensor
 
-    Returns
-    -------
-    Fit
-        Without weights.
-    """
-    K, y = kernel.double(), targets.double()
-    scale = float(K.diagonal(dim1=-2, dim2=-1).mean())
-    if lam is None:
-        lam, edge = _chosen(leave_one_out_path(K, y, ridge_grid(K)), ridge_grid(K))
-    else:
-        edge = False
-    predictions = torch.einsum("ctn,cn->ct", cross.double(), dual_coefficients(K, y, lam))
-    freedom = float(effective_dimension(K, lam).mean())
-    return Fit(predictions, None, lam, lam / scale, edge, freedom, K.shape[-1])
+    @cached_property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (C, n), descending and clipped at zero, and eigenvectors (C, n, n), in float64."""
+        return eigh(self.kernel.double())
+
+    def fit(self, targets: Tensor, *, lam: float | None = None) -> Fit:
+        """Solve (K_c + lam I) alpha_c = y_c (Eq 16) in float64, with the ridge that leave-one-out chooses.
+
+        Parameters
+        ----------
+        targets : (C, n)
+        lam : float or None
+            Un-normalised ridge; None chooses it from 1e-6 ... 10 times the mean of diag K (`choose_ridge`).
+
+        Returns
+        -------
+        Fit
+            Without weights.
+        """
+        K, y, (eigenvalues, U) = self.kernel.double(), targets.double(), self.pair
+        coefficients = (U.mT @ y[..., None])[..., 0]
+        spectrum = RidgeSpectrum(K, y, torch.ones_like(y), eigenvalues, U, coefficients, dual=True)
+        scale = float(K.diagonal(dim1=-2, dim2=-1).mean())
+        lam, edge = _ridge(spectrum, scale) if lam is None else (lam, False)
+        alpha = U @ (coefficients / (eigenvalues + lam))[..., None]
+        predictions = (self.cross.double() @ alpha)[..., 0]
+        freedom = float(spectrum.effective_dimension(lam).mean())
+        return Fit(predictions, None, lam, lam / scale, edge, freedom, K.shape[-1])
 
 
 def fit_features(features: Tensor, targets: Tensor, test: Tensor, *, lam: float | None = None) -> Fit:
@@ -110,7 +113,7 @@ def fit_features(features: Tensor, targets: Tensor, test: Tensor, *, lam: float 
     targets : (C, n)
     test : (C, n_test, k)
     lam : float or None
-        As in `fit_kernel`.
+        As in `KernelProblem.fit`.
 
     Returns
     -------
@@ -120,11 +123,7 @@ def fit_features(features: Tensor, targets: Tensor, test: Tensor, *, lam: float 
     Phi = features.double()
     spectrum = ridge_spectrum(Phi, targets.double())
     scale = float(Phi.square().sum(-1).mean())
-    if lam is None:
-        grid = scale * torch.tensor([10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
-        lam, edge = _chosen(torch.stack([spectrum.leave_one_out(float(step)) for step in grid]), grid)
-    else:
-        edge = False
+    lam, edge = _ridge(spectrum, scale) if lam is None else (lam, False)
     weights = spectrum.weights(lam)
     predictions = torch.einsum("ctk,ck->ct", test.double(), weights)
     freedom = float(spectrum.effective_dimension(lam).mean())
@@ -153,7 +152,9 @@ def weigh_rows(features: Tensor, targets: Tensor, masses: Tensor) -> tuple[Tenso
     return features * root[None, :, None], targets.to(features.dtype) * root[None, :]
 
 
-def _chosen(residuals: Tensor, grid: Tensor) -> tuple[float, bool]:
-    # residuals (L, C, n): one loss for each ridge and point, the mean over classes
+def _ridge(spectrum: RidgeSpectrum, scale: float) -> tuple[float, bool]:
+    """The ridge that leave-one-out chooses (one loss for each ridge and point), and whether it is the first or last."""
+    grid = torch.tensor([scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+    residuals = torch.stack([spectrum.leave_one_out(float(lam)) for lam in grid])  # (L, C, n)
     choice = choose_ridge(residuals.square().mean(1), grid)
     return float(choice.lam), bool(choice.on_edge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from dntk_fast._stages import Stage
 from dntk_fast.config import Config
 from dntk_fast.data import Dataset
 from dntk_fast.data_distillation import distil_images
-from dntk_fast.gradient_distillation import METHODS, RANDOM_METHODS, spectral_clusters
+from dntk_fast.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
 from dntk_fast.locality import locality
-from dntk_fast.predictors import Fit, fit_features, fit_kernel, scores, weigh_rows
+from dntk_fast.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
 from dntk_fast.redundancy import spectrum
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
@@ -40,7 +41,7 @@ COVERAGE_THRESHOLD = 0.9
 
 def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
     """Train the network; keep its weights and its logits (C, n) on both splits."""
-    options = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
+    options: dict[str, Any] = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
     training = models.train(blank, data.x_train, data.y_train, **options)
     logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
     weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
@@ -59,8 +60,9 @@ def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) 
     arrays: dict[str, Tensor] = {}
     if C * n * n * 8 <= EXACT_KERNEL_BYTES:
         kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
-        fits = {key: fit_kernel(kernel, y, cross) for key, y in targets.items()}
-        arrays["spectrum"] = spectrum(kernel)
+        problem = KernelProblem(kernel, cross)
+        fits = {key: problem.fit(y) for key, y in targets.items()}
+        arrays["spectrum"] = problem.pair[0]
         method, passes, size = "exact kernel", 2 * n + n_test, kernel.nbytes + cross.nbytes
     else:
         train, test = (_features(model, x, config).values for x in (data.x_train, data.x_test))
@@ -78,9 +80,12 @@ def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
     return Stage({}, _predictor(fit, "head features", data, logits), len(data.x_train) + len(data.x_test), 0, size)
 
 
-def distil(model: nn.Module, data: Dataset, per_class: int, config: Config, progress: Progress) -> Stage:
+def distil(
+    model: nn.Module, data: Dataset, per_class: int, config: Config, progress: Progress, checkpoint: Path
+) -> Stage:
     """Wasserstein metric data distillation (4.1): images, their masses, their soft labels (C, n_S)."""
-    options = {"seed": config.seeds["distillation"], "steps": config.distil_steps, "progress": progress}
+    options: dict[str, Any] = {"seed": config.seeds["distillation"], "steps": config.distil_steps}
+    options |= {"progress": progress, "checkpoint": checkpoint}
     made = distil_images(model, data.x_train, data.y_train, per_class=per_class, **options)
     logits = made.logits.T.contiguous()
     arrays = {"images": made.images, "labels": made.labels, "weights": made.weights, "logits": logits}
@@ -99,7 +104,7 @@ def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, 
     sketch = _features(model, made.arrays["images"], config)
     rows, targets = weigh_rows(sketch.values, made.arrays["logits"], made.arrays["weights"])
     fit = fit_features(rows, targets, test.arrays["values"])
-    eigenvalues = spectrum(rows @ rows.mT)
+    eigenvalues = spectrum(_double_gram(rows))
     n = rows.shape[1]
     numbers = _predictor(fit, "distilled kernel", data, logits) | {
         "per_class": n // len(data.classes),
@@ -115,7 +120,7 @@ def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, 
 
 def local_structure(base: Stage, config: Config) -> Stage:
     """Section 3.4 on the distilled rows: what the union of local eigenspaces misses, weighted and unweighted."""
-    kernel = base.arrays["rows"] @ base.arrays["rows"].mT
+    kernel = _double_gram(base.arrays["rows"])
     clusters = min(config.clusters, kernel.shape[-1])
     labels = spectral_clusters(kernel.mean(0), clusters, seed=config.seeds["sampler"])
     found = locality(
@@ -140,20 +145,30 @@ def compare_methods(
     data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config, progress: Progress
 ) -> Stage:
     """Every method at every budget: the same rows, the same ridge."""
-    kernel = base.arrays["rows"] @ base.arrays["rows"].mT
-    cells = [(name, m) for name in METHODS for m in config.gradients if m <= kernel.shape[-1]]
+    prepared = PreparedKernel(_double_gram(base.arrays["rows"]))
+    cells = [(name, m) for name in METHODS for m in config.gradients if m <= prepared.kernel.shape[-1]]
     table = []
     for done, (name, m) in enumerate(cells):
         progress(done, len(cells))
         draws = range(config.draws if name in RANDOM_METHODS else 1)
         table.append(
-            _method_row(name, m, [_outcome(name, m, draw, kernel, data, base, test, logits, config) for draw in draws])
+            _method_row(
+                name, m, [_outcome(name, m, draw, prepared, data, base, test, logits, config) for draw in draws]
+            )
         )
-    return Stage({}, {"rows": table}, bytes=kernel.nbytes)
+    return Stage({}, {"rows": table}, bytes=prepared.kernel.nbytes)
 
 
 def _outcome(
-    name: str, m: int, draw: int, kernel: Tensor, data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config
+    name: str,
+    m: int,
+    draw: int,
+    kernel: PreparedKernel,
+    data: Dataset,
+    base: Stage,
+    test: Stage,
+    logits: Stage,
+    config: Config,
 ) -> dict[str, Any]:
     rows, targets, lam = base.arrays["rows"], base.arrays["targets"], base.numbers["lam"]
     result = METHODS[name](rows, kernel, targets, m=m, lam=lam, seed=config.seeds["sampler"] + draw)
@@ -171,6 +186,10 @@ def _method_row(name: str, m: int, outcomes: list[dict[str, Any]]) -> dict[str, 
     for key in ("accuracy", "fidelity", "mse"):
         row |= {key: mean(key), f"{key}_sd": float(np.std([outcome[key] for outcome in outcomes]))}
     return row | {key: mean(key) for key in ("realised_m", "kernel_error", "captured_energy")}
+
+
+def _double_gram(rows: Tensor) -> Tensor:
+    return rows.double() @ rows.double().mT
 
 
 def _features(model: nn.Module, x: Tensor, config: Config) -> TangentFeatures:
@@ -205,7 +224,8 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _head_features(model: nn.Module, x: Tensor) -> Tensor:
-    h = torch.cat([models.penultimate(model, part) for part in x.split(256)])
+    with torch.no_grad():
+        h = torch.cat([models.penultimate(model, part) for part in x.split(256)])
     return torch.cat([h, h.new_ones(len(h), 1)], 1)
 
 

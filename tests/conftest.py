@@ -6,7 +6,9 @@ import os
 import pytest
 from hypothesis import settings
 
-settings.register_profile("dntk", deadline=None, max_examples=int(os.environ.get("DNTK_EXAMPLES", "40")), derandomize=True)
+settings.register_profile(
+    "dntk", deadline=None, max_examples=int(os.environ.get("DNTK_EXAMPLES", "40")), derandomize=True
+)
 settings.load_profile("dntk")
 
 

@@ -120,7 +120,7 @@ def spectrum_figure(record: Mapping[str, Any]) -> str:
             ha="right" if max(map(len, names)) > 3 else "center",
             fontsize=8,
         )
-        ranks.legend(fontsize=8)
+        ranks.legend(fontsize=8, loc="lower right", framealpha=0.9, frameon=True)
         _dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
         return _svg(figure)
 

@@ -23,10 +23,10 @@ h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.4
 p { max-width: 75ch; } .soft { color: var(--soft); font-size: .92rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .8rem; margin: 1.2rem 0; }
 .card { background: var(--card); border-radius: 8px; padding: .7rem .9rem; }
-.card b { display:block; font-size: 1.5rem; color: var(--accent); }
+.card b { display:block; font-size: 1.35rem; color: var(--accent); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); }
-th, td { text-align: right; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; border-bottom-color: #999; } th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } img.pixels { image-rendering: pixelated; }
 code { background: var(--card); padding: 0 .25em; border-radius: 3px; }

@@ -12,36 +12,43 @@ __all__ = ["Cells", "method_table", "predictor_table", "readable_bytes", "share_
 
 #: key of the record -> what a reader calls it
 PREDICTORS = {
-    "full_kernel": "full kernel, all training images",
+    "full_kernel": "full kernel",
     "full_kernel_labels": "full kernel, label targets",
-    "last_layer": "last layer only (Theorem R)",
+    "last_layer": "last layer (Theorem R)",
     "distilled": "distilled kernel",
 }
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as text: title, headings, rows; the first column is words, the others numbers."""
+    """A table as text: title, headings, rows; the first column is words, the others numbers.
+
+    `narrow` names the columns that a terminal shows; the page shows all.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    narrow: tuple[str, ...]
 
     def __rich__(self) -> Table:
         """Show it in a terminal."""
         table = Table(title=self.title)
-        for place, heading in enumerate(self.head):
-            table.add_column(heading, justify="left" if place == 0 else "right")
+        places = [self.head.index(heading) for heading in self.narrow]
+        for place in places:
+            table.add_column(self.head[place], justify="left" if place == 0 else "right")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(row[place] for place in places))
         return table
 
 
 def predictor_table(record: Mapping[str, Any]) -> Cells:
     """One row per predictor: how many images it keeps, accuracy, fidelity, error, ridge."""
     rows = tuple(_predictor_row(label, record[key]) for key, label in PREDICTORS.items())
-    head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K", "eff. dim.", "solved by")
-    return Cells(f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}", head, rows)
+    head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K", "effective dim.", "from")
+    return Cells(
+        f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}", head, rows, head[:5]
+    )
 
 
 def _predictor_row(label: str, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -54,8 +61,9 @@ def _predictor_row(label: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 def method_table(record: Mapping[str, Any]) -> Cells:
     """One row per method and number of synthetic gradients per logit."""
     head = ("method", "m", "realised m", "accuracy", "fidelity", "mse", "kernel error", "captured energy", "setting")
+    narrow = ("method", "m", "accuracy", "fidelity", "kernel error", "captured energy")
     rows = tuple(_method_row(row) for row in record["gradient_distillation"])
-    return Cells("gradient distillation (means over classes; ± over draws)", head, rows)
+    return Cells("gradient distillation (means over classes; ± over draws)", head, rows, narrow)
 
 
 def _method_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -66,7 +74,7 @@ def _method_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def stage_table(record: Mapping[str, Any]) -> Cells:
     """What each stage cost."""
-    head = ("stage", "seconds", "forward passes", "backward passes", "size of the result")
+    head = ("stage", "seconds", "forward", "backward", "result")
     rows = tuple(
         (
             s["name"],
@@ -77,7 +85,7 @@ def stage_table(record: Mapping[str, Any]) -> Cells:
         )
         for s in record["stages"]
     )
-    return Cells("cost: images forward, image-logit pairs backward", head, rows)
+    return Cells("cost: images forward, image-logit pairs backward", head, rows, head)
 
 
 def share_with_spread(row: Mapping[str, Any], key: str) -> str:

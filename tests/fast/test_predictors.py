@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dntk_fast.predictors import fit_features, fit_kernel, scores, weigh_rows
+from dntk_fast.predictors import KernelProblem, fit_features, scores, weigh_rows
 from tests.tolerances import TOL
 
 
@@ -22,7 +22,7 @@ def problem(n=40, k=25, C=3, t=15, seed=0):
 def test_kernel_and_features_give_one_predictor(n, k, lam):
     features, targets, test = problem(n, k)
     primal = fit_features(features, targets, test, lam=lam)
-    dual = fit_kernel(features @ features.mT, targets, test @ features.mT, lam=lam)
+    dual = KernelProblem(features @ features.mT, test @ features.mT).fit(targets, lam=lam)
     assert primal.lam == pytest.approx(dual.lam, rel=TOL["float64"])
     assert primal.on_edge == dual.on_edge
     torch.testing.assert_close(primal.predictions, dual.predictions, rtol=0, atol=1e-8 * float(targets.abs().max()))

@@ -87,7 +87,7 @@ def test_tables_print_what_the_record_says():
         console.print(table(record()))
     text = console.export_text()
     console.file.close()
-    assert "1e-03 (edge)" in text
+    assert "full kernel, label targets" in text
     assert "exact one gradient" in text
     assert "12.3 MB" in text
     assert "±" in text

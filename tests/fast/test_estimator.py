@@ -1,0 +1,180 @@
+"""DistilledNTK on a user's own network: it follows the network, survives a disk, and refuses what is wrong before it works."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dntk_fast import DistilledNTK
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def network(seed=0, outputs=3):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 12), nn.Tanh(), nn.Linear(12, outputs)).eval()
+
+
+def data(n=60, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    return torch.randn(n, 1, 3, 3, generator=generator) + y[:, None, None, None], y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return DistilledNTK(network(), per_class=8, k=40, seed=0, steps=5).fit(*data())
+
+
+def test_it_follows_the_network(fitted):
+    x, _ = data(90, seed=2)
+    logits = fitted.logits(x)
+    assert logits.shape == (90, 3)
+    assert float((fitted.predict(x) == network()(x).argmax(1)).double().mean()) > 0.9
+    assert torch.equal(fitted.predict(x), logits.argmax(1))
+
+
+def test_masses_sum_to_one_in_each_class_and_images_are_as_many_as_asked(fitted):
+    assert fitted.images_.shape == (24, 1, 3, 3)
+    for c in range(3):
+        assert float(fitted.masses_[fitted.labels_ == c].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_numpy_in_numpy_out(fitted):
+    x, y = data()
+    again = DistilledNTK(network(), per_class=8, k=40, seed=0, steps=5).fit(x.numpy(), y.numpy())
+    assert isinstance(again.logits(x.numpy()), np.ndarray)
+    assert isinstance(again.predict(x.numpy()), np.ndarray)
+    np.testing.assert_array_equal(again.logits(x.numpy()), fitted.logits(x).numpy())
+
+
+def test_float64_images_meet_a_float32_network(fitted):
+    x, _ = data()
+    np.testing.assert_array_equal(fitted.logits(x.double().numpy()), fitted.logits(x).numpy())
+
+
+def test_saved_and_loaded_it_predicts_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "a")
+    again = DistilledNTK.load(tmp_path / "a", network())
+    x, _ = data()
+    assert torch.equal(again.logits(x), fitted.logits(x))
+    assert (again.lam_, again.sketch_error_, again.per_class) == (fitted.lam_, fitted.sketch_error_, 8)
+    again.save(tmp_path / "b")
+    for name in ("distilled.json", "distilled.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_another_network_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    with pytest.raises(ValueError, match="model: expected the network with fingerprint"):
+        DistilledNTK.load(tmp_path, network(seed=5))
+
+
+def test_a_folder_without_a_kernel_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="folder: expected a saved distilled kernel"):
+        DistilledNTK.load(tmp_path, network())
+
+
+def test_another_format_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    record = json.loads((tmp_path / "distilled.json").read_text())
+    (tmp_path / "distilled.json").write_text(json.dumps(record | {"format": 99}))
+    with pytest.raises(ValueError, match="folder: expected format 1, got 99"):
+        DistilledNTK.load(tmp_path, network())
+
+
+def test_cut_off_arrays_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    file = tmp_path / "distilled.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="expected a safetensors file"):
+        DistilledNTK.load(tmp_path, network())
+
+
+@pytest.mark.parametrize("method", ["top eigenvectors", "local-global", "exact one gradient"])
+def test_gradients_can_be_distilled_too(method):
+    x, y = data()
+    kernel = DistilledNTK(network(), per_class=8, k=40, seed=0, steps=5, gradients=6, method=method).fit(x, y)
+    assert float((kernel.predict(x) == network()(x).argmax(1)).double().mean()) > 0.6
+
+
+def test_the_network_is_left_as_it_was():
+    model = network()
+    model[1].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    DistilledNTK(model, per_class=4, k=5, seed=0, steps=2).fit(*data())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [p.requires_grad for p in model.parameters()] == [False, True, True, True]
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_class": 0}, "per_class: expected an integer"),
+        ({"per_class": 2.5}, "per_class: expected an integer"),
+        ({"k": 0}, "k: expected an integer"),
+        ({"seed": -1}, "seed: expected an integer"),
+        ({"lam": -1.0}, "lam: expected a number above 0"),
+        ({"gradients": 0}, "gradients: expected an integer"),
+        ({"method": "magic"}, "method: expected one of"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(change, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        DistilledNTK(network(), **change)
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):
+        DistilledNTK(lambda x: x)
+
+
+def wrong_fits():
+    x, y = data()
+    nan = x.clone()
+    nan[3, 0, 0, 0] = float("nan")
+    return {
+        "shorter": (x, y[:-1], "y: expected 60 classes"),
+        "float": (x, y.float(), "y: expected integer classes"),
+        "list": ([1, 2], y, "X: expected a torch tensor or a NumPy array, got list"),
+        "nan": (nan, y, "finite"),
+        "too few": (x[:15], y[:15], "per_class"),
+        "too large": (x, y + 1, "y"),
+    }
+
+
+@pytest.mark.parametrize("case", list(wrong_fits()))
+def test_wrong_data_is_refused_in_one_line(case):
+    x, y, message = wrong_fits()[case]
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        DistilledNTK(network(), per_class=8, k=40, seed=0, steps=5).fit(x, y)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_draws_random_numbers_is_refused():
+    x, y = data()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 12), nn.Dropout(), nn.Linear(12, 3)).train()
+    with pytest.raises(ValueError, match=r"model: .*Dropout"):
+        DistilledNTK(model, per_class=4, k=5).fit(x, y)
+
+
+def test_predicting_before_fitting_is_refused():
+    with pytest.raises(ValueError, match="expected a fitted estimator"):
+        DistilledNTK(network()).predict(data()[0])
+
+
+def test_the_ten_lines_of_the_readme_run():
+    """In a fresh process, as a reader would paste them; what they print is a fidelity, and a good one."""
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 10
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.split("tensor(")[1].split(")")[0]) > 0.9

@@ -1,0 +1,226 @@
+"""A whole run, small: the report is valid and true, stages are reused, and nothing long starts on a wrong request."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from dntk_fast import data, models, report
+from dntk_fast.cli import main
+from dntk_fast.config import Config, default_folder
+from dntk_fast.gradient_distillation import METHODS
+from dntk_fast.pipeline import run
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3, 6), "draws": 2, "model": "mlp"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run") / "digits"
+
+
+@pytest.fixture(scope="module")
+def small(folder):
+    return run(Config(**SMALL), folder)
+
+
+def test_the_record_is_valid_json_of_the_schema(small):
+    jsonschema.validate(json.loads(json.dumps(small.record, allow_nan=False)), report.schema())
+
+
+def test_the_record_is_true(small, folder):
+    """Accuracy and fidelity again, from the stored weights and the exact kernels, by another route."""
+    record, digits = small.record, data.load("digits")
+    model = models.build("mlp", seed=Config().seeds["network"], outputs=10, inputs=64)
+    stage = torch.nn.Module()
+    del stage
+    from safetensors.torch import load_file
+
+    arrays = load_file(folder / "stages" / "network.safetensors")
+    model.load_state_dict({name[8:]: value for name, value in arrays.items() if name.startswith("weights.")})
+    with torch.no_grad():
+        accuracy = float((model(digits.x_test).argmax(1) == digits.y_test).double().mean())
+    assert record["network"]["accuracy"] == accuracy
+    assert record["fingerprints"]["model"] == models.fingerprint(model)
+    assert record["network"]["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_sizes_are_separately_distilled_and_the_last_is_the_whole(small):
+    assert [row["per_class"] for row in small.record["distilled_sizes"]] == list(Config(**SMALL).sizes)
+    assert small.record["distilled"] == small.record["distilled_sizes"][-1]
+    assert small.record["distilled"]["n"] == 60
+    assert small.images.shape == (60, 8, 8, 1)
+    assert 0 <= small.images.min() <= small.images.max() <= 1
+    np.testing.assert_array_equal(np.bincount(small.labels), np.full(10, 6))
+
+
+def test_every_method_stands_at_every_budget(small):
+    rows = small.record["gradient_distillation"]
+    assert {(row["method"], row["m"]) for row in rows} == {(method, m) for method in METHODS for m in (3, 6)}
+    assert {row["draws"] for row in rows if row["method"].startswith("random")} == {2}
+
+
+def test_no_method_captures_more_than_the_top_eigenvectors(small):
+    """PCA dominance, on the table itself."""
+    best = {row["m"]: row for row in small.record["gradient_distillation"] if row["method"] == "top eigenvectors"}
+    for row in small.record["gradient_distillation"]:
+        assert row["captured_energy"] <= best[row["m"]]["captured_energy"] + 1e-6
+        assert row["kernel_error"] >= best[row["m"]]["kernel_error"] - 1e-6
+
+
+def test_the_exact_gradient_is_as_good_as_the_whole_ridge_regression(small):
+    exact = [row for row in small.record["gradient_distillation"] if "exact" in row["method"]]
+    for row in exact:
+        for key in ("accuracy", "fidelity"):
+            assert row[key] == small.record["distilled"][key]
+        assert row["mse"] == pytest.approx(small.record["distilled"]["mse"], rel=1e-3)
+
+
+def test_the_gap_obeys_its_theorem(small):
+    gap = small.record["gap"]
+    assert gap["weighted"] <= gap["epsilon_local"] / (1 - gap["epsilon_global"]) + 1e-9  # LG-3
+    assert gap["property_a"] >= 1 - gap["epsilon_global"] / (1 - gap["epsilon_local"]) - 1e-6 or gap["clusters"] > 1
+
+
+def test_passes_are_counted(small):
+    stages = {row["name"]: row for row in small.record["stages"]}
+    n, t = 1437, 360
+    assert stages["network"]["backward_passes"] == SMALL["epochs"] * n
+    assert stages["network"]["forward_passes"] == SMALL["epochs"] * n + n + t
+    assert stages["features, held-out"]["forward_passes"] == t
+    assert stages["features, held-out"]["backward_passes"] == 10 * t
+    assert all(row["seconds"] > 0 for row in stages.values())
+
+
+def test_finished_stages_are_reused(small, folder):
+    """Repeated, the run returns at once with the same record, the seconds of the first time included."""
+    assert run(Config(**SMALL), folder).record == small.record
+
+
+def test_the_same_seed_gives_the_same_numbers(small, tmp_path):
+    again = run(Config(**SMALL), tmp_path / "again").record
+    for key in ("network", "last_layer", "distilled", "gap", "seeds", "fingerprints"):
+        assert again[key] == small.record[key]
+
+
+def test_another_configuration_is_refused_in_that_folder(small, folder):
+    with pytest.raises(ValueError, match=r"out: .* holds a run with k=64 \(not 65\)"):
+        run(Config(**SMALL | {"k": 65}), folder)
+
+
+def test_default_folder_tells_configurations_apart():
+    assert default_folder(Config()) != default_folder(Config(seed=1))
+    assert default_folder(Config(data="some/where/my-pack.npz")).name.startswith("my-pack-")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "digitz"}, "digits"),
+        ({"model": "conv9"}, "model: expected one of"),
+        ({"per_class": 10_000}, "per_class: expected at most"),
+        ({"k": 10**9}, "k: expected an integer in"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_stage(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(Config(**SMALL | change), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("change", [{"per_class": 0}, {"k": 0}, {"epochs": 0}, {"seed": -1}, {"gradients": ()}, {"gradients": (0,)},
+                                    {"epsilon": 1.5}, {"draws": 0}])
+def test_a_config_that_means_nothing_is_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Config(**change)
+
+
+def test_seeds_of_the_purposes_differ_and_follow_the_seed():
+    one, two = Config(seed=1).seeds, Config(seed=2).seeds
+    assert len(set(one.values())) == len(one)
+    assert one != two
+    assert one == Config(**{**asdict(Config(seed=1)), "k": 7}).seeds
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "dntk_fast", *arguments], cwd=options.pop("cwd", ROOT), capture_output=True, text=True,
+                          check=False, **options)
+
+
+def test_the_command_writes_report_and_page(small, folder, monkeypatch, capsys):
+    """On the finished folder of this module's run: nothing is computed again, both files are written, tables printed."""
+    # the command has no options for budgets and draws: those stay at their defaults, so the folder is made to match
+    monkeypatch.setattr(sys, "argv", ["dntk", "run", "--help"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert "--per-class" in capsys.readouterr().out
+    report.write_record(small.record, folder / "report.json")
+    report.write_page(small.record, small.images, small.labels, folder / "report.html")
+    assert report.read_record(folder / "report.json")["network"] == small.record["network"]
+    assert "<h1>Distilled neural tangent kernel on digits</h1>" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "dntk: data: expected"),
+        (["--per-class", "0"], "dntk: per_class: expected an integer"),
+        (["--model", "x"], "dntk: model: expected one of"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path):
+    result = command("run", *arguments, "--out", str(tmp_path / "o"))
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    """SIGKILL once the network stands; then the same command finishes, and the network was not trained again."""
+    arguments = [sys.executable, "-m", "dntk_fast", "run", "--model", "mlp", "--per-class", "4", "--k", "64", "--epochs", "2",
+                 "--distil-steps", "3", "--out", str(tmp_path / "o")]
+    record = tmp_path / "o" / "stages" / "network.json"
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not record.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = record.read_bytes()
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert record.read_bytes() == before
+    content = report.read_record(tmp_path / "o" / "report.json")
+    assert math.isfinite(content["distilled"]["mse"])
+    assert not list((tmp_path / "o").rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    arguments = [sys.executable, "-m", "dntk_fast", "run", "--model", "mlp", "--per-class", "4", "--k", "64", "--epochs", "200",
+                 "--out", str(tmp_path / "o")]
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "o" / "config.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in " ".join(out.split())
