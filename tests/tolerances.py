@@ -36,4 +36,8 @@ TOL = {
     "remainder": 1e-12,
     # A least-squares slope over three decades of the step: third-order terms of order t bend it by a few hundredths.
     "slope": 0.1,
+    # The same map in another order of float64 sums (chunks, layers, Fourier domain), relative to the largest feature.
+    "features": 1e-12,
+    # f_c(x) against phi_c(x) . w_0 in float32: one product of d_h terms in another order.
+    "theorem R": 1e-5,
 }

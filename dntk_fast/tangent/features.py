@@ -149,9 +149,9 @@ def tangent_features(
     _check.dimension(k, sum(p.numel() for p in wanted.values()))
     head = _head(module, x, list(wanted), keep_head)
     body = {name: p.shape for name, p in wanted.items() if head is None or name not in _own(head)}
-    outputs = outputs if outputs is None or callable(outputs) else _columns(module, x, outputs)
+    outputs = _columns(module, x, outputs) if isinstance(outputs, Sequence) else outputs
     trace = inspect(model, x, outputs=outputs, parameters=list(body)) if body else None
-    count = trace.outputs if trace else generic.probe(module, x).shape[1] if outputs is None else len(outputs)
+    count = trace.outputs if trace else len(_columns(module, x, None if callable(outputs) else outputs))
     sketch = Sketch(body, k, seed, _kinds(projection, trace, body, k, quality))
     _fits(count, n, k, next(iter(wanted.values())))
     return _stream(model, x, trace, sketch, head, count, _check.integer("memory", memory, 1), list(wanted))
@@ -191,9 +191,9 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
-def _columns(module: Wrapped, x: Any, outputs: Sequence[int]) -> list[int]:
+def _columns(module: Wrapped, x: Any, outputs: Sequence[int] | None) -> list[int]:
     count = generic.probe(module, x).shape[1]
-    found = [_check.integer("outputs", c, 0, count - 1) for c in outputs]
+    found = [_check.integer("outputs", c, 0, count - 1) for c in (range(count) if outputs is None else outputs)]
     return found or _check.refuse("outputs", "at least one output", "none")
 
 
@@ -239,16 +239,27 @@ def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int, size: int) -> int:
 
 
 def _stream(
-    model: nn.Module, x: Any, trace: Trace | None, sketch: Sketch, head: str | None, outputs: int, memory: int, names: list[str]
+    model: nn.Module,
+    x: Any,
+    trace: Trace | None,
+    sketch: Sketch,
+    head: str | None,
+    outputs: int,
+    memory: int,
+    names: list[str],
 ) -> TangentFeatures:
     """Chunk after chunk: one forward, C vector-Jacobian products, every layer's tangent projected and forgotten."""
-    n, like = _check.samples("x", x), next(model.parameters())
-    like = like.detach().new_empty(0, dtype=torch.promote_types(like.dtype, torch.float32))
+    n, first = _check.samples("x", x), next(model.parameters())
+    like = torch.empty(0, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
     rows = _chunk(trace, sketch, n, memory, like.element_size()) if trace else n
-    body = like.new_zeros(outputs, n, sketch.k)
-    seen: list[Tensor] = []
-    layer = model.get_submodule(head) if head is not None else None
-    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) if layer else None
+    body, start = like.new_zeros(outputs, n, sketch.k), 0
+    inputs: dict[int, Tensor] = {}
+
+    def note(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        # The chunk's own forward pass comes first; torch.func may call the layer again.
+        inputs.setdefault(start, (given[0] if given else named["input"]).detach())
+
+    hook = model.get_submodule(head).register_forward_pre_hook(note, with_kwargs=True) if head is not None else None
     try:
         for start in range(0, n, rows):
             part = generic.take(x, slice(start, start + rows))
@@ -263,16 +274,17 @@ def _stream(
     finally:
         if hook:
             hook.remove()
+    with_bias = head is not None and _own(head)[1] in names
     plan = FeaturePlan(sketch, head, rows, trace.generic if trace else ())
-    return TangentFeatures(body, _head_features(seen, head, names, n), plan)
+    return TangentFeatures(body, _head_features(list(inputs.values()), with_bias), plan)
 
 
-def _head_features(seen: list[Tensor], head: str | None, names: list[str], n: int) -> Tensor | None:
+def _head_features(inputs: list[Tensor], with_bias: bool) -> Tensor | None:
     """(h(x), 1) of all samples, h the input of the head; without the 1 where there is no trainable bias."""
-    if head is None:
+    if not inputs:
         return None
-    h = torch.cat(seen)[:n]
-    return torch.cat((h, h.new_ones(n, 1)), dim=1) if _own(head)[1] in names else h
+    h = torch.cat(inputs)
+    return torch.cat((h, h.new_ones(len(h), 1)), dim=1) if with_bias else h
 
 
 def generic_body(model: nn.Module, x: Any, sketch: Sketch, *, outputs: Sequence[int] | None = None, rows: int = 8) -> Tensor:

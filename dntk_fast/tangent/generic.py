@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
@@ -84,11 +85,12 @@ def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | N
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Switch off the fused inference path of attention layers, which has no derivative, and restore it after."""
+    """Attention by plain products, restored after: the fused inference path has no derivative, the fused kernel no vmap."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
@@ -108,8 +110,11 @@ def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, 
         outputs: Tensor = functional_call(module, values, (take(sample, None),))
         return outputs[0]
 
-    if next(iter(leaves.values())).shape[0] == 1:  # no vmap: modules it cannot trace come through here, row by row
-        return one({name: leaf[0] for name, leaf in leaves.items()}, take(batch, 0))[None]
+    n = len(next(iter(leaves.values())))
+    # One by one what vmap cannot trace (it comes with n = 1), and padded tables: vmap forgets that their row is fixed.
+    if n == 1 or any(getattr(layer, "padding_idx", None) is not None for layer in module.modules()):
+        rows = [one({name: leaf[i] for name, leaf in leaves.items()}, take(batch, i)) for i in range(n)]
+        return torch.stack(rows)
     return vmap(one)(leaves, batch)
 
 
@@ -176,11 +181,12 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     """
     calls: list[tuple[nn.Linear, Tensor, Tensor, int]] = []
 
-    def note(layer: nn.Module, arguments: tuple[Any, ...], result: Tensor) -> None:
-        calls.append((layer, arguments[0], result, result._version))  # type: ignore[arg-type]
+    def note(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], result: Tensor) -> None:
+        calls.append((layer, given[0] if given else named["input"], result, result._version))  # type: ignore[arg-type]
 
     layers = [layer for layer in module.model.modules() if isinstance(layer, nn.Linear)]
-    hooks = [layer.register_forward_hook(note) for layer in layers if type(layer).forward is nn.Linear.forward]
+    plain = [layer for layer in layers if type(layer).forward is nn.Linear.forward]
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in plain]
     try:
         with torch.enable_grad(), _plain_attention():
             output = module(take(batch, slice(0, 1)))

@@ -61,11 +61,10 @@ class Projector:
         """Project one layer's tangent and forget it."""
         if isinstance(tangent, Outer):
             weight = self._map(tangent.weight)
-            by_product = isinstance(weight, Contiguous) and not tangent.transposed
-            if by_product or isinstance(weight, TensorSketch):
-                if tangent.bias is not None:
-                    self._rows(tangent.bias, tangent.gradient(tangent.bias), slice(None))
-                return self._product(weight, tangent) if by_product else self._factors(weight, tangent)
+            if isinstance(weight, TensorSketch):
+                return self._factors(weight, tangent)
+            if isinstance(weight, Contiguous) and not tangent.transposed:
+                return self._product(weight, tangent)
         if isinstance(tangent, Lookup) and isinstance(self._map(tangent.weight), Contiguous):
             return self._lookup(tangent)
         return self._gradients(tangent)
@@ -85,7 +84,7 @@ class Projector:
         if isinstance(block, Contiguous):
             block.accumulate(flat, into)
         else:
-            into[..., : self.sketch.k] += block.apply(flat.flatten(0, 1)).unflatten(0, flat.shape[:2])
+            into[..., : self.sketch.k] += block.apply(flat.flatten(0, 1)).reshape(*flat.shape[:2], -1)
 
     def _gradients(self, tangent: Tangent) -> None:
         """Any tangent, by its gradients, as many samples at a time as the budget holds: dense maps are drawn each time."""
@@ -104,8 +103,13 @@ class Projector:
                 for name in part.shapes:
                     self._rows(name, part.gradient(name), chunk)
 
+    def _bias(self, tangent: Outer) -> None:
+        if tangent.bias is not None:
+            self._rows(tangent.bias, tangent.gradient(tangent.bias), slice(None))
+
     def _product(self, block: Contiguous, tangent: Outer) -> None:
         """Contiguous map of sum_t delta_t a_t^T, formed for a few samples of one output at a time."""
+        self._bias(tangent)
         A = tangent.unfold(tangent.source)
         n, groups, _, q = tangent.cotangents[0].shape
         size = groups * q * A.shape[-1]
@@ -113,13 +117,14 @@ class Projector:
         G = self.wide.new_empty(step * groups, q, A.shape[-1])
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))
-            a = A[chunk].flatten(0, 1)
+            a = A[chunk].flatten(0, 1).to(self.dtype)
             for c, D in enumerate(tangent.cotangents):
-                product = torch.bmm(D[chunk].flatten(0, 1).mT, a, out=G[: len(a)])
+                product = torch.bmm(D[chunk].flatten(0, 1).mT.to(self.dtype), a, out=G[: len(a)])
                 block.accumulate(product.view(-1, size), self.wide[c, chunk])
 
     def _factors(self, block: TensorSketch, tangent: Outer) -> None:
         """TensorSketch of the factors, summed over groups and positions in the Fourier domain."""
+        self._bias(tangent)
         A, (C, n), k = tangent.unfold(tangent.source), tangent.extent, self.sketch.k
         _, groups, positions, q = tangent.cotangents[0].shape
         outer, inner = (1, 0) if tangent.transposed else (0, 1)
