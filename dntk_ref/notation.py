@@ -63,7 +63,7 @@ eps', R1 | redundancy.printed_redundancy_bound_r1 | scalar | ratio of Frobenius 
 eps', R2 | redundancy.printed_redundancy_bound_r2 | scalar | ratio of Frobenius norms | Prop B.6
 kappa eps / (1 - eps + kappa eps) | redundancy.improved_redundancy_bound_gap | scalar | its root | Prop B.6, improved
 rho | redundancy.participation_ratio | scalar | between 1 and n | section 4.2, Rem B.5
-theta* (S) | gradient_distillation.synthetic_weights | (k,) | argmin of the inner objective in the linearised model: squared loss and ridge | Eq 2
+theta* (S) | gradient_distillation.synthetic_weights | (k,) | inner argmin, linearised model, squared loss, ridge | Eq 2
 J_S | subspace.stacked_gradients | (mC, P) | rows by input, then logit | Eq 3
 T_S | subspace.span_basis | (P, r) | orthonormal columns | Eq 3
 Pi_S | subspace.span_projector | (P, P) | orthogonal projector | Eq 8
