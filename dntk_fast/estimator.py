@@ -14,7 +14,7 @@ from dntk_fast import _check
 from dntk_fast._stages import write_atomically
 from dntk_fast.data_distillation import distil_images
 from dntk_fast.gradient_distillation import METHODS
-from dntk_fast.models import fingerprint, read_tensors, write_tensors
+from dntk_fast.models import final_linear, fingerprint, read_tensors, write_tensors
 from dntk_fast.predictors import fit_features, weigh_rows
 from dntk_fast.tangent.features import tangent_features
 
@@ -114,7 +114,8 @@ class DistilledNTK:
             Called as the images are updated.
         """
         x = self._inputs("X", X)
-        labels = _labels(y, len(x))
+        _check.samples("X", x)
+        labels = _labels(y, len(x), final_linear(self.model, x[:1])[1].out_features)
         made = distil_images(
             self.model, x, labels, per_class=self.per_class, seed=self.seed, steps=self.steps, progress=progress
         )
@@ -211,10 +212,13 @@ class DistilledNTK:
         return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
 
 
-def _labels(y: Tensor | np.ndarray, n: int) -> Tensor:
+def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
     labels = torch.as_tensor(y)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
     if len(labels) != n:
         raise ValueError(f"y: expected {n} classes, one for each row of X, got {len(labels)}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
+        got = f"classes from {int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"y: expected classes 0 ... {outputs - 1}, the outputs of the model, got {got}")
     return labels.long()

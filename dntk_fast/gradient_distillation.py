@@ -408,9 +408,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "k-means": _method(_rows_of(lambda p, m, lam, seed: medoid_rows(p.points, m, seed=seed))),
         "farthest point": _method(_rows_of(lambda p, m, lam, seed: farthest_point_rows(p.kernel, m))),
         "local-global": _method(_local_global),
-        "local-global, restricted": _method(_local_global, restricted=True),
+        "restricted local-global": _method(_local_global, restricted=True),
         "top eigenvectors": _method(_eigenvectors),
-        "exact, one gradient": _method(_exact),
+        "exact one gradient": _method(_exact),
     }
 )
 #: those whose outcome is a draw: reported as mean and standard deviation over seeds

@@ -405,7 +405,7 @@ def test_a_float32_kernel_is_formed_again_in_float64(kind):
     Phi, y = axis(kind, "float32")
     rounded = to(kind, gram(back(Phi)), "float32")
     wide = [back(part).astype("float64") for part in (Phi, y)]
-    for name in ("random", "top eigenvectors", "exact, one gradient"):
+    for name in ("random", "top eigenvectors", "exact one gradient"):
         found = gd.METHODS[name](Phi, rounded, y, m=5, lam=1e-5, seed=2)
         expected = gd.METHODS[name](wide[0], gram(wide[0]), wide[1], m=5, lam=1e-5, seed=2).weights
         assert_same_kind(found.weights, Phi)
