@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.data_distillation import class_moments, distil_images
+from dntk_fast.data_distillation import _State, class_moments, distil_images
 from dntk_fast.models import build, fingerprint, penultimate, read_tensors, seeded
 from tests.tolerances import TOL
 
@@ -92,6 +92,23 @@ def test_integer_weights_are_repetitions():
     torch.testing.assert_close(weighted.variance, repeated.variance, rtol=TOL["float64"], atol=0)
     plain = class_moments(values, labels, 2)
     assert (plain.mean - repeated.mean).abs().max() > TOL["apart"]
+
+
+@torch.no_grad()
+def test_a_step_is_one_of_torchs_adam_and_then_into_the_range():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    bound = torch.full((1, 3), 100.0, dtype=torch.float64)
+    state, pixels = _State.at(start), nn.Parameter(start.clone())
+    descent = torch.optim.Adam([pixels], lr=0.1)
+    for step in range(6):
+        pixels.grad = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+        state = state.moved(pixels.grad, torch.full((2,), step, dtype=torch.float64), 0.1, -bound, bound)
+        descent.step()
+    torch.testing.assert_close(state.images, pixels.data, rtol=TOL["float64"], atol=TOL["float64"])
+    assert state.history.tolist() == [[step, step] for step in range(6)]
+    inside = state.moved(pixels.grad, torch.zeros(2).double(), 1e3, -bound / 100, bound / 100)
+    assert inside.images.abs().max() == 1
 
 
 # --- the result -------------------------------------------------------------------------------------------------------
