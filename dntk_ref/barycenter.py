@@ -47,7 +47,7 @@ class Barycenter:
     cost: float
 
 
-def squared_distances(points: Array, support: Array) -> Array:
+def _squared_distances(points: Array, support: Array) -> Array:
     """All |z_i - b_j|^2, by differences (an expanded square would lose digits): (n, m)."""
     return np.asarray(np.sum((points[:, None, :] - support[None, :, :]) ** 2, axis=2))
 
@@ -62,7 +62,7 @@ def nearest(points: Any, support: Any) -> IntArray:
     """
     Z = _check.matrix("points", points)
     B = _check.matrix("support", support, columns=Z.shape[1])
-    return np.asarray(np.argmin(squared_distances(Z, B), axis=1), dtype=np.int64)
+    return np.asarray(np.argmin(_squared_distances(Z, B), axis=1), dtype=np.int64)
 
 
 def quantisation_cost(points: Any, support: Any) -> float:
@@ -74,7 +74,7 @@ def quantisation_cost(points: Any, support: Any) -> float:
     5.0
     """
     Z = _check.matrix("points", points)
-    return float(squared_distances(Z, _check.matrix("support", support, columns=Z.shape[1])).min(axis=1).mean())
+    return float(_squared_distances(Z, _check.matrix("support", support, columns=Z.shape[1])).min(axis=1).mean())
 
 
 def voronoi_weights(points: Any, support: Any) -> Array:
@@ -110,7 +110,7 @@ def transport_plan(points: Any, support: Any, weights: Any) -> Array:
     marginals = np.concatenate([np.full(n, 1 / n), w / w.sum()])
     # The last column sum follows from the others: left out, so that rounding cannot make the marginals contradict.
     constraints = np.vstack([row_sums, column_sums])[:-1]
-    solution = linprog(squared_distances(Z, B).ravel(), A_eq=constraints, b_eq=marginals[:-1], method="highs")
+    solution = linprog(_squared_distances(Z, B).ravel(), A_eq=constraints, b_eq=marginals[:-1], method="highs")
     return np.asarray(solution.x, dtype=np.float64).reshape(n, m)
 
 
@@ -125,7 +125,7 @@ def wasserstein(points: Any, support: Any, weights: Any) -> float:
     """
     plan = transport_plan(points, support, weights)
     Z, B = _check.matrix("points", points), _check.matrix("support", support)
-    return float(np.sum(plan * squared_distances(Z, B)))
+    return float(np.sum(plan * _squared_distances(Z, B)))
 
 
 def seeding(points: Any, m: int, *, rng: np.random.Generator) -> Array:
@@ -141,7 +141,7 @@ def seeding(points: Any, m: int, *, rng: np.random.Generator) -> Array:
     _check.integer("m", m, 1, len(Z))
     support = Z[[rng.integers(len(Z))]]
     while len(support) < m:
-        distance = squared_distances(Z, support).min(axis=1)
+        distance = _squared_distances(Z, support).min(axis=1)
         if distance.sum() <= SAME * np.sum(Z**2):
             break
         support = np.vstack([support, Z[rng.choice(len(Z), p=distance / distance.sum())]])

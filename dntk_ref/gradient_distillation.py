@@ -25,6 +25,7 @@ __all__ = [
     "exact_gradient",
     "farthest_point_rows",
     "gram_schmidt",
+    "independent_columns",
     "kernel_error",
     "kmeans_rows",
     "leverage_rows",
@@ -159,14 +160,28 @@ def gram_schmidt(vectors: Any) -> Array:
     return basis.T
 
 
+def independent_columns(vectors: Any) -> IntArray:
+    """Stage 6: the places of the columns that do not depend on those before them.
+
+    Parameters: vectors (n, q). Returns: (rank,), ascending. Raises: ValueError unless a matrix.
+
+    >>> independent_columns([[1.0, 2.0, 1.0], [0.0, 0.0, 1.0]]).tolist()
+    [0, 2]
+    """
+    V = _check.matrix("vectors", vectors)
+    ranks = [gram_schmidt(V[:, : j + 1]).shape[1] for j in range(V.shape[1])]
+    return np.flatnonzero(np.diff(ranks, prepend=0))
+
+
 def local_global_synthesis(
-    features: Any, targets: Any, *, labels: Any, tau_v: float, tau_g: float
+    features: Any, targets: Any, *, labels: Any, tau_v: float, tau_g: float, stage_six: str = "orthonormal"
 ) -> tuple[SyntheticGradients, ...]:
     """Algorithm 1, stages 2 to 6, for every class with clusters already made.
 
-    G = {j <= r_g : max_h c_jh < tau_g}; U_a = orthonormal basis of the local eigenvectors followed by the u_j, j in G;
-    synthetic gradients U_a^T Phi_c with soft targets U_a^T y_c.
-    Parameters: features (C, n, k), targets (C, n), labels (n,), tau_v in (0, 1], tau_g in [0, 1].
+    G = {j <= r_g : max_h c_jh < tau_g}; U_a from the local eigenvectors followed by the u_j, j in G; synthetic gradients
+    U_a^T Phi_c with soft targets U_a^T y_c. The paper leaves open what stage 6 keeps: "orthonormal" an orthonormal basis,
+    "original" the vectors themselves less the dependent ones, whose plain solve is biased (CEX-15).
+    Parameters: features (C, n, k), targets (C, n), labels (n,), tau_v in (0, 1], tau_g in [0, 1], stage_six.
     Returns: one SyntheticGradients per class. Raises: ValueError for shapes or thresholds, and for a class with K_c =
     0.
 
@@ -178,18 +193,24 @@ def local_global_synthesis(
     Y = _check.matrix("targets", targets, rows=Phi.shape[0], columns=Phi.shape[1])
     parts, tau_g = _check.partition("labels", labels, Phi.shape[1]), _check.fraction("tau_g", tau_g)
     tau_v = _check.positive("tau_v", _check.fraction("tau_v", tau_v))
-    return tuple(_one_class(Phi_c, y_c, parts, tau_v, tau_g) for Phi_c, y_c in zip(Phi, Y, strict=True))
+    orthonormal = _check.choice("stage_six", stage_six, ("orthonormal", "original")) == "orthonormal"
+    made = []
+    for Phi_c, y_c in zip(Phi, Y, strict=True):
+        V, gap = _accumulated(Phi_c, parts, tau_v, tau_g)
+        U_a = gram_schmidt(V) if orthonormal else V[:, independent_columns(V)]
+        made.append(SyntheticGradients(U_a, U_a.T @ Phi_c, U_a.T @ y_c, parts, gap))
+    return tuple(made)
 
 
-def _one_class(Phi: Array, y: Array, labels: IntArray, tau_v: float, tau_g: float) -> SyntheticGradients:
+def _accumulated(Phi: Array, labels: IntArray, tau_v: float, tau_g: float) -> tuple[Array, IntArray]:
+    """Stages 2 to 5 for one class: the local eigenvectors and then the gap directions, and where the gaps are."""
     K = Phi @ Phi.T
     U_g = global_basis(K, 1 - tau_v)
     U_loc = local_basis(K, labels, 1 - tau_v).basis
     if U_loc.shape[1] == 0:
         raise ValueError("features: expected a class with a gradient that is not zero, got K = 0")
     gap = gap_set(cluster_coverage(U_g, U_loc, labels).best, tau_g)
-    U_a = gram_schmidt(np.hstack([U_loc, U_g[:, gap]]))
-    return SyntheticGradients(U_a, U_a.T @ Phi, U_a.T @ y, labels, gap)
+    return np.hstack([U_loc, U_g[:, gap]]), gap
 
 
 def local_global_distillation(

@@ -139,6 +139,31 @@ def test_algorithm_1_against_a_second_reading_by_singular_values(seed, tau_v, ta
         assert made.labels.tolist() == labels.tolist()
 
 
+@given(SEEDS, st.sampled_from([0.5, 0.7, 0.9]))
+def test_the_other_reading_of_stage_six_keeps_the_vectors_and_is_biased_until_repaired(seed, tau_v):
+    Phi, Y, labels = instance(seed)
+    settings = {"labels": labels, "tau_v": tau_v, "tau_g": 0.9}
+    kept = gd.local_global_synthesis(Phi, Y, stage_six="original", **settings)
+    turned = gd.local_global_synthesis(Phi, Y, **settings)
+    for one, other, F, y in zip(kept, turned, Phi, Y, strict=True):
+        U = one.synthesis
+        assert U.shape == other.synthesis.shape
+        np.testing.assert_allclose(np.linalg.norm(U, axis=0), 1, **CLOSE)
+        np.testing.assert_allclose(one.features, U.T @ F, **CLOSE)
+        repaired = gd.sketched_weights(F, y, U, 0.1)
+        tolerance = {"rtol": TOL["squared_kernel"], "atol": TOL["squared_kernel"]}
+        np.testing.assert_allclose(repaired, gd.synthetic_weights(other, 0.1), **tolerance)
+        if not np.allclose(U.T @ U, np.eye(U.shape[1])):
+            assert differs(gd.synthetic_weights(one, 0.1), repaired)
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 6))
+def test_independent_columns_are_the_first_basis(seed, n, q):
+    V = np.random.default_rng(seed).integers(-1, 2, (n, q)).astype(float)
+    ranks = [np.linalg.matrix_rank(V[:, :j]) for j in range(q + 1)]
+    assert gd.independent_columns(V).tolist() == [j for j in range(q) if ranks[j + 1] > ranks[j]]
+
+
 @given(SEEDS, st.sampled_from([0.3, 0.8, 1.0]), st.sampled_from([0.1, 1.0]))
 def test_one_cluster_without_gaps_is_truncated_ridge_regression(seed, tau_v, lam):
     Phi, Y, _ = instance(seed, n=5, k=4)
@@ -434,6 +459,11 @@ ONE = {"labels": [0, 0], "tau_v": 0.5, "tau_g": 0.5}
         (
             lambda: gd.local_global_synthesis([E], [[1, 2]], **ONE | {"tau_g": 2}),
             r"tau_g: expected a number in \[0, 1\]",
+        ),
+        (lambda: gd.independent_columns([1.0]), "vectors: expected 2 axes"),
+        (
+            lambda: gd.local_global_synthesis([E], [[1, 2]], stage_six="qr", **ONE),
+            "stage_six: expected one of orthonormal",
         ),
         (lambda: gd.local_global_synthesis([0 * E], [[1, 2]], **ONE), "features: expected a class with a gradient"),
         (lambda: gd.random_rows(2, 3, rng=RNG), r"m: expected an integer in \[1, 2\]"),
