@@ -198,6 +198,7 @@ def test_unsound_pack_is_refused_in_one_line(tmp_path, change, message):
     [
         (lambda pack: pack | {"offsets": pack["offsets"][::-1]}, "expected offsets that rise from 0 to"),
         (lambda pack: pack | {"offsets": pack["offsets"] + 1}, "expected offsets that rise from 0 to"),
+        (lambda pack: pack | {"offsets": np.r_[1, pack["offsets"][1:]]}, "expected offsets that rise from 0 to"),
         (lambda pack: pack | {"offsets": pack["offsets"][:1]}, "expected offsets that rise from 0 to"),
         (lambda pack: pack | {"offsets": pack["offsets"][:-1]}, "expected offsets that rise from 0 to"),
         (lambda pack: pack | {"offsets": pack["offsets"] / 1}, "expected offsets as 31 integers .*, got float64"),

@@ -133,6 +133,7 @@ def test_fingerprint_sees_names_shapes_types_and_every_bit():
         of(c=ones, b=-ones),
         of(a=ones.reshape(4), b=-ones),
         of(a=ones.double(), b=-ones),
+        of(a=ones.view(torch.int32), b=-ones),
         of(a=-ones, b=ones),
         of(a=ones.nextafter(2 * ones), b=-ones),
         of(a=ones),
