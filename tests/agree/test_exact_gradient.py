@@ -1,4 +1,4 @@
-"""One synthetic gradient per logit, the dual Cholesky of the reference and the primal eigendecomposition: one predictor on digits."""
+"""One synthetic gradient per logit, the dual Cholesky and the primal eigendecomposition: one predictor on digits."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def relative(a, b):
 
 @pytest.mark.parametrize("share", [1e-6, 1e-3, 1e-1])
 def test_one_gradient_equals_both_solvers_on_held_out_digits(digits, share):
-    """1e-8 relative, as promised to users; both solvers lose about eps / share of the mean diagonal, 2e-10 at the smallest."""
+    """1e-8 relative, as promised; both solvers lose about eps / share of the mean diagonal, 2e-10 at the smallest."""
     features, test, targets = digits
     for c in range(0, 10, 3):
         phi, phi_test, y = features[c], test[c], targets[c]

@@ -1,4 +1,4 @@
-"""DistilledNTK on a user's own network: it follows the network, survives a disk, and refuses what is wrong before it works."""
+"""DistilledNTK on a user's own network: it follows the network, survives a disk, and refuses what is wrong."""
 
 import json
 import subprocess

@@ -1,28 +1,46 @@
 """A whole run, small: the report is valid and true, stages are reused, and nothing long starts on a wrong request."""
 
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
 
 from dntk_fast import data, models, report
 from dntk_fast.cli import main
 from dntk_fast.config import Config, default_folder
 from dntk_fast.gradient_distillation import METHODS
 from dntk_fast.pipeline import run
+from dntk_fast.tangent.kernel import tangent_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3, 6), "draws": 2, "model": "mlp"}
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """Four hundred handwritten digits as an image pack: real pictures, and a run of seconds."""
+    digits = load_digits()
+    path = tmp_path_factory.mktemp("packs") / "few-digits.npz"
+    images = (digits.images[:400] * 15).astype(np.uint8)
+    np.savez(
+        path,
+        images=images,
+        labels=digits.target[:400].astype(np.uint8),
+        split=(np.arange(400) % 5 == 0).astype(np.uint8),
+    )
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +49,36 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def small(folder):
-    return run(Config(**SMALL), folder)
+def config(pack):
+    return Config(data=str(pack), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def small(config, folder):
+    return run(config, folder)
 
 
 def test_the_record_is_valid_json_of_the_schema(small):
     jsonschema.validate(json.loads(json.dumps(small.record, allow_nan=False)), report.schema())
 
 
-def test_the_record_is_true(small, folder):
-    """Accuracy and fidelity again, from the stored weights and the exact kernels, by another route."""
-    record, digits = small.record, data.load("digits")
+def test_the_record_is_true(small, folder, pack):
+    """Shares again, from the stored weights and images by another route: NumPy on logits, scikit-learn on exact kernels."""
+    record, digits = small.record, data.load(pack)
     model = models.build("mlp", seed=Config().seeds["network"], outputs=10, inputs=64)
-    stage = torch.nn.Module()
-    del stage
-    from safetensors.torch import load_file
-
     arrays = load_file(folder / "stages" / "network.safetensors")
     model.load_state_dict({name[8:]: value for name, value in arrays.items() if name.startswith("weights.")})
     with torch.no_grad():
-        accuracy = float((model(digits.x_test).argmax(1) == digits.y_test).double().mean())
-    assert record["network"]["accuracy"] == accuracy
+        train, test = model(digits.x_train).double().numpy(), model(digits.x_test).double().numpy()
+    assert record["network"]["accuracy"] == np.mean(test.argmax(1) == digits.y_test.numpy())
+    kernel, cross = tangent_kernel(model, digits.x_train), tangent_kernel(model, digits.x_test, digits.x_train)
+    lam, fitted = record["full_kernel"]["lam"], []
+    for c in range(10):
+        solver = KernelRidge(alpha=lam, kernel="precomputed").fit(kernel[c].double().numpy(), train[:, c])
+        fitted.append(solver.predict(cross[c].double().numpy()))
+    found = np.stack(fitted, 1)
+    assert record["full_kernel"]["fidelity"] == np.mean(found.argmax(1) == test.argmax(1))
+    assert record["full_kernel"]["mse"] == pytest.approx(np.mean((found - test) ** 2), rel=1e-4)
     assert record["fingerprints"]["model"] == models.fingerprint(model)
     assert record["network"]["parameters"] == sum(p.numel() for p in model.parameters())
 
@@ -95,7 +122,7 @@ def test_the_gap_obeys_its_theorem(small):
 
 def test_passes_are_counted(small):
     stages = {row["name"]: row for row in small.record["stages"]}
-    n, t = 1437, 360
+    n, t = 320, 80
     assert stages["network"]["backward_passes"] == SMALL["epochs"] * n
     assert stages["network"]["forward_passes"] == SMALL["epochs"] * n + n + t
     assert stages["features, held-out"]["forward_passes"] == t
@@ -103,20 +130,20 @@ def test_passes_are_counted(small):
     assert all(row["seconds"] > 0 for row in stages.values())
 
 
-def test_finished_stages_are_reused(small, folder):
+def test_finished_stages_are_reused(small, config, folder):
     """Repeated, the run returns at once with the same record, the seconds of the first time included."""
-    assert run(Config(**SMALL), folder).record == small.record
+    assert run(config, folder).record == small.record
 
 
-def test_the_same_seed_gives_the_same_numbers(small, tmp_path):
-    again = run(Config(**SMALL), tmp_path / "again").record
+def test_the_same_seed_gives_the_same_numbers(small, config, tmp_path):
+    again = run(config, tmp_path / "again").record
     for key in ("network", "last_layer", "distilled", "gap", "seeds", "fingerprints"):
         assert again[key] == small.record[key]
 
 
-def test_another_configuration_is_refused_in_that_folder(small, folder):
+def test_another_configuration_is_refused_in_that_folder(small, config, folder):
     with pytest.raises(ValueError, match=r"out: .* holds a run with k=64 \(not 65\)"):
-        run(Config(**SMALL | {"k": 65}), folder)
+        run(replace(config, k=65), folder)
 
 
 def test_default_folder_tells_configurations_apart():
@@ -139,8 +166,19 @@ def test_a_wrong_request_is_refused_before_any_stage(change, message, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
-@pytest.mark.parametrize("change", [{"per_class": 0}, {"k": 0}, {"epochs": 0}, {"seed": -1}, {"gradients": ()}, {"gradients": (0,)},
-                                    {"epsilon": 1.5}, {"draws": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"per_class": 0},
+        {"k": 0},
+        {"epochs": 0},
+        {"seed": -1},
+        {"gradients": ()},
+        {"gradients": (0,)},
+        {"epsilon": 1.5},
+        {"draws": 0},
+    ],
+)
 def test_a_config_that_means_nothing_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Config(**change)
@@ -155,24 +193,22 @@ def test_seeds_of_the_purposes_differ_and_follow_the_seed():
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
-
-def command(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "dntk_fast", *arguments], cwd=options.pop("cwd", ROOT), capture_output=True, text=True,
-                          check=False, **options)
+QUICK = ["--model", "mlp", "--per-class", "4", "--k", "64", "--distil-steps", "3"]
 
 
-def test_the_command_writes_report_and_page(small, folder, monkeypatch, capsys):
-    """On the finished folder of this module's run: nothing is computed again, both files are written, tables printed."""
-    # the command has no options for budgets and draws: those stay at their defaults, so the folder is made to match
-    monkeypatch.setattr(sys, "argv", ["dntk", "run", "--help"])
+def command(monkeypatch, *arguments):
+    """Run `dntk ...` in this process; give back its exit code."""
+    monkeypatch.setattr(sys, "argv", ["dntk", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
-    assert left.value.code == 0
+    return left.value.code
+
+
+def test_the_command_tells_its_options_and_version(monkeypatch, capsys):
+    assert command(monkeypatch, "run", "--help") == 0
     assert "--per-class" in capsys.readouterr().out
-    report.write_record(small.record, folder / "report.json")
-    report.write_page(small.record, small.images, small.labels, folder / "report.html")
-    assert report.read_record(folder / "report.json")["network"] == small.record["network"]
-    assert "<h1>Distilled neural tangent kernel on digits</h1>" in (folder / "report.html").read_text()
+    assert command(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("dntk ")
 
 
 @pytest.mark.parametrize(
@@ -183,38 +219,73 @@ def test_the_command_writes_report_and_page(small, folder, monkeypatch, capsys):
         (["--model", "x"], "dntk: model: expected one of"),
     ],
 )
-def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path):
-    result = command("run", *arguments, "--out", str(tmp_path / "o"))
-    assert result.returncode == 2
-    assert result.stderr.startswith(message)
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    assert command(monkeypatch, "run", *arguments, "--out", tmp_path / "o") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_full_disk_ends_in_one_line(pack, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dntk_fast._stages.save_file", full)
+    assert command(monkeypatch, "run", "--data", pack, *QUICK, "--epochs", 1, "--out", tmp_path / "o") == 1
+    assert capsys.readouterr().err == "dntk: [Errno 28] No space left on device\n"
+    assert not list((tmp_path / "o" / "stages").iterdir())
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
-    """SIGKILL once the network stands; then the same command finishes, and the network was not trained again."""
-    arguments = [sys.executable, "-m", "dntk_fast", "run", "--model", "mlp", "--per-class", "4", "--k", "64", "--epochs", "2",
-                 "--distil-steps", "3", "--out", str(tmp_path / "o")]
+def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
+    """SIGKILL once the network stands; the same command then finishes, writes both files, and trained nothing again."""
+    arguments = [
+        sys.executable,
+        "-m",
+        "dntk_fast",
+        "run",
+        "--data",
+        str(pack),
+        *QUICK,
+        "--epochs",
+        "2",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     record = tmp_path / "o" / "stages" / "network.json"
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not record.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = record.read_bytes()
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "gradient distillation" in done.stdout
     assert record.read_bytes() == before
     content = report.read_record(tmp_path / "o" / "report.json")
-    assert math.isfinite(content["distilled"]["mse"])
+    jsonschema.validate(content, report.schema())
+    assert "<h1>Distilled neural tangent kernel on" in (tmp_path / "o" / "report.html").read_text()
     assert not list((tmp_path / "o").rglob("*.part"))
+    assert not list((tmp_path / "o").rglob("*.checkpoint*"))
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(tmp_path):
-    arguments = [sys.executable, "-m", "dntk_fast", "run", "--model", "mlp", "--per-class", "4", "--k", "64", "--epochs", "200",
-                 "--out", str(tmp_path / "o")]
+def test_ctrl_c_says_how_to_go_on(pack, tmp_path):
+    arguments = [
+        sys.executable,
+        "-m",
+        "dntk_fast",
+        "run",
+        "--data",
+        str(pack),
+        *QUICK,
+        "--epochs",
+        "2000",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "o" / "config.json").exists() and time.monotonic() < deadline:

@@ -13,7 +13,9 @@ def problem(n=40, k=25, C=3, t=15, seed=0):
     features = torch.randn(C, n, k, generator=generator, dtype=torch.float64)
     test = torch.randn(C, t, k, generator=generator, dtype=torch.float64)
     weights = torch.randn(C, k, generator=generator, dtype=torch.float64)
-    targets = torch.einsum("cnk,ck->cn", features, weights) + 0.3 * torch.randn(C, n, generator=generator, dtype=torch.float64)
+    targets = torch.einsum("cnk,ck->cn", features, weights) + 0.3 * torch.randn(
+        C, n, generator=generator, dtype=torch.float64
+    )
     return features, targets, test
 
 

@@ -13,7 +13,9 @@ from dntk_fast.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("DNTK_DATA", ROOT.parent / "shared" / "data")) / "imagenette32-mini"
-pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="no folder imagenette32-mini in DNTK_DATA or beside the checkout")
+pytestmark = pytest.mark.skipif(
+    not FOLDER.exists(), reason="no folder imagenette32-mini in DNTK_DATA or beside the checkout"
+)
 
 
 @pytest.mark.slow
