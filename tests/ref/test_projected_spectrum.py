@@ -60,6 +60,13 @@ def test_an_embedding_bounds_every_relative_eigenvalue_error(seed, k):
     assert error == pytest.approx(worst, rel=TOL["squared_kernel"])
 
 
+def test_embedding_concerns_the_span_of_the_rows_alone():
+    # Dependent rows span e_1 only, whose squared length becomes 1/4; e_2, lost by the map, does not count.
+    map_ = [[0.5], [0.0]]
+    assert ps.embedding_error([[1.0, 0.0], [3.0, 0.0]], map_) == pytest.approx(3 / 4, rel=TOL["hand"])
+    assert ps.embedding_error([[1.0, 0.0], [3.0, 1e-3]], map_) == pytest.approx(1, rel=TOL["hand"])
+
+
 def test_cex_17_and_26_no_relative_control_below_the_rank():
     onto = np.linalg.svd(np.eye(3) - 1 / 3)[0][:, :2]
     assert ps.relative_eigenvalue_error(np.eye(3), onto @ onto.T) == pytest.approx(1, rel=TOL["hand"])

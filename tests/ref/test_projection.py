@@ -427,6 +427,7 @@ def test_parallel_vectors_are_the_worst_case(k, first, second, eps):
 
 
 def test_inner_product_dimensions_of_4_2():
+    assert pr.inner_product_dimension(1, 0.1, 0.05) == 1  # no pairs
     assert pr.inner_product_dimension(1300, 0.1, 0.05) == 6019
     assert pr.inner_product_dimension(1300, 0.1, 0.05, norms=True) == 6020
     assert pr.inner_product_dimension(1300, 0.1, 0.05, cosine=0.0) == 2952
