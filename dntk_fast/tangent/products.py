@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast.tangent.capture import Outputs, Parameters, network
-from dntk_fast.tangent.generic import Wrapped, chunk_rows, probe, saved_bytes, take, trainable
+from dntk_fast.tangent.generic import Wrapped, _plain_attention, chunk_rows, probe, saved_bytes, take, trainable
 from dntk_fast.tangent.kernel import MEMORY, cast
 
 __all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
@@ -231,8 +231,8 @@ class _Task:
         def values(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(self.module, {**state, **parameters}, (batch,))
 
-        # The fused attention kernels have no forward-mode derivative; torch loads its own rules by a function it deprecates.
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # Fused attention has no forward-mode derivative; torch loads the rules of the others by a function it deprecates.
+        with _plain_attention(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             return jvp(values, (primal,), (tangent,))[1]
 

@@ -1,0 +1,172 @@
+"""Exact kernels: by hand, against plain differentiation, the same for every budget, and what must hold between them."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dntk_fast.tangent.kernel import (
+    kernel_diagonal,
+    kernel_plan,
+    tangent_kernel,
+    tangent_kernel_full,
+    tangent_kernel_sum,
+)
+from tests.fast.plain import close, features, kernel
+from tests.tolerances import TOL
+
+
+def images(n, seed=0, dtype=torch.float64):
+    return torch.randn(n, 2, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def network(seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3).eval(), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 2, groups=1, bias=False), nn.Tanh(), nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3),
+    ).to(dtype)  # fmt: skip
+
+
+def test_two_numbers_by_hand():
+    # f(x) = v tanh(w x): df/dw = v x (1 - t^2), df/dv = t
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh(), nn.Linear(1, 1, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.fill_(0.5), model[2].weight.fill_(-2.0)
+    x, y = 1.0, 2.0
+    t, s = np.tanh(0.5 * x), np.tanh(0.5 * y)
+    expected = 4 * x * (1 - t**2) * y * (1 - s**2) + t * s
+    K = tangent_kernel(model, torch.tensor([[x]], dtype=torch.float64), torch.tensor([[y]], dtype=torch.float64))
+    assert abs(K.item() - expected) <= TOL["hand"]
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 7), st.integers(0, 5), st.sampled_from([2**17, 2**18, 2**30]), st.integers(0, 99))
+def test_any_budget_gives_the_plain_kernel(n1, n2, memory, seed):
+    model, x = network(seed), images(n1, seed)
+    y = images(n2, seed + 1) if n2 else None
+    Phi = features(model, x)
+    other = Phi if y is None else features(model, y)
+    K = tangent_kernel(model, x, y, memory=memory)
+    assert K.dtype == torch.float64
+    assert close(K, Phi @ other.mT)
+    assert close(tangent_kernel_sum(model, x, y, memory=memory), (Phi @ other.mT).sum(0))
+    assert close(tangent_kernel_full(model, x, y, memory=memory), torch.einsum("cip,djp->icjd", Phi, other))
+    if y is None:
+        assert torch.equal(K, K.mT)
+        assert close(kernel_diagonal(model, x, memory=memory), K.diagonal(dim1=1, dim2=2))
+
+
+def test_small_budgets_do_work_in_blocks():
+    model, x = network(), images(7)
+    plans = [kernel_plan(model, x, memory=memory) for memory in (2**17, 2**18, 2**30)]
+    assert plans[0].rows < plans[1].rows < 7 == plans[2].rows
+    assert plans[0].classes < 3
+
+
+def test_the_full_kernel_is_symmetric_and_holds_the_others():
+    model, x = network(), images(6)
+    full = tangent_kernel_full(model, x, memory=2**18)
+    assert torch.equal(full, full.permute(2, 3, 0, 1))
+    blocks = full.diagonal(dim1=1, dim2=3).permute(2, 0, 1)
+    assert close(blocks, tangent_kernel(model, x))
+    assert close(blocks.sum(0), tangent_kernel_sum(model, x))
+    off = full[:, 0, :, 1]
+    assert off.abs().max() > TOL["apart"] * full.abs().max()  # the blocks between classes are not zero
+
+
+def test_single_precision_inside_and_double_on_request():
+    model, x = network(dtype=torch.float32), images(6, dtype=torch.float32)
+    exact = kernel(network().to(torch.float32).double(), x.double())
+    single, double = tangent_kernel(model, x), tangent_kernel(model, x, dtype=torch.float64)
+    assert single.dtype == double.dtype == torch.float64
+    assert close(single, exact, TOL["float32"])
+    assert close(double, exact)
+    assert not close(single, exact)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_the_answer_can_be_written_to_a_file(tmp_path):
+    model, x, y = network(), images(5), images(3, 1)
+    for other, n2, memory in ((None, 5, 2**18), (None, 5, 2**30), (y, 3, 2**18)):
+        shape = (3, 5, n2)
+        disk = np.lib.format.open_memmap(tmp_path / "K.npy", mode="w+", dtype=np.float64, shape=shape)
+        disk[:] = np.nan
+        tangent_kernel(model, x, other, memory=memory, out=torch.from_numpy(disk))
+        disk.flush()
+        assert close(torch.from_numpy(np.load(tmp_path / "K.npy")), kernel(model, x, other))
+
+
+def test_some_outputs_some_parameters_and_functions_of_the_outputs():
+    model, x = network(), images(4)
+    Phi = features(model, x)
+    assert close(tangent_kernel(model, x, outputs=[2, 0]), (Phi @ Phi.mT)[[2, 0]])
+    head = {"9.weight", "9.bias"}
+    H = model[:9](x).detach()
+    assert close(tangent_kernel(model, x, parameters=lambda name: name in head), (H @ H.T + 1).expand(3, -1, -1))
+    assert close(tangent_kernel(model, x, parameters=["9.bias"]), torch.ones(3, 4, 4, dtype=torch.float64))
+    margin = tangent_kernel(model, x, outputs=lambda m, batch: (m(batch)[:, :1] - m(batch)[:, 1:2]))
+    G = Phi[0] - Phi[1]
+    assert close(margin, (G @ G.T)[None])
+
+
+def test_frozen_parameters_are_left_out():
+    model, x = network(), images(4)
+    model[0].requires_grad_(False)
+    assert close(tangent_kernel(model, x), kernel(model, x))
+    everything = kernel(model.requires_grad_(True), x)
+    model[0].requires_grad_(False)
+    assert not close(tangent_kernel(model, x), everything, TOL["apart"])
+
+
+def test_a_generic_part_in_blocks():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(2, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(98, 2)).double()
+    x = images(5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="no rule for the use of 0.weight, 0.bias")
+        assert close(tangent_kernel(model, x, memory=2**18), kernel(model, x))
+        assert close(tangent_kernel(model, x, x[:2]), kernel(model, x)[:, :, :2])
+        assert close(kernel_diagonal(model, x), kernel(model, x).diagonal(dim1=1, dim2=2))
+
+
+def test_the_representation_of_an_affine_head():
+    # f_c(x) = phi_c(x) . w_0 with w_0 the head's own weights (Theorem R), so y^T K^+ y <= |w_0|^2 on interpolated outputs
+    model, x = network(), images(3)
+    Phi = features(model, x)
+    K, f = tangent_kernel(model, x), model(x).detach().T
+    w = torch.zeros(3, Phi.shape[2], dtype=torch.float64)
+    w[:, -18:-3] = torch.block_diag(*model[9].weight.detach())
+    w[:, -3:] = torch.diag(model[9].bias.detach())
+    assert close((Phi @ w[..., None])[..., 0], f)
+    alpha = torch.linalg.solve(K, f[..., None])
+    assert bool(((f[..., None] * alpha).sum((1, 2)) <= (w**2).sum(1) * (1 + TOL["float64"])).all())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"memory": 100}, r"memory: expected at least \d+ \(.*\), got 100"),
+        ({"memory": 0}, "memory: expected an integer"),
+        ({"out": torch.zeros(3, 4, 4)}, r"out: expected float64 of shape \(3, 4, 4\), got torch.float32"),
+        ({"out": torch.zeros(2, 4, 4, dtype=torch.float64)}, r"out: expected float64 of shape \(3, 4, 4\)"),
+        ({"parameters": ["nothing"]}, "parameters: expected names of trainable parameters"),
+        ({"x1": torch.full((4, 2, 6, 6), torch.nan, dtype=torch.float64)}, "x1: expected finite entries"),
+        ({"x2": images(4)[:0]}, "x2: expected at least one sample"),
+    ],
+)
+def test_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tangent_kernel(network(), **{"x1": images(4), **arguments})
+
+
+def test_the_stated_minimum_is_enough():
+    model, x = network(), images(4)
+    with pytest.raises(ValueError, match="at least") as refusal:
+        tangent_kernel(model, x, memory=1)
+    least = int(str(refusal.value).split("at least ")[1].split()[0])
+    assert close(tangent_kernel(model, x, memory=least), kernel(model, x))
