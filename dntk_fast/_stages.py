@@ -43,7 +43,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path` and rename, so that a killed process or a full disk leaves the old file or none."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -57,7 +57,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
-    write_atomically(path, lambda part: part.write_text(text + "\n", encoding="utf-8") and None)
+    write_atomically(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
 
 
 class StageStore:

@@ -122,8 +122,9 @@ class DistilledNTK:
         sketch = tangent_features(self.model, made.images, k=self.k, seed=self.seed)
         rows, targets = weigh_rows(sketch.values, made.logits.T, made.weights)
         fit = fit_features(rows, targets, rows[:, :1], lam=self.lam)
-        weights = fit.weights
-        if self.gradients is not None:
+        if self.gradients is None:
+            weights = fit.weights
+        else:
             weights = METHODS[self.method](
                 rows, rows @ rows.mT, targets, m=self.gradients, lam=fit.lam, seed=self.seed
             ).weights
@@ -161,7 +162,7 @@ class DistilledNTK:
             "sketch_error": self.sketch_error_,
         }
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write_atomically(folder / "distilled.json", lambda part: part.write_text(text, encoding="utf-8") and None)
+        write_atomically(folder / "distilled.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     @classmethod
     def load(cls, folder: str | Path, model: nn.Module) -> DistilledNTK:

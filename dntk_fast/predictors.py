@@ -26,10 +26,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Fit:
-    """A ridge predictor's held-out predictions (C, n_test), its weights where it has them, and the ridge it took."""
+    """A ridge predictor's held-out predictions (C, n_test), its weights (C, k) or coefficients (C, n), and its ridge."""
 
     predictions: Tensor
-    weights: Tensor | None
+    weights: Tensor
     lam: float
     lam_relative: float
     on_edge: bool
@@ -91,17 +91,17 @@ class KernelProblem:
         Returns
         -------
         Fit
-            Without weights.
+            Its weights are the coefficients alpha.
         """
         K, y, (eigenvalues, U) = self.kernel.double(), targets.double(), self.pair
         coefficients = (U.mT @ y[..., None])[..., 0]
         spectrum = RidgeSpectrum(K, y, torch.ones_like(y), eigenvalues, U, coefficients, dual=True)
         scale = float(K.diagonal(dim1=-2, dim2=-1).mean())
         lam, edge = _ridge(spectrum, scale) if lam is None else (lam, False)
-        alpha = U @ (coefficients / (eigenvalues + lam))[..., None]
-        predictions = (self.cross.double() @ alpha)[..., 0]
+        alpha = (U @ (coefficients / (eigenvalues + lam))[..., None])[..., 0]
+        predictions = (self.cross.double() @ alpha[..., None])[..., 0]
         freedom = float(spectrum.effective_dimension(lam).mean())
-        return Fit(predictions, None, lam, lam / scale, edge, freedom, K.shape[-1])
+        return Fit(predictions, alpha, lam, lam / scale, edge, freedom, K.shape[-1])
 
 
 def fit_features(features: Tensor, targets: Tensor, test: Tensor, *, lam: float | None = None) -> Fit:

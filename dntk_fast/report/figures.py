@@ -19,7 +19,7 @@ __all__ = ["cost_figure", "image_sheet", "method_figure", "size_figure", "spectr
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F", "#B2182B")
 MARKERS = "osD^vPX<>*"
 INK, GRID = "#222222", "#dddddd"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",

@@ -49,7 +49,7 @@ def write_page(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
         Where the page goes; written whole or not at all.
     """
     html = _document(record, _body(record, images, labels))
-    write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8") and None)
+    write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
 
 
 def _document(record: Mapping[str, Any], body: Iterable[str]) -> str:
