@@ -213,7 +213,7 @@ class LocalGlobalGrid:
                 continue
             seen.add(key)
             U = _synthesis(stages.spaces, c, local, gap)
-            if best[0] <= U.shape[1] <= m:
+            if U.shape[1] <= m:
                 found = (U.shape[1], float(np.sum(nystrom_factor(K, U) ** 2)))
                 if found > best:
                     best, setting, synthesis = found, Setting(H, tau_v, tau_g), U

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dntk_fast import gradient_distillation as fast
 from dntk_ref import gradient_distillation as reference
-from tests.fast.test_gradient_distillation import BLOCKS, gram, problems, sketches
+from tests.fast.test_gradient_distillation import BLOCKS, gram, problems, runs_with_gaps, sketches
 from tests.kinds import CLOSE, ROUNDED, back, kernel_stacks, kinds, to
 from tests.tolerances import TOL
 
@@ -15,14 +15,9 @@ SQUARED = {"rtol": TOL["squared_kernel"], "atol": TOL["squared_kernel"]}
 
 
 @kinds
-@given(problem=problems(), data=st.data())
-def test_algorithm_1_agrees_from_clusters_to_gradients(kind, problem, data):
-    Phi, y = problem
-    labels = np.asarray(data.draw(st.lists(st.integers(0, 2), min_size=Phi.shape[1], max_size=Phi.shape[1])))
-    settings = {
-        "tau_v": data.draw(st.sampled_from([0.5, 0.8, 0.95])),
-        "tau_g": data.draw(st.sampled_from([0, 0.5, 0.9])),
-    }
+@given(run=runs_with_gaps())
+def test_algorithm_1_agrees_from_clusters_to_gradients(kind, run):
+    Phi, y, labels, settings = run
     found = fast.local_global_synthesis(to(kind, Phi), to(kind, y), labels=to(kind, labels), **settings)
     expected = reference.local_global_synthesis(Phi, y, labels=labels, **settings)
     for one, other, features, targets in zip(found, expected, Phi, y, strict=True):

@@ -1,7 +1,6 @@
 """The barycentre on every array kind: k-means by hand, and optimal transport by POT as the second route."""
 
 import numpy as np
-import ot
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,8 @@ from dntk_fast.barycenter import barycenter, quantisation_cost
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL
+
+ot = pytest.importorskip("ot", reason="POT is missing")
 
 
 @st.composite
