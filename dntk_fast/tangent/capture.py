@@ -1,8 +1,8 @@
 """One forward pass, C vector-Jacobian products to the outputs of the layers, and from them the tangent of every layer.
 
-While the model runs, a torch function mode sees every function that is called with one of its parameters, by identity: modules called
-twice, tied weights, functional weights and parameters without a module all look the same to it. The parameter is handed on detached, so
-that no weight gradient is ever formed, and the output of the call is marked. Nothing is attached to the model.
+While the model runs, a torch function mode sees every function that is called with one of its parameters, by identity: modules
+called twice, tied weights, functional weights and parameters without a module all look the same to it. The parameter is handed
+on detached, so that no weight gradient is ever formed, and the output of the call is marked. Nothing is attached to the model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dntk_fast import _check
 from dntk_fast.tangent.attention import attention
 from dntk_fast.tangent.generic import Wrapped, call, per_sample_gradients, probe, take, trainable, vectorises
-from dntk_fast.tangent.layers import RULES, Call, Deferred, Tangent, merge, stack
+from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
+from dntk_fast.tangent.rules import RULES, Call
 
 __all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect", "network"]
 
@@ -122,7 +123,8 @@ def _refuse_randomness(func: Any, args: Any, kwargs: Any) -> None:
 def _refuse_changes(marks: list[_Mark]) -> None:
     for mark in marks:
         if mark.changed():
-            raise ValueError(f"model: expected activations that stay as they are, got one before {mark.names[0]} changed in place")
+            found = f"one before {mark.names[0]} changed in place"
+            _check.refuse("model", "activations that stay as they are", found)
 
 
 def _names(model: nn.Module, wanted: Collection[str]) -> dict[int, str | None]:
@@ -153,9 +155,9 @@ class Site:
 class Trace:
     """What a forward pass of two samples told about a model.
 
-    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one row
-    keeps alive between forward and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest share of
-    it; `tangents` are those of the two samples and one mixed output.
+    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one
+    row keeps alive between forward and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest
+    share of it; `tangents` are those of the two samples and one mixed output.
     """
 
     network: Wrapped
@@ -199,7 +201,7 @@ def inspect(
         values = wrapped(pair)
     values = _check.logits(values, 2)
     for mark in recorder.marks:
-        if mark.call.source is not None:
+        if mark.call is not None and mark.call.source is not None:
             pack(mark.call.source)
     for p in model.parameters():
         saved.pop(p.untyped_storage().data_ptr(), None)
@@ -221,7 +223,8 @@ def _judge(wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, reco
         named = ", ".join(name for name in shapes if name in generic)
         warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=4)
     kept = tuple(_without(site, generic) for site in sites)
-    sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in zip(recorder.marks, kept, strict=True) if site]
+    pairs = zip(recorder.marks, kept, strict=True)
+    sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in pairs if site]
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
         wrapped, shapes, values.shape[1], kept, tuple(name for name in shapes if name in generic),
@@ -238,15 +241,16 @@ def _weights(values: Tensor, row: int) -> Tensor:
 
 def _site(mark: _Mark, first: Tensor | None, second: Tensor | None) -> Site | None:
     """The place where sample 0's cotangent is all in row 0 and sample 1's all in row 1."""
-    if first is None or second is None:
+    call, shape = mark.call, mark.shape
+    if first is None or second is None or call is None:
         return Site(mark.names, 0)
-    candidates = [Site(mark.names, 0)] if mark.shape and mark.shape[0] == 2 else []
-    if mark.call.place == "any":
-        candidates += [Site(mark.names, axis) for axis in range(1, len(mark.shape) - 1) if mark.shape[axis] == 2]
-    if mark.call.place != "exact" and mark.shape and mark.shape[0] > 2 and mark.shape[0] % 2 == 0:
-        candidates += [Site(mark.names, 0, "rows first"), Site(mark.names, 0, "positions first")]
-    if mark.call.place == "exact" and mark.call.source is not None and mark.call.source.shape[:1] != mark.shape[:1]:
+    if call.place == "exact" and call.source is not None and call.source.shape[:1] != shape[:1]:
         return None
+    candidates = [Site(mark.names, 0)] if shape and shape[0] == 2 else []
+    if call.place == "any":
+        candidates += [Site(mark.names, axis) for axis in range(1, len(shape) - 1) if shape[axis] == 2]
+    if call.place != "exact" and shape and shape[0] > 2 and shape[0] % 2 == 0:
+        candidates += [Site(mark.names, 0, "rows first"), Site(mark.names, 0, "positions first")]
     for site in candidates:
         if not site.lead(first, 2, 0)[1].any() and not site.lead(second, 2, 0)[0].any():
             return site
@@ -271,21 +275,26 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def _cotangents(values: Tensor, marks: list[_Mark], weights: Tensor, batched: bool = False, keep: bool = True) -> list[Tensor | None]:
+def _cotangents(
+    values: Tensor, marks: list[_Mark], weights: Tensor, batched: bool = False, keep: bool = True
+) -> list[Tensor | None]:
     if not marks or not values.requires_grad:
         return [None] * len(marks)
     edges = [mark.edge for mark in marks]
     return list(torch.autograd.grad(values, edges, weights, keep, allow_unused=True, is_grads_batched=batched))
 
 
-def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched: bool) -> list[list[Tensor] | None]:
-    """One vector-Jacobian product for each output: for each mark its cotangents, C of them or one stack, each (C', n, ...)."""
+Found = list[list[Tensor] | None]  # for each mark its cotangents: C of them or one stack, each (C', n, ...)
+
+
+def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, batched: bool) -> Found:
+    """One vector-Jacobian product for each output."""
     eye = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)[classes.start : classes.stop]
     weights = eye[:, None].expand(-1, len(values), -1)
     if batched:
         with _silent():
             return [None if D is None else [D] for D in _cotangents(values, marks, weights, True, False)]
-    found: list[list[Tensor] | None] = [None] * len(marks)
+    found: Found = [None] * len(marks)
     for k, weight in enumerate(weights):
         for at, d in enumerate(_cotangents(values, marks, weight, keep=k + 1 < len(weights))):
             if d is not None:
@@ -315,7 +324,7 @@ def capture(trace: Trace, inputs: Any, classes: range | None = None, *, batched:
 
 
 def _tangents(
-    marks: list[_Mark], sites: Sequence[Site | None], cotangents: list[list[Tensor] | None], shapes: dict[str, torch.Size], n: int
+    marks: list[_Mark], sites: Sequence[Site | None], cotangents: Found, shapes: dict[str, torch.Size], n: int
 ) -> Iterator[Tangent]:
     """The uses of each connected set of parameters, merged."""
     groups: list[tuple[set[str], list[int]]] = []
@@ -332,7 +341,7 @@ def _tangents(
 
 
 def _tangent(
-    mark: _Mark, site: Site | None, cotangents: list[list[Tensor] | None], k: int, shapes: dict[str, torch.Size], n: int
+    mark: _Mark, site: Site | None, cotangents: Found, k: int, shapes: dict[str, torch.Size], n: int
 ) -> Tangent:
     found, call = cotangents[k], mark.call
     assert site is not None and found is not None and call is not None

@@ -143,8 +143,8 @@ def _by_words(total: Tensor, left: Lookup, right: Lookup | None, pairing: str, m
     C, n, _, m = left.cotangent.shape
     width = max(1, memory // (4 * C * (n + other.cotangent.shape[1]) * m * left.cotangent.element_size()))
     for tile in _tiles(len(words), width):
-        U, V = (None if t is None else t.columns(words[tile]).flatten(2) for t in (left, right))
-        _add_products(total, U, V, pairing)
+        V = None if right is None else right.columns(words[tile]).flatten(2)
+        _add_products(total, left.columns(words[tile]).flatten(2), V, pairing)
 
 
 def _by_rows(total: Tensor, left: Tangent, right: Tangent | None, pairing: str, memory: int) -> None:

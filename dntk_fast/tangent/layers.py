@@ -1,22 +1,19 @@
-"""One rule for each kind of layer: from its activation and the cotangents of its output to the gradient of its parameters.
+"""The forms that the gradient of a layer's parameters takes, from its activation and the cotangents of its output.
 
-A rule reads the arguments of one torch function (`linear`, `conv2d`, `layer_norm`, ...) and returns a `Call`. Once the cotangents are
-known, the call becomes a `Tangent`: the gradients grad_theta f_c(x_i) of its few parameters for all outputs c and rows i, not yet formed.
+A `Tangent` stands for the gradients grad_theta f_c(x_i) of a few parameters for all outputs c and rows i, not yet formed. Its
+consumers ask for them formed (`gradient`), as outer products (`factors`), and for some rows at a time (`rows`).
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-__all__ = ["RULES", "Call", "Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tangent", "merge", "stack"]
+__all__ = ["Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tangent", "merge", "stack", "unchanged"]
 
 
 # --- what a consumer sees ---------------------------------------------------------------------------------------------
@@ -219,7 +216,7 @@ def merge(parts: Sequence[Tangent]) -> Tangent:
     if len(outer) == len(parts) and len(alike) == 1:
         joined = tuple(torch.cat(uses, 2) for uses in zip(*(part.cotangents for part in outer), strict=True))
         activation = torch.cat([part.unfold(part.source) for part in outer], 2)
-        return replace(outer[0], source=activation, cotangents=joined, unfold=_same)
+        return replace(outer[0], source=activation, cotangents=joined, unfold=unchanged)
     return Sum({name: shape for part in parts for name, shape in part.shapes.items()}, tuple(parts))
 
 
@@ -235,267 +232,6 @@ def stack(parts: Sequence[Tangent]) -> Tangent:
     raise TypeError(f"expected the tangents of marked calls, got {type(first).__name__}")
 
 
-# --- the rules --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a function with parameters: `build(names, shapes, source, cotangent)` makes the tangent.
-
-    `source` and `cotangent` come to it with the rows first: (n, ...) and (C, n, ...). In the model the rows may stand on any axis
-    but the last ("any"), on the first, perhaps joined with positions ("first"), or on the first alone ("exact").
-    """
-
-    source: Tensor | None
-    weight: Any
-    bias: Any
-    build: Callable[..., Tangent]
-    place: str = "any"
-
-
-def _same(x: Tensor) -> Tensor:
+def unchanged(x: Tensor) -> Tensor:
+    """The identity, for activations that are used as they are."""
     return x
-
-
-def _outer(weight: str | None, bias: str | None, shapes: Mapping[str, torch.Size], source: Tensor, D: Tensor, **more: Any) -> Tangent:
-    if weight is None:
-        return Elementwise(None, bias, shapes, source, D, _same, lambda d, shape: d.sum(2).reshape(len(d), *shape))
-    return Outer(weight, bias, shapes, source, D, **more)
-
-
-def _linear(input: Tensor, weight: Any, bias: Any = None, transposed: bool = False) -> Call:
-    def build(names: Any, shapes: Any, source: Tensor, D: Tensor) -> Tangent:
-        def unfold(x: Tensor) -> Tensor:
-            return x.reshape(len(x), 1, -1, x.shape[-1])
-
-        return _outer(*names, shapes, source, D.reshape(*D.shape[:2], 1, -1, D.shape[-1]), unfold=unfold, transposed=transposed)
-
-    return Call(input, weight, bias, build)
-
-
-def _matmul(input: Tensor, other: Any) -> Call | None:
-    return _linear(input, other, None, True) if input.dim() > 1 and other.dim() == 2 else None
-
-
-def _addmm(input: Any, mat1: Tensor, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Call | None:
-    return _linear(mat1, mat2, input, True) if beta == alpha == 1 and input.dim() == 1 else None
-
-
-def _margins(padding: Any, kernel: list[int], dilation: list[int]) -> list[int]:
-    """Zeros before and after each dimension, last dimension first, as `functional.pad` wants them."""
-    if padding == "same":  # an odd number of zeros puts the extra one at the end
-        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        pairs = [(t // 2, t - t // 2) for t in total]
-    else:
-        pairs = [(p, p) for p in _spread(0 if padding == "valid" else padding, len(kernel))]
-    return [p for pair in reversed(pairs) for p in pair]
-
-
-def _spread(value: Any, dims: int) -> list[int]:
-    return [value] * dims if isinstance(value, int) else list(value) * (dims // len(value))
-
-
-def _patches(x: Tensor, kernel: list[int], stride: list[int], dilation: list[int]) -> Tensor:
-    """The inputs that meet the kernel at each position: (m, channels, *spatial) -> (m, channels * kernel area, positions)."""
-    if len(kernel) == 2 and kernel != [1, 1]:
-        return functional.unfold(x, kernel, dilation, 0, stride)
-    out = [(s - d * (k - 1) - 1) // step + 1 for s, k, step, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)]
-    outer, spatial = x.stride()[:2], x.stride()[2:]
-    windows = x.as_strided(
-        (*x.shape[:2], *kernel, *out),
-        (*outer, *(s * d for s, d in zip(spatial, dilation, strict=True)), *(s * t for s, t in zip(spatial, stride, strict=True))),
-        x.storage_offset(),
-    )
-    return windows.reshape(len(x), x.shape[1] * math.prod(kernel), math.prod(out))
-
-
-def _convolution(
-    input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Call | None:
-    kernel = list(weight.shape[2:])
-    dims = len(kernel)
-    if input.dim() != dims + 2:
-        return None
-    step, gap = _spread(stride, dims), _spread(dilation, dims)
-    margins = _margins(padding, kernel, gap)
-
-    def unfold(x: Tensor) -> Tensor:
-        images = functional.pad(x.reshape(-1, *x.shape[-dims - 1 :]), margins) if any(margins) else x.reshape(-1, *x.shape[-dims - 1 :])
-        A = _patches(images, kernel, step, gap)
-        return _positions(A.view(len(x), -1, groups, A.shape[1] // groups, A.shape[2]))
-
-    def build(names: Any, shapes: Any, source: Tensor, D: Tensor) -> Tangent:
-        C, n, q = D.shape[0], D.shape[1], D.shape[-dims - 1] // groups
-        D = D.reshape(C * n, -1, groups, q, math.prod(D.shape[-dims:]))
-        return _outer(*names, shapes, source, _positions(D).unflatten(0, (C, n)), unfold=unfold)
-
-    return Call(input, weight, bias, build, "first")
-
-
-def _positions(x: Tensor) -> Tensor:
-    """(rows, frames, groups, channels, positions) -> (rows, groups, frames * positions, channels); a view for one frame."""
-    return x[:, 0].mT if x.shape[1] == 1 else x.permute(0, 2, 1, 4, 3).flatten(2, 3)
-
-
-def _channels(d: Tensor, shape: torch.Size, spatial: int) -> Tensor:
-    d = d.reshape(len(d), -1, d.shape[-spatial - 1], math.prod(d.shape[d.dim() - spatial :]))
-    d = d.sum((1, 3)) if d.shape[1] > 1 else d[:, 0].sum(2)
-    return (d.sum(1) if math.prod(shape) == 1 else d).reshape(len(d), *shape)
-
-
-def _channelwise(input: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call:
-    core = input.shape[1:]
-
-    def build(names: Any, shapes: Any, source: Tensor, D: Tensor) -> Tangent:
-        def whole(x: Tensor) -> Tensor:
-            return unit(x.reshape(-1, *core)).reshape(x.shape)
-
-        return Elementwise(*names, shapes, source, D, whole, lambda d, shape: _channels(d, shape, len(core) - 1))
-
-    return Call(input, weight, bias, build, "first")
-
-
-def _batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Call:
-    return _channelwise(
-        input, weight, bias, lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, momentum, eps)
-    )
-
-
-def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Call:
-    return _channelwise(input, weight, bias, lambda x: functional.group_norm(x, num_groups, None, None, eps))
-
-
-def _instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Any = None,
-    bias: Any = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Call:
-    def unit(x: Tensor) -> Tensor:
-        return functional.instance_norm(x, running_mean, running_var, None, None, use_input_stats, momentum, eps)
-
-    return _channelwise(input, weight, bias, unit)
-
-
-def _prelu(input: Tensor, weight: Any) -> Call | None:
-    return _channelwise(input, weight, None, lambda x: x.clamp_max(0)) if input.dim() > 1 else None
-
-
-def _lastwise(input: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call:
-    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
-        return d.reshape(len(d), -1, *shape).sum(1)
-
-    return Call(input, weight, bias, lambda names, shapes, source, D: Elementwise(*names, shapes, source, D, unit, reduce))
-
-
-def _layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Call:
-    return _lastwise(input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps))
-
-
-def _rms_norm(input: Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Call:
-    return _lastwise(input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps))
-
-
-def _embedding(
-    input: Tensor,
-    weight: Any,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Call | None:
-    if max_norm is not None or scale_grad_by_freq:
-        return None
-
-    def build(names: Any, shapes: Any, source: Tensor, D: Tensor) -> Tangent:
-        index = source.reshape(len(source), -1)
-        D = D.reshape(*D.shape[:2], -1, D.shape[-1])
-        if padding_idx is not None:
-            D = D * (index != padding_idx % shapes[names[0]][0]).unsqueeze(-1)
-        return Lookup(names[0], shapes, index, D)
-
-    return Call(input, weight, None, build)
-
-
-def _expand(input: Any, *sizes: Any) -> Call | None:
-    """A parameter repeated for every row (a class token): the cotangent of each copy is that row's gradient."""
-    if input.shape[0] != 1 or len(input.shape) < 2:
-        return None
-
-    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
-        return _sum_to(d, shape).reshape(len(d), *shape)
-
-    return Call(None, None, input, lambda n, s, x, D: Elementwise(*n, s, x, D, _same, reduce), "exact")
-
-
-def _sum_to(d: Tensor, shape: torch.Size) -> Tensor:
-    """Undo broadcasting inside each row: (n, ...) -> (n, *shape), up to leading ones."""
-    inner = d.shape[1:]
-    own = [1] * (len(inner) - len(shape)) + list(shape)[max(0, len(shape) - len(inner)) :]
-    summed = [k + 1 for k, (full, one) in enumerate(zip(inner, own, strict=True)) if one == 1 and full > 1]
-    return d.sum(summed) if summed else d
-
-
-def _broadcast(source: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], Tensor]) -> Call | None:
-    parameter = bias if weight is None else weight
-    if parameter.dim() > source.dim() or (parameter.dim() == source.dim() and parameter.shape[0] != 1):
-        return None
-
-    def reduce(d: Tensor, shape: torch.Size) -> Tensor:
-        return _sum_to(d, shape).reshape(len(d), *shape)
-
-    used = source if weight is not None else None
-    return Call(used, weight, bias, lambda n, s, x, D: Elementwise(*n, s, x, D, unit, reduce), "exact")
-
-
-def _add(input: Any, other: Any, *, alpha: float = 1) -> Call | None:
-    if alpha != 1 or not isinstance(input, Tensor) or not isinstance(other, Tensor):
-        return None
-    if isinstance(input, torch.nn.Parameter):
-        input, other = other, input
-    return _broadcast(input, None, other, _same)
-
-
-def _mul(input: Any, other: Any) -> Call | None:
-    if not isinstance(input, Tensor) or not isinstance(other, Tensor):
-        return None
-    if isinstance(input, torch.nn.Parameter):
-        input, other = other, input
-    return _broadcast(input, other, None, _same)
-
-
-RULES: dict[Any, Callable[..., Call | None]] = {
-    functional.linear: _linear,
-    functional.conv1d: _convolution,
-    functional.conv2d: _convolution,
-    functional.conv3d: _convolution,
-    functional.batch_norm: _batch_norm,
-    functional.layer_norm: _layer_norm,
-    functional.group_norm: _group_norm,
-    functional.instance_norm: _instance_norm,
-    functional.rms_norm: _rms_norm,
-    functional.embedding: _embedding,
-    functional.prelu: _prelu,
-    torch.matmul: _matmul,
-    Tensor.matmul: _matmul,
-    torch.addmm: _addmm,
-    torch.add: _add,
-    Tensor.add: _add,
-    torch.mul: _mul,
-    Tensor.mul: _mul,
-    Tensor.expand: _expand,
-}

@@ -147,21 +147,24 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     least = peak(1, smallest) * 4 // 3 + 4
     if least > memory:
         _check.refuse("memory", f"at least {least} ({readable_bytes(least)})", f"{memory} ({readable_bytes(memory)})")
-    classes, most = C, max(n1, other)
-    while classes > smallest and peak(min(most, 16), classes) > memory - workspace:
-        classes = -(-classes // 2)
-    rows = _largest(most, lambda b: peak(b, classes) <= memory - workspace)
-    blocks = -(-n1 // rows)
-    if n2 is None:
-        passes = sum(n1 - i * rows for i in range(blocks))
-        pairs = min(n1 * n1, n1 * (n1 + 64) // 2)
-    else:
-        passes, pairs = n1 + blocks * n2, n1 * n2
+    def passes(rows: int) -> int:
+        """Passes of one row: a block of x1 is kept while the blocks of x2 go by."""
+        blocks = -(-n1 // rows)
+        return sum(n1 - i * rows for i in range(blocks)) if n2 is None else n1 + blocks * n2
+
+    def best(classes: int) -> tuple[int, int, int]:
+        """(forward and backward passes of one row and output, outputs, rows) for the most rows that fit."""
+        rows = _largest(max(n1, other), lambda b: peak(b, classes) <= memory - workspace)
+        return passes(rows) * (-(-C // classes) + C), classes, rows
+
+    sizes = sorted({-(-C // part) for part in range(1, C + 1)}) if pairing != "full" else [C]
+    _, classes, rows = min((best(c) for c in sizes if peak(1, c) <= memory - workspace), key=lambda b: (b[0], -b[1]))
+    pairs = min(n1 * n1, n1 * (n1 + 64) // 2) if n2 is None else n1 * n2
     total, output_pairs = n1 + (n2 or 0), C * C if pairing == "full" else C
     layers = tuple(_layer(tangent, total, pairs, C, output_pairs) for tangent in trace.tangents)
     return KernelPlan(
-        rows, classes, min(rows, most) < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
-        passes * -(-C // classes), passes * C,
+        rows, classes, rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
+        passes(rows) * -(-C // classes), passes(rows) * C,
     )  # fmt: skip
 
 
