@@ -232,10 +232,11 @@ def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
 def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int, size: int) -> int:
     """Samples at a time, from what one keeps alive: its tape, C cotangents of every layer, and its accumulators.
 
-    An eighth of the budget is left to the gradients that are formed a few at a time, another to their maps' tables.
+    Three eighths of the budget are left to the gradients that are formed a few at a time, the tables of their maps and
+    the work space of the libraries.
     """
     per_sample = trace.row_bytes + trace.outputs * (trace.cotangent_bytes + 4 * sketch.k * size) + trace.widest_bytes
-    return min(n, generic.chunk_rows(memory - memory // 4, per_sample))
+    return min(n, generic.chunk_rows(memory, 8 * per_sample // 5))
 
 
 def _stream(
@@ -276,14 +277,14 @@ def _stream(
             hook.remove()
     with_bias = head is not None and _own(head)[1] in names
     plan = FeaturePlan(sketch, head, rows, trace.generic if trace else ())
-    return TangentFeatures(body, _head_features(list(inputs.values()), with_bias), plan)
+    return TangentFeatures(body, _head_features(list(inputs.values()), with_bias, body.dtype), plan)
 
 
-def _head_features(inputs: list[Tensor], with_bias: bool) -> Tensor | None:
+def _head_features(inputs: list[Tensor], with_bias: bool, dtype: torch.dtype) -> Tensor | None:
     """(h(x), 1) of all samples, h the input of the head; without the 1 where there is no trainable bias."""
     if not inputs:
         return None
-    h = torch.cat(inputs)
+    h = torch.cat(inputs).to(dtype)
     return torch.cat((h, h.new_ones(len(h), 1)), dim=1) if with_bias else h
 
 

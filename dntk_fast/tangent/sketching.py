@@ -18,8 +18,10 @@ __all__ = ["Projector", "choose_kinds"]
 # about 64 more for being written, read and added; of the factors every position costs two transforms of k log2 k terms, ten
 # each with the hashing and the product.
 _ENTRY, _TRANSFORM = 64, 10
-# Bytes of gradients that are formed at a time: long rows for the products, and still near the cores.
-_TILE = 2**24
+# Bytes of gradients that are formed at a time: on a CPU near the cores, on a GPU few launches. A run of a contiguous map is
+# one call for all rows of a tile, so there are some rows even where one gradient is larger than the tile.
+_TILE = {"cpu": 2**24, "cuda": 2**28}
+_LEAST_ROWS = 8
 
 
 def choose_kinds(tangents: Iterable[Tangent], shapes: Mapping[str, torch.Size], k: int, quality: float) -> dict[str, str]:
@@ -53,7 +55,7 @@ class Projector:
 
     def __init__(self, sketch: Sketch, outputs: int, rows: int, like: Tensor, budget: int) -> None:
         self.sketch, self.dtype, self.device = sketch, like.dtype, like.device
-        self.tile, self.budget = min(_TILE, budget), budget
+        self.tile, self.budget = min(_TILE.get(like.device.type, 2**24), budget), budget
         self.wide = like.new_zeros(outputs, rows, 2 * sketch.k)
         self.spectrum: Tensor | None = None
 
@@ -113,7 +115,9 @@ class Projector:
         A = tangent.unfold(tangent.source)
         n, groups, _, q = tangent.cotangents[0].shape
         size = groups * q * A.shape[-1]
-        step = max(1, min(n, self.tile // (size * self.wide.element_size())))
+        bytes_per_row = size * self.wide.element_size()
+        step = max(1, self.tile // bytes_per_row, min(_LEAST_ROWS, self.budget // bytes_per_row))
+        step = min(n, step)
         G = self.wide.new_empty(step * groups, q, A.shape[-1])
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))

@@ -134,9 +134,14 @@ def test_chunks_and_the_order_of_samples_do_not_matter(make):
     assert close(pieces.head, whole.head[order])
 
 
-def test_a_budget_too_small_for_one_sample_is_refused_with_the_least():
-    with pytest.raises(ValueError, match=r"^memory: expected at least \d+ .* for one sample, got 75 B$"):
-        tangent_features(build(images), batch(images), k=8, seed=1, memory=100)
+def test_a_budget_too_small_for_one_sample_is_refused_with_the_least_that_serves():
+    model, x = build(images), batch(images)
+    with pytest.raises(ValueError, match=r"^memory: expected at least \d+ .* for one sample, got 100 B$") as caught:
+        tangent_features(model, x, k=8, seed=1, memory=100)
+    least = int(str(caught.value).split()[4])
+    assert tangent_features(model, x, k=8, seed=1, memory=least).plan.rows == 1
+    with pytest.raises(ValueError, match=f"at least {least} "):
+        tangent_features(model, x, k=8, seed=1, memory=least - 1)
 
 
 def test_the_map_does_not_depend_on_what_is_asked_of_it():
@@ -168,6 +173,15 @@ def test_theorem_r_in_single_precision():
     assert found.body.dtype == torch.float32
     predicted = torch.einsum("cni,ci->nc", found.values[..., 8:], head_weights(model))
     assert close(predicted, model(x).detach(), TOL["theorem R"])
+
+
+@pytest.mark.parametrize("make", [perceptron, images])
+def test_half_precision_models_have_features_in_single_precision(make):
+    expected = tangent_features(build(make), batch(make), k=16, seed=0)
+    found = tangent_features(build(make, torch.bfloat16), batch(make, dtype=torch.bfloat16), k=16, seed=0)
+    assert found.body.dtype == found.head.dtype == found.kernel().dtype == torch.float32
+    error = (found.values.double() - expected.values).norm() / expected.values.norm()
+    assert 0 < error < TOL["bfloat16"]
 
 
 def test_without_a_bias_the_head_is_the_input_of_the_layer_alone():
