@@ -178,7 +178,7 @@ def test_theorem_r_in_single_precision():
 @pytest.mark.parametrize("make", [perceptron, images])
 def test_half_precision_models_have_features_in_single_precision(make):
     expected = tangent_features(build(make), batch(make), k=16, seed=0)
-    found = tangent_features(build(make, torch.bfloat16), batch(make, dtype=torch.bfloat16), k=16, seed=0)
+    found = tangent_features(build(make).bfloat16(), batch(make).bfloat16(), k=16, seed=0)
     assert found.body.dtype == found.head.dtype == found.kernel().dtype == torch.float32
     error = (found.values.double() - expected.values).norm() / expected.values.norm()
     assert 0 < error < TOL["bfloat16"]
