@@ -185,14 +185,17 @@ def solve_positive(matrix: Array, right: Array) -> Array:
     """
     xp = namespace(matrix, right)
     A, B = double(matrix), double(right)
+    if is_torch_array(A):
+        factor, failed = torch.linalg.cholesky_ex(A)
+        if bool(failed.any()):
+            raise np.linalg.LinAlgError(NOT_POSITIVE)
+        return torch.cholesky_solve(B, factor)
     try:
         factor = xp.linalg.cholesky(A)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as cause:  # type: ignore[attr-defined]
+    except np.linalg.LinAlgError as cause:
         raise np.linalg.LinAlgError(NOT_POSITIVE) from cause
     if not bool(xp.all(xp.isfinite(factor))):  # CuPy fills with NaN instead of raising
         raise np.linalg.LinAlgError(NOT_POSITIVE)
-    if is_torch_array(factor):
-        return torch.cholesky_solve(B, factor)
     if is_numpy_array(factor):
         flat = zip(factor.reshape(-1, *factor.shape[-2:]), B.reshape(-1, *B.shape[-2:]), strict=True)
         return np.stack([scipy.linalg.cho_solve((L, True), b) for L, b in flat]).reshape(B.shape)

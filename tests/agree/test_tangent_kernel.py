@@ -33,7 +33,10 @@ def twin(network):
 
 
 def agree(found, expected):
-    return found.shape == expected.shape and np.abs(found.numpy() - expected).max() <= TOL["float64"] * np.abs(expected).max()
+    return (
+        found.shape == expected.shape
+        and np.abs(found.numpy() - expected).max() <= TOL["float64"] * np.abs(expected).max()
+    )
 
 
 def instance(kind, rng, n):
@@ -53,7 +56,9 @@ def test_kernels_agree(kind, seed, n):
     assert agree(model(inputs).detach().T, ref_network.forward(network, x))
     K = np.stack([ref_kernel.gram(Phi) for Phi in J])
     assert agree(tangent_kernel(model, inputs), K)
-    assert agree(tangent_kernel(model, inputs, inputs[:1]), np.stack([ref_kernel.cross_gram(Phi, Phi[:1]) for Phi in J]))
+    assert agree(
+        tangent_kernel(model, inputs, inputs[:1]), np.stack([ref_kernel.cross_gram(Phi, Phi[:1]) for Phi in J])
+    )
     assert agree(tangent_kernel_sum(model, inputs), K.sum(0))
     assert agree(kernel_diagonal(model, inputs), np.einsum("cii->ci", K))
     assert agree(tangent_kernel_full(model, inputs), np.einsum("cip,djp->icjd", J, J))

@@ -1,4 +1,4 @@
-"""Gradients by plain automatic differentiation: one sample in the model, one output in the backward pass, nothing shared.
+"""Gradients by plain automatic differentiation: one sample in the model, one output in the backward pass.
 
 Not torch.func: its rule for PReLU is wrong under vmap.
 """
@@ -16,7 +16,9 @@ def jacobian(model, x):
     rows = []
     for i in range(len(tree_leaves(x)[0])):
         batch = tree_map(lambda part, i=i: part[i : i + 1], x)
-        values = model(*batch) if isinstance(batch, tuple) else model(**batch) if isinstance(batch, dict) else model(batch)
+        values = (
+            model(*batch) if isinstance(batch, tuple) else model(**batch) if isinstance(batch, dict) else model(batch)
+        )
         per_output = [
             torch.autograd.grad(f, list(parameters.values()), retain_graph=True, materialize_grads=True)
             for f in values[0]

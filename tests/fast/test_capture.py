@@ -183,7 +183,11 @@ class Unseen(nn.Module):
         (Last, (3, 5, 3), "recurrent.weight_ih_l0, recurrent.weight_hh_l0, recurrent.bias_ih_l0, recurrent.bias_hh_l0"),
         (Twice, (3, 3), "w"),
         (Unseen, (3, 3), "w"),
-        (lambda: nn.Sequential(nn.ConvTranspose1d(2, 2, 2), nn.Flatten(), nn.Linear(8, 2)), (3, 2, 3), "0.weight, 0.bias"),
+        (
+            lambda: nn.Sequential(nn.ConvTranspose1d(2, 2, 2), nn.Flatten(), nn.Linear(8, 2)),
+            (3, 2, 3),
+            "0.weight, 0.bias",
+        ),
         (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), (3, 3), "parametrizations"),
         (lambda: nn.Sequential(nn.Embedding(4, 2, scale_grad_by_freq=True), nn.Flatten()), (3, 2), "0.weight"),
     ],
@@ -262,7 +266,10 @@ class Moody(nn.Module):
     ("model", "message"),
     [
         (nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)), r"evaluation mode .* Dropout 0 that draws random numbers"),
-        (nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)), r"evaluation mode .* BatchNorm1d 0 that uses batch statistics"),
+        (
+            nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)),
+            r"evaluation mode .* BatchNorm1d 0 that uses batch statistics",
+        ),
         (Statistics(), "batch_norm with batch statistics|depend on it alone"),
         (Mixing(3, 2), "outputs of a sample that depend on it alone"),
         (Changed(), "got one before a.weight changed in place"),
@@ -322,7 +329,9 @@ class Failing(nn.Module):
 
 def test_the_model_is_left_as_it_was():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3).eval(), nn.Dropout(0.5).eval(), nn.Flatten(), nn.Linear(9, 2)).double()
+    model = nn.Sequential(
+        nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3).eval(), nn.Dropout(0.5).eval(), nn.Flatten(), nn.Linear(9, 2)
+    ).double()
     model[0].bias.requires_grad_(False)
     x, before = normal(3, 2, 4), state(model)
     x.requires_grad_(True)

@@ -8,7 +8,8 @@ from torch import nn
 
 from dntk_fast.projection import KINDS, hashing
 from dntk_fast.tangent import features as module
-from dntk_fast.tangent.features import generic_body, head_weights, tangent_features
+from dntk_fast.tangent.features import feature_plan, head_weights, tangent_features
+from dntk_fast.tangent.generic import projected
 from tests.tolerances import TOL
 
 
@@ -86,10 +87,10 @@ def close(found, expected, tol=TOL["features"]):
 def test_rules_and_torch_func_give_the_same_features(make, kind):
     model, x = build(make), batch(make)
     found = tangent_features(model, x, k=8, seed=3, projection=kind, quality=9.0)
-    expected = generic_body(model, x, found.plan.sketch, rows=4)
+    expected = projected(model, x, found.plan.sketch, rows=4)
     assert found.plan.generic == ()
     assert close(found.body, expected)
-    assert not close(found.body, generic_body(model, x, found.plan.sketch, rows=4).flip(1), TOL["apart"])
+    assert not close(found.body, projected(model, x, found.plan.sketch, rows=4).flip(1), TOL["apart"])
 
 
 def test_parameters_without_a_rule_take_the_generic_path_with_one_warning_that_names_them():
@@ -98,7 +99,7 @@ def test_parameters_without_a_rule_take_the_generic_path_with_one_warning_that_n
         found = tangent_features(model, x, k=8, seed=3)
     assert len(caught) == 1
     assert found.plan.generic == ("exponent",)
-    assert close(found.body, generic_body(model, x, found.plan.sketch))
+    assert close(found.body, projected(model, x, found.plan.sketch))
     with torch.no_grad():  # torch.func ran the layer again; the head's inputs are those of the plain pass
         logits = model(x)
     assert close(torch.einsum("cni,ci->nc", found.values[..., 8:], head_weights(model)), logits)
@@ -142,6 +143,18 @@ def test_a_budget_too_small_for_one_sample_is_refused_with_the_least_that_serves
     assert tangent_features(model, x, k=8, seed=1, memory=least).plan.rows == 1
     with pytest.raises(ValueError, match=f"at least {least} "):
         tangent_features(model, x, k=8, seed=1, memory=least - 1)
+
+
+def test_the_plan_tells_before_the_work_what_is_done():
+    model, x = build(images), batch(images)
+    arguments = {"k": 8, "seed": 1, "memory": 2**18}
+    plan = feature_plan(model, x, **arguments)
+    assert plan == tangent_features(model, x, **arguments).plan
+    assert 2**17 < plan.peak_bytes <= 2**18
+    lines = str(plan).splitlines()
+    assert lines[0] == f"3 outputs, {plan.rows} samples at a time, k = 8, exact head 9"
+    assert [line.split()[0] for line in lines[2:]] == list(plan.sketch.shapes)
+    assert lines[2].split()[1:] == ["6x1x3x3", "contiguous"]
 
 
 def test_the_map_does_not_depend_on_what_is_asked_of_it():
@@ -270,9 +283,9 @@ def test_split_halves_estimate_the_error_of_a_dense_map():
     exact = tangent_features(model, x, k=104, seed=0, projection="haar", keep_head=False).kernel()  # k = P: an isometry
     differences = []
     for seed in range(200):
-        found = tangent_features(model, x, k=16, seed=seed, projection="gaussian", keep_head=False)
-        order = hashing.permutations(hashing.key(seed, "", "halves"), 1, 16)[0]
-        one, two = (found.body[..., half] * math.sqrt(2) for half in (order[:8], order[8:]))
+        found = tangent_features(model, x, k=15, seed=seed, projection="gaussian", keep_head=False)
+        order = hashing.permutations(hashing.key(seed, "", "halves"), 1, 15)[0]
+        one, two = (found.body[..., half] * math.sqrt(15 / len(half)) for half in (order[:7], order[7:]))
         products = (one @ one.mT * (two @ two.mT)).sum()
         estimate, truth = found.sketch_error**2 * products, (found.kernel() - exact).square().sum()
         differences.append(float(estimate - truth) / float(exact.square().sum()))

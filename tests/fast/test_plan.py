@@ -49,7 +49,12 @@ def test_the_choice_turns_with_the_number_of_positions():
     assert [chosen(length) for length in (1, 64)] == ["factors", "explicit"]
 
 
-@given(st.integers(1, 40), st.one_of(st.none(), st.integers(1, 40)), st.integers(0, 24), st.sampled_from(["class", "sum", "full"]))
+@given(
+    st.integers(1, 40),
+    st.one_of(st.none(), st.integers(1, 40)),
+    st.integers(0, 24),
+    st.sampled_from(["class", "sum", "full"]),
+)
 def test_the_peak_stays_within_the_budget_and_the_stated_minimum_is_one(n1, n2, doublings, pairing):
     trace = inspect(Counting(), torch.zeros(2, 2, 6))
     with pytest.raises(ValueError, match="memory: expected at least") as refusal:

@@ -23,14 +23,24 @@ from tests.tolerances import TOL
 def case(seed, n):
     torch.manual_seed(seed)
     model = nn.Sequential(
-        nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3).eval(), nn.Tanh(), nn.Flatten(), nn.Linear(9, 4), nn.GELU(), nn.Linear(4, 3)
+        nn.Conv1d(2, 3, 2),
+        nn.BatchNorm1d(3).eval(),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(9, 4),
+        nn.GELU(),
+        nn.Linear(4, 3),
     ).double()
     model[0].bias.requires_grad_(False)
     return model, torch.randn(n, 2, 4, dtype=torch.float64)
 
 
 def directions(model, outputs=3):
-    return {name: torch.randn(outputs, *p.shape, dtype=torch.float64) for name, p in model.named_parameters() if p.requires_grad}
+    return {
+        name: torch.randn(outputs, *p.shape, dtype=torch.float64)
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
 
 
 cases = st.tuples(st.integers(0, 2**31), st.integers(1, 6), st.sampled_from([2**14, 2**30]))
@@ -69,7 +79,11 @@ def test_products_with_the_formed_jacobian(drawn):
 def test_products_with_the_formed_kernel(drawn):
     seed, n, memory = drawn
     model, x = case(seed, n)
-    K, v, Z = tangent_kernel(model, x), torch.randn(3, n, dtype=torch.float64), torch.randn(3, n, 2, dtype=torch.float64)
+    K, v, Z = (
+        tangent_kernel(model, x),
+        torch.randn(3, n, dtype=torch.float64),
+        torch.randn(3, n, 2, dtype=torch.float64),
+    )
     assert close(kernel_vector(model, x, v, memory=memory), (K @ v[..., None])[..., 0])
     assert close(quadratic_forms(model, x, Z, memory=memory), (Z * (K @ Z)).sum(1))
 
@@ -122,8 +136,14 @@ def test_attention_and_tied_weights_have_products_too():
     ("call", "message"),
     [
         (lambda m, x: jacobian_vector(m, x, {"no": torch.ones(1)}), "expected names of trainable parameters"),
-        (lambda m, x: jacobian_vector(m, x, {"6.bias": torch.ones(2)}), r"weights\['6.bias'\]: expected shape \(3,\) or \(3, 3\)"),
-        (lambda m, x: vector_jacobian(m, x, torch.ones(2, 4)), r"coefficients: expected shape \(3, 4\), got shape \(2, 4\)"),
+        (
+            lambda m, x: jacobian_vector(m, x, {"6.bias": torch.ones(2)}),
+            r"weights\['6.bias'\]: expected shape \(3,\) or \(3, 3\)",
+        ),
+        (
+            lambda m, x: vector_jacobian(m, x, torch.ones(2, 4)),
+            r"coefficients: expected shape \(3, 4\), got shape \(2, 4\)",
+        ),
         (lambda m, x: quadratic_forms(m, x, torch.ones(3, 4)), r"vectors: expected shape \(3, 4, r\)"),
         (lambda m, x: trace_probes(m, x, 0, seed=0), "probes: expected an integer"),
         (lambda m, x: kernel_vector(m, x, torch.ones(3, 4), memory=10), "memory: expected at least"),

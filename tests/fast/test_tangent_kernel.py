@@ -109,7 +109,7 @@ def test_some_outputs_some_parameters_and_functions_of_the_outputs():
     H = model[:9](x).detach()
     assert close(tangent_kernel(model, x, parameters=lambda name: name in head), (H @ H.T + 1).expand(3, -1, -1))
     assert close(tangent_kernel(model, x, parameters=["9.bias"]), torch.ones(3, 4, 4, dtype=torch.float64))
-    margin = tangent_kernel(model, x, outputs=lambda m, batch: (m(batch)[:, :1] - m(batch)[:, 1:2]))
+    margin = tangent_kernel(model, x, outputs=lambda m, batch: m(batch)[:, :1] - m(batch)[:, 1:2])
     G = Phi[0] - Phi[1]
     assert close(margin, (G @ G.T)[None])
 
@@ -135,7 +135,7 @@ def test_a_generic_part_in_blocks():
 
 
 def test_the_representation_of_an_affine_head():
-    # f_c(x) = phi_c(x) . w_0 with w_0 the head's own weights (Theorem R), so y^T K^+ y <= |w_0|^2 on interpolated outputs
+    # f_c(x) = phi_c(x) . w_0 with w_0 the head's own weights (Theorem R), so f^T K^-1 f <= |w_0|^2
     model, x = network(), images(3)
     Phi = features(model, x)
     K, f = tangent_kernel(model, x), model(x).detach().T
