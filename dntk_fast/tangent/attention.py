@@ -39,7 +39,7 @@ def attention(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None] | None:
-    """What `torch.nn.functional.multi_head_attention_forward` computes, or None for the options that are not served here."""
+    """What `functional.multi_head_attention_forward` computes, or None for the options that are not served here."""
     unusual = (bias_k, bias_v, static_k, static_v)
     if query.dim() != 3 or use_separate_proj_weight or add_zero_attn or any(part is not None for part in unusual):
         return None

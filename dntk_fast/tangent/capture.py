@@ -1,8 +1,9 @@
 """One forward pass, C vector-Jacobian products to the outputs of the layers, and from them the tangent of every layer.
 
-While the model runs, a torch function mode sees every function that is called with one of its parameters, by identity: modules
-called twice, tied weights, functional weights and parameters without a module all look the same to it. The parameter is handed
-on detached, so that no weight gradient is ever formed, and the output of the call is marked. Nothing is attached to the model.
+While the model runs, a torch function mode sees every function that is called with one of its parameters, by
+identity: modules called twice, tied weights, functional weights and parameters without a module all look the same to
+it. The parameter is handed on detached, so that no weight gradient is ever formed, and the output of the call is
+marked. Nothing is attached to the model.
 """
 
 from __future__ import annotations
@@ -87,7 +88,11 @@ class _Recorder(TorchFunctionMode):
         if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)) or id(result) in self.names:
             return result
         call = RULES[func](*args, **kwargs) if func in RULES else None
-        if call is None or not isinstance(result, Tensor) or {id(call.weight), id(call.bias)} & set(found) != set(found):
+        if (
+            call is None
+            or not isinstance(result, Tensor)
+            or {id(call.weight), id(call.bias)} & set(found) != set(found)
+        ):
             self.unruled |= {name for leaf in found.values() if (name := self.names[id(leaf)]) is not None}
             return result
         return self._mark(func, call, result)
@@ -155,9 +160,9 @@ class Site:
 class Trace:
     """What a forward pass of two samples told about a model.
 
-    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is what one
-    row keeps alive between forward and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest
-    share of it; `tangents` are those of the two samples and one mixed output.
+    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is
+    what one row keeps alive between forward and backward, `cotangent_bytes` what one row and one output add,
+    `widest_bytes` the largest share of it; `tangents` are those of the two samples and one mixed output.
     """
 
     network: Wrapped
@@ -173,10 +178,8 @@ class Trace:
     tangents: tuple[Tangent, ...] = field(repr=False)
 
 
-def inspect(
-    model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Parameters = None
-) -> Trace:
-    """Run two samples through the model: find its layers, where each keeps the rows, what a row costs, and what has no rule.
+def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Parameters = None) -> Trace:
+    """Run two samples through the model: find its layers and their rules, where each keeps the rows, what a row costs.
 
     Raises
     ------
@@ -208,13 +211,17 @@ def inspect(
     return _judge(wrapped, shapes, values, recorder, sum(saved.values()) // 2)
 
 
-def _judge(wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int) -> Trace:
+def _judge(
+    wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int
+) -> Trace:
     _refuse_changes(recorder.marks)
     one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
     sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
     wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
-    # Every use that was seen got a detached parameter, so a gradient that still arrives came by a way that was not seen.
-    stray = torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
+    # Every use that was seen got a detached parameter: a gradient that still arrives came by a way that was not seen.
+    stray = (
+        torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
+    )
     generic = recorder.unruled | {name for name, g in zip(shapes, stray, strict=True) if g is not None}
     for mark, site in zip(recorder.marks, sites, strict=True):
         if site is None:
@@ -344,7 +351,9 @@ def _tangent(
     mark: _Mark, site: Site | None, cotangents: Found, k: int, shapes: dict[str, torch.Size], n: int
 ) -> Tangent:
     found, call = cotangents[k], mark.call
-    assert site is not None and found is not None and call is not None
+    assert site is not None
+    assert found is not None
+    assert call is not None
     cotangents[k] = mark.call = None  # whoever gets the tangent decides how long its tensors live
     own = {name: shapes[name] for name in site.names if name}
     source = found[0].new_empty(n, 0) if call.source is None else site.lead(call.source, n, 0)
@@ -359,7 +368,7 @@ def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
 
 
 def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classes: range) -> dict[str, Tensor]:
-    """The gradients of a few parameters by torch.func: name -> (C, n, *shape); row by row where vmap cannot follow the model."""
+    """The gradients of a few parameters by torch.func, name -> (C, n, *shape); row by row where vmap cannot follow."""
     n = _check.samples("inputs", inputs)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     with _silent():

@@ -1,12 +1,13 @@
 """Gram blocks of one layer, by the rule that the plan chose, added to float64 sums.
 
-`pairing` says which pairs of outputs are kept: "class" K_c(x, x') (C, n1, n2); "sum" sum_c K_c (n1, n2); "full" all of them,
-K_{c c'}(x, x') (C, n1, C, n2). Where `right` is None it is `left`, and only the entries with j >= i are filled.
+`pairing` says which pairs of outputs are kept: "class" K_c(x, x') (C, n1, n2); "sum" sum_c K_c (n1, n2); "full" all
+of them, K_{c c'}(x, x') (C, n1, C, n2). Where `right` is None it is `left`, and only the entries with j >= i are
+filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -105,8 +106,8 @@ def _factor_tile(A: Tensor, B: Tensor, D: Tensor, E: Tensor, bias: bool, pairing
 
 
 def _by_gradients(total: Tensor, left: Outer, right: Outer | None, pairing: str, memory: int) -> None:
-    """Form the gradients of some output channels q and multiply them, one output of the model at a time if it can be."""
-    C, n = left.extent
+    """Form the gradients of some output channels q and multiply them, one output of the model at a time."""
+    C, _ = left.extent
     sides = [(t, _bordered(t)) for t in (left, right) if t is not None]
     groups, q = left.cotangents[0].shape[1], left.cotangents[0].shape[-1]
     together = C if pairing == "full" else 1
@@ -119,13 +120,13 @@ def _by_gradients(total: Tensor, left: Outer, right: Outer | None, pairing: str,
 
 
 def _bordered(tangent: Outer) -> Tensor:
-    """The activations (n * groups, p, T); with a bias a row of ones joins them: its gradient comes with the weight's."""
+    """Activations (n * groups, p, T); with a bias a row of ones joins them: its gradient comes with the weight's."""
     A = tangent.unfold(tangent.source).mT.flatten(0, 1)
     return A if tangent.bias is None else torch.cat([A, A.new_ones(len(A), 1, A.shape[2])], 1)
 
 
 def _channel_gradients(tangent: Outer, A: Tensor, classes: slice, channels: slice) -> Tensor:
-    """(C', n, groups * p * channels), contiguous; the order within a row is the same on both sides, and that is all it must be."""
+    """(C', n, groups * p * channels), contiguous, in an order of its own that is the same for both sides."""
     chosen = tangent.cotangents[classes]
     G = A.new_empty(len(chosen), len(A), A.shape[1], channels.stop - channels.start)
     for d, out in zip(chosen, G, strict=True):

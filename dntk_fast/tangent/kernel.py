@@ -1,4 +1,4 @@
-"""Exact empirical tangent kernels of a torch model, by layers: float32 (or what is asked for) inside, float64 sums over layers."""
+"""Exact empirical tangent kernels of a torch model, layer by layer, summed over layers in float64."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tangent_kernel(
     Raises
     ------
     ValueError
-        Where the model draws random numbers, uses batch statistics or mixes samples, or `memory` is too small for one row.
+        A model that draws random numbers, uses batch statistics or mixes samples; `memory` too small for one row.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> tangent_kernel(model, torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
@@ -94,7 +94,9 @@ def tangent_kernel_full(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return the kernel with all its C x C blocks, K(x, x') = J(x) J(x')^T (Eq 1): (n1, C, n2, C); arguments as in `tangent_kernel`.
+    """Return the kernel with all its C x C blocks, K(x, x') = J(x) J(x')^T (Eq 1), (n1, C, n2, C).
+
+    Arguments as in `tangent_kernel`.
 
     >>> tangent_kernel_full(nn.Linear(2, 2, bias=False), torch.tensor([[3.0, 4.0]])).squeeze()
     tensor([[25.,  0.],
@@ -112,7 +114,9 @@ def kernel_diagonal(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return the squared norms of the tangent features, K_c(x, x) = |grad_theta f_c(x)|^2 (C, n); arguments as in `tangent_kernel`.
+    """Return the squared norms of the tangent features, K_c(x, x) = |grad_theta f_c(x)|^2, (C, n).
+
+    Arguments as in `tangent_kernel`.
 
     >>> kernel_diagonal(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]))
     tensor([[26.]], dtype=torch.float64)
@@ -139,7 +143,7 @@ def kernel_plan(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> KernelPlan:
-    """Return what `tangent_kernel` would do with the same arguments: rules, passes and predicted peak; `str` makes it a table."""
+    """Return what `tangent_kernel` would do with these arguments: rules, passes, predicted peak; `str` is a table."""
     model, x1, n1 = _door(model, x1, memory, dtype)
     n2 = None if x2 is None else _check.samples("x2", x2)
     return plan_kernel(inspect(model, x1, outputs=outputs, parameters=parameters), n1, n2, memory)

@@ -1,7 +1,8 @@
 """The forms that the gradient of a layer's parameters takes, from its activation and the cotangents of its output.
 
-A `Tangent` stands for the gradients grad_theta f_c(x_i) of a few parameters for all outputs c and rows i, not yet formed. Its
-consumers ask for them formed (`gradient`), as outer products (`factors`), and for some rows at a time (`rows`).
+A `Tangent` stands for the gradients grad_theta f_c(x_i) of a few parameters for all outputs c and rows i, not yet
+formed. Its consumers ask for them formed (`gradient`), as outer products (`factors`), and for some rows at a time
+(`rows`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ __all__ = ["Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tang
 
 @dataclass(frozen=True)
 class Factors:
-    """The weight gradient as a short sum of outer products: G[c, i, g] = sum_t cotangent[c, i, g, t] activation[i, g, t]^T.
+    """The weight gradient as outer products: G[c, i, g] = sum_t cotangent[c, i, g, t] activation[i, g, t]^T.
 
-    `activation` (n, groups, T, p) is shared by all outputs; `cotangent` is (C, n, groups, T, q). The gradient (C, n, groups, q, p) read
-    in this order is that of the parameter `weight` (transposed to (p, q) where `transposed`), and the sum over t of the cotangent
-    that of the parameter `bias` (None: there is none).
+    `activation` (n, groups, T, p) is shared by all outputs; `cotangent` is (C, n, groups, T, q). The gradient (C, n,
+    groups, q, p) read in this order is that of the parameter `weight` (transposed to (p, q) where `transposed`), and
+    the sum over t of the cotangent that of the parameter `bias` (None: there is none).
     """
 
     weight: str
@@ -65,7 +66,7 @@ class Tangent(ABC):
 # --- the forms a gradient can take ------------------------------------------------------------------------------------
 
 
-# The cotangents of all outputs: stacked (C, n, ...), or one by one as the backward passes gave them. Both iterate over outputs.
+# Of all outputs: stacked (C, n, ...), or one by one as the backward passes gave them; both iterate over outputs.
 Cotangents = Tensor | tuple[Tensor, ...]
 
 
@@ -87,16 +88,20 @@ class Outer(Tangent):
 
     @property
     def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
         return len(self.cotangents), len(self.cotangents[0])
 
     def rows(self, chunk: slice) -> Outer:
+        """Return the same tangent for some of the rows."""
         return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
 
     def factors(self) -> Factors:
+        """Return both factors; patches are unfolded here."""
         D = self.cotangents if isinstance(self.cotangents, Tensor) else torch.stack(self.cotangents)
         return Factors(self.weight, self.bias, self.unfold(self.source), D, self.transposed)
 
     def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
         if name == self.bias:
             return torch.stack([d.sum(2).reshape(len(d), *self.shapes[name]) for d in self.cotangents])
         A = self.unfold(self.source).flatten(0, 1)
@@ -118,17 +123,20 @@ class Lookup(Tangent):
 
     @property
     def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
         return self.cotangent.shape[0], self.cotangent.shape[1]
 
     def rows(self, chunk: slice) -> Lookup:
+        """Return the same tangent for some of the rows."""
         return replace(self, index=self.index[chunk], cotangent=self.cotangent[:, chunk])
 
     def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
         return self.columns(torch.arange(self.shapes[name][0], device=self.index.device))
 
     def columns(self, words: Tensor) -> Tensor:
         """The gradient of the table's rows `words` (sorted, (U,)) alone: (C, n, U, m)."""
-        C, n, T, m = self.cotangent.shape
+        C, n, _, m = self.cotangent.shape
         place = torch.searchsorted(words, self.index).clamp_max(len(words) - 1)
         here = words[place] == self.index
         cell = (torch.arange(n, device=place.device)[:, None] * len(words) + place)[here]
@@ -138,7 +146,7 @@ class Lookup(Tangent):
 
 @dataclass(frozen=True)
 class Elementwise(Tangent):
-    """Norms, scales and shifts: y = weight * unit(source) + bias, so the gradients are reduce(cotangent * unit) and reduce(cotangent)."""
+    """Norms, scales, shifts, y = weight * unit(source) + bias: reduce(cotangent * unit(source)), reduce(cotangent)."""
 
     weight: str | None
     bias: str | None
@@ -150,12 +158,15 @@ class Elementwise(Tangent):
 
     @property
     def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
         return len(self.cotangents), len(self.cotangents[0])
 
     def rows(self, chunk: slice) -> Elementwise:
+        """Return the same tangent for some of the rows."""
         return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
 
     def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
         if name == self.bias:
             return torch.stack([self.reduce(d, self.shapes[name]) for d in self.cotangents])
         X = self.unit(self.source)
@@ -164,7 +175,7 @@ class Elementwise(Tangent):
 
 @dataclass(frozen=True)
 class Deferred(Tangent):
-    """Parameters without a rule: `compute(names, chunk)` is asked for their gradients, name -> (C, rows of the chunk, *shape)."""
+    """Parameters without a rule: `compute(names, chunk)` gives their gradients, name -> (C, rows, *shape)."""
 
     shapes: Mapping[str, torch.Size]
     size: tuple[int, int]
@@ -173,16 +184,20 @@ class Deferred(Tangent):
 
     @property
     def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
         return self.size
 
     def rows(self, chunk: slice) -> Deferred:
+        """Return the same tangent for some of the rows."""
         first, last, _ = chunk.indices(self.size[1])
         return replace(self, size=(self.size[0], last - first), start=self.start + first)
 
     def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
         return self.compute([name], slice(self.start, self.start + self.size[1]))[name]
 
     def gradients(self) -> dict[str, Tensor]:
+        """Return all of them from one set of passes."""
         return self.compute(list(self.shapes), slice(self.start, self.start + self.size[1]))
 
 
@@ -195,12 +210,15 @@ class Sum(Tangent):
 
     @property
     def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
         return self.parts[0].extent
 
     def rows(self, chunk: slice) -> Sum:
+        """Return the same tangent for some of the rows."""
         return replace(self, parts=tuple(part.rows(chunk) for part in self.parts))
 
     def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
         first, *others = (part.gradient(name) for part in self.parts if name in part.shapes)
         for other in others:
             first = first + other
@@ -226,7 +244,8 @@ def stack(parts: Sequence[Tangent]) -> Tangent:
     if len(parts) == 1:
         return first
     if isinstance(first, Outer | Elementwise):
-        return replace(first, cotangents=tuple(d for part in parts for d in part.cotangents))  # type: ignore[attr-defined]
+        every = tuple(d for part in parts for d in part.cotangents)  # type: ignore[attr-defined]
+        return replace(first, cotangents=every)
     if isinstance(first, Lookup):
         return replace(first, cotangent=torch.cat([part.cotangent for part in parts]))  # type: ignore[attr-defined]
     raise TypeError(f"expected the tangents of marked calls, got {type(first).__name__}")

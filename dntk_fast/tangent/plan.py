@@ -1,4 +1,4 @@
-"""Which rule serves which layer, and how many rows and outputs are in hand at once: from multiply-adds and bytes, before the work."""
+"""The rule of each layer, and how much is in hand at once: from multiply-adds and bytes, before the work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCHED_ROWS = 64
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: its parameters, positions T, weight (q, p) in `groups`, the rule, and the estimated cost of both rules."""
+    """One layer: its parameters, positions T, weight (q, p) in `groups`, the rule, the estimated cost of both rules."""
 
     names: tuple[str, ...]
     positions: int
@@ -37,7 +37,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """What a kernel will take: rows and outputs in hand at once, passes through the network, bytes, and the rule of each layer."""
+    """What a kernel will take: rows and outputs in hand at once, passes, bytes, and the rule of each layer."""
 
     rows: int
     classes: int
@@ -56,13 +56,16 @@ class KernelPlan:
         lines = [
             f"{self.rows} rows and {self.classes} outputs at a time, predicted peak {readable_bytes(self.peak_bytes)} "
             "above model and result",
-            f"{self.forward_passes} forward passes of one row, {self.backward_passes} backward passes of one row and output",
+            f"{self.forward_passes} forward passes of one row, "
+            f"{self.backward_passes} backward passes of one row and output",
             f"{'parameters':<40} {'T':>6} {'p':>6} {'q':>6}  {'rule':<9} {'other / chosen':>14}",
         ]
         for layer in self.layers:
             chosen, other = sorted([layer.factors, layer.explicit])
             ratio = f"{other / chosen:.1f}" if other < float("inf") else "-"
-            lines.append(f"{layer.names[0]:<40} {layer.positions:>6} {layer.p:>6} {layer.q:>6}  {layer.rule:<9} {ratio:>14}")
+            lines.append(
+                f"{layer.names[0]:<40} {layer.positions:>6} {layer.p:>6} {layer.q:>6}  {layer.rule:<9} {ratio:>14}"
+            )
         return "\n".join(lines)
 
 
@@ -87,7 +90,9 @@ def _layer(tangent: Tangent, rows: int, pairs: int, outputs: int, output_pairs: 
     explicit += rows * T * groups * p * STORED
     if not isinstance(tangent, Outer):
         factors = float("inf")
-    return LayerPlan(tuple(tangent.shapes), T, p, q, groups, "factors" if factors < explicit else "explicit", factors, explicit)
+    return LayerPlan(
+        tuple(tangent.shapes), T, p, q, groups, "factors" if factors < explicit else "explicit", factors, explicit
+    )
 
 
 def norm_rule(tangent: Tangent, outputs: int) -> str:
@@ -98,7 +103,7 @@ def norm_rule(tangent: Tangent, outputs: int) -> str:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of one row in its passes: what forward keeps, one output's cotangents, the widest of them, the widest patches."""
+    """Bytes of one row: what forward keeps, one output's cotangents, the widest of them, the widest patches."""
 
     forward: int
     cotangent: int
@@ -147,6 +152,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     least = peak(1, smallest) * 4 // 3 + 4
     if least > memory:
         _check.refuse("memory", f"at least {least} ({readable_bytes(least)})", f"{memory} ({readable_bytes(memory)})")
+
     def passes(rows: int) -> int:
         """Passes of one row: a block of x1 is kept while the blocks of x2 go by."""
         blocks = -(-n1 // rows)

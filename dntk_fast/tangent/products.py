@@ -1,4 +1,4 @@
-"""Products with the Jacobian and the kernel that never form either: J v by forward mode, J^T a by one backward pass per output."""
+"""Products that form neither Jacobian nor kernel: J v by forward mode, J^T a by one backward pass per output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def jacobian_vector(
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
 ) -> Tensor:
-    """Return the linearised model without its constant: Phi_c w_c for every output, one forward-mode pass over the rows for each.
+    """Return the linearised model without its constant, Phi_c w_c, by one forward-mode pass for every output.
 
     (Phi_c w_c)_i = <grad_theta f_c(x_i), w_c> (section 9.3).
 
@@ -37,7 +37,7 @@ def jacobian_vector(
     ----------
     model : module in evaluation mode
     x : tensor, or tuple or dict of tensors, with n samples along the first axis
-    weights : by parameter name, each (C, *shape), or (*shape) where all outputs share it; a name left out counts as zero
+    weights : by parameter name, each (C, *shape), or (*shape) shared by all outputs; a name left out counts as zero
     memory, dtype, outputs : as in `tangent_kernel`
 
     Returns
@@ -108,7 +108,7 @@ def kernel_vector(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return K_c v_c = Phi_c (Phi_c^T v_c) for every output, (C, n) from (C, n), one output's weights in memory at a time.
+    """Return K_c v_c = Phi_c (Phi_c^T v_c) for every output, (C, n) from (C, n), one output's weights at a time.
 
     >>> kernel_vector(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
     tensor([[28.,  4.]])
@@ -132,7 +132,7 @@ def quadratic_forms(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), never below zero (section 9.1).
+    """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), float64 (section 9.1).
 
     For orthonormal columns their sum is a lower bound of the sum of the r largest eigenvalues of K_c.
 
@@ -161,7 +161,7 @@ def trace_probes(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return z^T K_c z for random signs z: (C, probes), each with mean tr K_c and variance 2 (|K_c|_F^2 - sum_i K_ii^2).
+    """Return z^T K_c z for random signs z: (C, probes), of mean tr K_c and variance 2 (|K_c|_F^2 - sum_i K_ii^2).
 
     Hutchinson's estimator (section 9.1); the same signs for all outputs.
 
@@ -231,7 +231,7 @@ class _Task:
         def values(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(self.module, {**state, **parameters}, (batch,))
 
-        # Fused attention has no forward-mode derivative; torch loads the rules of the others by a function it deprecates.
+        # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates.
         with _plain_attention(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             return jvp(values, (primal,), (tangent,))[1]
@@ -253,7 +253,9 @@ def _task(
 
 def _coefficients(value: Tensor, task: _Task) -> Tensor:
     if not isinstance(value, Tensor) or tuple(value.shape) != (task.outputs, task.n):
-        _check.refuse("coefficients", f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}")
+        _check.refuse(
+            "coefficients", f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}"
+        )
     return value.to(task.like)
 
 

@@ -1,7 +1,7 @@
 """One rule for each kind of layer: from the arguments of a torch function to the tangent of its parameters.
 
-A rule reads the arguments of `linear`, `conv2d`, `layer_norm`, ... and returns a `Call`, or None where it does not serve these
-arguments. Once the cotangents of the output are known, the call becomes a `Tangent`.
+A rule reads the arguments of `linear`, `conv2d`, `layer_norm`, ... and returns a `Call`, or None where it does not
+serve these arguments. Once the cotangents of the output are known, the call becomes a `Tangent`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ __all__ = ["RULES", "Call"]
 class Call:
     """One call of a function with parameters: `build(names, shapes, source, cotangent)` makes the tangent.
 
-    `source` and `cotangent` come to it with the rows first: (n, ...) and (C, n, ...). In the model the rows may stand on any axis
-    but the last ("any"), on the first, perhaps joined with positions ("first"), or on the first alone ("exact").
+    `source` and `cotangent` come to it with the rows first: (n, ...) and (C, n, ...). In the model the rows may stand
+    on any axis but the last ("any"), on the first, perhaps joined with positions ("first"), or on the first alone
+    ("exact").
     """
 
     source: Tensor | None
@@ -35,7 +36,7 @@ class Call:
     place: str = "any"
 
 
-Names = tuple[str | None, str | None]  # of the weight and of the bias; None: there is none, or its gradient is not wanted
+Names = tuple[str | None, str | None]  # of the weight and of the bias; None: its gradient is not wanted
 Shapes = Mapping[str, torch.Size]
 
 
@@ -60,7 +61,9 @@ def _linear(input: Tensor, weight: Any, bias: Any = None, transposed: bool = Fal
         def unfold(x: Tensor) -> Tensor:
             return x.reshape(len(x), 1, -1, x.shape[-1])
 
-        return _outer(names, shapes, source, D.reshape(*D.shape[:2], 1, -1, D.shape[-1]), unfold=unfold, transposed=transposed)
+        return _outer(
+            names, shapes, source, D.reshape(*D.shape[:2], 1, -1, D.shape[-1]), unfold=unfold, transposed=transposed
+        )
 
     return Call(input, weight, bias, build)
 
@@ -88,16 +91,15 @@ def _spread(value: Any, dims: int) -> list[int]:
 
 
 def _patches(x: Tensor, kernel: list[int], stride: list[int], dilation: list[int]) -> Tensor:
-    """The inputs that meet the kernel at each position: (m, channels, *spatial) -> (m, channels * kernel area, positions)."""
+    """Inputs under the kernel at each position: (m, channels, *spatial) -> (m, channels * kernel area, positions)."""
     if len(kernel) == 2 and kernel != [1, 1]:
         return functional.unfold(x, (*kernel,), (*dilation,), 0, (*stride,))
-    out = [(s - d * (k - 1) - 1) // step + 1 for s, k, step, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)]
-    outer, spatial = x.stride()[:2], x.stride()[2:]
-    windows = x.as_strided(
-        (*x.shape[:2], *kernel, *out),
-        (*outer, *(s * d for s, d in zip(spatial, dilation, strict=True)), *(s * t for s, t in zip(spatial, stride, strict=True))),
-        x.storage_offset(),
-    )
+    sizes = zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    out = [(size - gap * (width - 1) - 1) // step + 1 for size, width, step, gap in sizes]
+    taps = [s * gap for s, gap in zip(x.stride()[2:], dilation, strict=True)]
+    moves = [s * step for s, step in zip(x.stride()[2:], stride, strict=True)]
+    shape, strides = (*x.shape[:2], *kernel, *out), (*x.stride()[:2], *taps, *moves)
+    windows = x.as_strided(shape, strides, x.storage_offset())
     return windows.reshape(len(x), x.shape[1] * math.prod(kernel), math.prod(out))
 
 
@@ -112,8 +114,8 @@ def _convolution(
     margins = _margins(padding, kernel, gap)
 
     def unfold(x: Tensor) -> Tensor:
-        images = functional.pad(x.reshape(-1, *x.shape[-dims - 1 :]), margins) if any(margins) else x.reshape(-1, *x.shape[-dims - 1 :])
-        A = _patches(images, kernel, step, gap)
+        images = x.reshape(-1, *x.shape[-dims - 1 :])
+        A = _patches(functional.pad(images, margins) if any(margins) else images, kernel, step, gap)
         return _positions(A.view(len(x), -1, groups, A.shape[1] // groups, A.shape[2]))
 
     def build(names: Names, shapes: Shapes, source: Tensor, D: Tensor) -> Tangent:
@@ -125,7 +127,7 @@ def _convolution(
 
 
 def _positions(x: Tensor) -> Tensor:
-    """(rows, frames, groups, channels, positions) -> (rows, groups, frames * positions, channels); a view for one frame."""
+    """(rows, frames, groups, channels, T) -> (rows, groups, frames * T, channels); a view for one frame."""
     return x[:, 0].mT if x.shape[1] == 1 else x.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
 
@@ -158,7 +160,10 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Call:
     return _channelwise(
-        input, weight, bias, lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, momentum, eps)
+        input,
+        weight,
+        bias,
+        lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, momentum, eps),
     )
 
 
@@ -214,11 +219,12 @@ def _embedding(
         return None
 
     def build(names: Names, shapes: Shapes, source: Tensor, D: Tensor) -> Tangent:
+        name = str(names[0])
         index = source.reshape(len(source), -1)
         D = D.reshape(*D.shape[:2], -1, D.shape[-1])
         if padding_idx is not None:
-            D = D * (index != padding_idx % shapes[names[0]][0]).unsqueeze(-1)
-        return Lookup(names[0], shapes, index, D)
+            D = D * torch.ne(index, padding_idx % shapes[name][0])[..., None]
+        return Lookup(name, shapes, index, D)
 
     return Call(input, weight, None, build)
 

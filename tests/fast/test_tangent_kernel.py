@@ -65,7 +65,6 @@ def test_small_budgets_do_work_in_blocks():
     model, x = network(), images(7)
     plans = [kernel_plan(model, x, memory=memory) for memory in (2**17, 2**18, 2**30)]
     assert plans[0].rows < plans[1].rows < 7 == plans[2].rows
-    assert plans[0].classes < 3
 
 
 def test_the_full_kernel_is_symmetric_and_holds_the_others():
@@ -169,4 +168,5 @@ def test_the_stated_minimum_is_enough():
     with pytest.raises(ValueError, match="at least") as refusal:
         tangent_kernel(model, x, memory=1)
     least = int(str(refusal.value).split("at least ")[1].split()[0])
+    assert kernel_plan(model, x, memory=least).classes < 3  # outputs in blocks, too
     assert close(tangent_kernel(model, x, memory=least), kernel(model, x))
