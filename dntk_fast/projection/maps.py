@@ -111,7 +111,9 @@ class SparseJL:
     def adjoint(self, weights: Tensor) -> Tensor:
         """Return A^T w of every row w: (m, k) -> (m, d)."""
         parts = weights.chunk(SPARSITY, dim=1)
-        total = sum((one.adjoint(part) for one, part in zip(self.maps, parts, strict=True)), torch.zeros(()).to(weights))
+        total = sum(
+            (one.adjoint(part) for one, part in zip(self.maps, parts, strict=True)), torch.zeros(()).to(weights)
+        )
         return total / math.sqrt(SPARSITY)
 
 
@@ -135,7 +137,9 @@ class TensorSketch:
     fits into k, about once if both do. Gradients summed over many positions are far from rank one, and closer to it.
     """
 
-    def __init__(self, key: tuple[int, str], shape: torch.Size, k: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, key: tuple[int, str], shape: torch.Size, k: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.k, self.shape = k, (shape[0], math.prod(shape[1:]))
         self.hashes, self.signs = [], []
         for side, size in zip(("output", "input"), self.shape, strict=True):

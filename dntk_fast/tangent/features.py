@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -12,81 +11,14 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
-from dntk_fast.projection import KINDS, Sketch, hashing
+from dntk_fast.projection import KINDS, Sketch
 from dntk_fast.tangent import generic
-from dntk_fast.tangent.capture import Trace, capture, inspect
+from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
 from dntk_fast.tangent.generic import Wrapped
+from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
 from dntk_fast.tangent.sketching import Projector, choose_kinds
 
-__all__ = ["FeaturePlan", "TangentFeatures", "head_weights", "tangent_features"]
-
-# Rows from which the sketch error is estimated at most: the estimate's own cost stays a few n k products.
-_ERROR_ROWS = 512
-
-
-@dataclass(frozen=True)
-class FeaturePlan:
-    """How features were made: the map (its kinds are all that a later call needs), the head, the chunks.
-
-    Attributes
-    ----------
-    sketch : the random map of the body's parameters
-    head : name of the layer that was kept exact ("" is the model itself), or None
-    rows : samples that were worked on at a time
-    generic : parameters without a rule of their own, whose gradients torch.func formed
-    """
-
-    sketch: Sketch
-    head: str | None
-    rows: int
-    generic: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TangentFeatures:
-    """Features phi_c(x) = [A grad_body f_c(x); h(x); 1] of all outputs c and samples x (section 9.2).
-
-    Attributes
-    ----------
-    body : (C, n, k), the projected gradients of all parameters but the head's; E <body, body'> is their exact kernel
-    head : (n, d_h + 1), the exact gradient of the head's own row for every output, or None (d_h where it has no bias)
-    plan : how they were made
-    """
-
-    body: Tensor
-    head: Tensor | None
-    plan: FeaturePlan
-
-    @cached_property
-    def values(self) -> Tensor:
-        """Body and head as one array (C, n, k + d_h + 1)."""
-        if self.head is None:
-            return self.body
-        return torch.cat((self.body, self.head.expand(len(self.body), *self.head.shape)), dim=2)
-
-    def kernel(self) -> Tensor:
-        """Return K~_c = Phi~_c Phi~_c^T of all outputs (C, n, n), unbiased for the exact kernel."""
-        found = self.body @ self.body.mT
-        return found if self.head is None else found + self.head @ self.head.T
-
-    @cached_property
-    def sketch_error(self) -> float:
-        """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (split halves, section 9.1).
-
-        The k coordinates are split at random into two halves, K1 and K2 their kernels, each twice the half's Gram matrix:
-        E ||K1 - K2||_F^2 / 4 = E ||K~ - K||_F^2 and E tr(K1 K2) = ||K||_F^2 where the halves are independent (dense maps).
-        Where a coordinate is hashed to one bucket the estimate of the first is larger by about
-        ||diag(Phi^T Phi)||_F^2, a share k / P of it for flat gradients: an upper estimate. Taken over at most 512 rows.
-        """
-        n, k = self.body.shape[1:]
-        if k < 2 or not self.body.any():
-            return 0.0 if k > 1 else float("nan")
-        rows = torch.linspace(0, n - 1, min(n, _ERROR_ROWS), device=self.body.device).round().long()
-        order = hashing.permutations(hashing.key(self.plan.sketch.seed, "", "halves"), 1, k, device=self.body.device)[0]
-        some = self.body[:, rows].double()
-        one, two = (some[..., half] * (k / len(half)) ** 0.5 for half in (order[: k // 2], order[k // 2 :]))
-        k1, k2 = one @ one.mT, two @ two.mT
-        return float((k1 - k2).square().sum().sqrt() / 2 / (k1 * k2).sum().clamp(min=1e-300).sqrt())
+__all__ = ["FeaturePlan", "TangentFeatures", "feature_plan", "head_weights", "tangent_features"]
 
 
 def tangent_features(
@@ -98,8 +30,8 @@ def tangent_features(
     projection: str | Mapping[str, str] = "auto",
     keep_head: bool | Literal["auto"] = "auto",
     memory: int = 2**30,
-    outputs: Sequence[int] | Callable[[nn.Module, Any], Tensor] | None = None,
-    parameters: Callable[[str], bool] | Sequence[str] | None = None,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
     quality: float = 2.0,
 ) -> TangentFeatures:
     """Project the gradient of every output at every sample to k dimensions and keep the final layer's exactly.
@@ -143,18 +75,30 @@ def tangent_features(
     >>> torch.allclose(logits, model(x))
     True
     """
-    module = Wrapped(_check.frozen_statistics(model), outputs if callable(outputs) else None)
-    n, _ = _check.samples("x", _check.inputs("x", x)), _check.seed(seed)
-    wanted = generic.trainable(model, parameters)
-    _check.dimension(k, sum(p.numel() for p in wanted.values()))
-    head = _head(module, x, list(wanted), keep_head)
-    body = {name: p.shape for name, p in wanted.items() if head is None or name not in _own(head)}
-    outputs = _columns(module, x, outputs) if isinstance(outputs, Sequence) else outputs
-    trace = inspect(model, x, outputs=outputs, parameters=list(body)) if body else None
-    count = trace.outputs if trace else len(_columns(module, x, None if callable(outputs) else outputs))
-    sketch = Sketch(body, k, seed, _kinds(projection, trace, body, k, quality))
-    _fits(count, n, k, next(iter(wanted.values())))
-    return _stream(model, x, trace, sketch, head, count, _check.integer("memory", memory, 1), list(wanted))
+    job = _prepare(model, x, k, seed, projection, keep_head, memory, outputs, parameters, quality)
+    return _stream(model, x, job, memory)
+
+
+def feature_plan(
+    model: nn.Module,
+    x: Any,
+    *,
+    k: int,
+    seed: int,
+    projection: str | Mapping[str, str] = "auto",
+    keep_head: bool | Literal["auto"] = "auto",
+    memory: int = 2**30,
+    outputs: Outputs = None,
+    parameters: Parameters = None,
+    quality: float = 2.0,
+) -> FeaturePlan:
+    """Return what `tangent_features` would do with these arguments, refusals included, before the work.
+
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    >>> print(str(feature_plan(model, torch.ones(4, 2), k=5, seed=0)).splitlines()[0])
+    2 outputs, 4 samples at a time, k = 5, exact head 2
+    """
+    return _prepare(model, x, k, seed, projection, keep_head, memory, outputs, parameters, quality).plan
 
 
 def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
@@ -189,6 +133,43 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is settled before the work: the layers (None: there is no body), the plan, whether the head's bias counts."""
+
+    trace: Trace | None
+    plan: FeaturePlan
+    with_bias: bool
+
+
+def _prepare(
+    model: nn.Module,
+    x: Any,
+    k: int,
+    seed: int,
+    projection: str | Mapping[str, str],
+    keep_head: bool | str,
+    memory: int,
+    outputs: Outputs,
+    parameters: Parameters,
+    quality: float,
+) -> _Job:
+    module = Wrapped(_check.frozen_statistics(model), outputs if callable(outputs) else None)
+    n, _, _ = _check.samples("x", _check.inputs("x", x)), _check.seed(seed), _check.integer("memory", memory, 1)
+    wanted = generic.trainable(model, parameters)
+    _check.dimension(k, sum(p.numel() for p in wanted.values()))
+    head = _head(module, x, list(wanted), keep_head)
+    body = {name: p.shape for name, p in wanted.items() if head is None or name not in _own(head)}
+    outputs = _columns(module, x, outputs) if isinstance(outputs, Sequence) else outputs
+    trace = inspect(model, x, outputs=outputs, parameters=list(body)) if body else None
+    count = trace.outputs if trace else len(_columns(module, x, None if callable(outputs) else outputs))
+    sketch = Sketch(body, k, seed, _kinds(projection, trace, body, k, quality))
+    _fits(count, n, k, next(iter(wanted.values())))
+    rows, peak = _chunk(trace, sketch, n, memory) if trace else (n, 0)
+    plan = FeaturePlan(sketch, head, count, rows, peak, trace.generic if trace else ())
+    return _Job(trace, plan, head is not None and _own(head)[1] in wanted)
 
 
 def _columns(module: Wrapped, x: Any, outputs: Sequence[int] | None) -> list[int]:
@@ -229,55 +210,48 @@ def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
         _check.refuse("k", f"a result that fits into {readable_bytes(free)} of free memory", shape)
 
 
-def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int, size: int) -> int:
-    """Samples at a time, from what one keeps alive: its tape, C cotangents of every layer, and its accumulators.
+def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int) -> tuple[int, int]:
+    """Samples at a time, from what one keeps alive: its tape, C cotangents of every layer, its accumulators; and the peak.
 
     Three eighths of the budget are left to the gradients that are formed a few at a time, the tables of their maps and
     the work space of the libraries.
     """
-    per_sample = trace.row_bytes + trace.outputs * (trace.cotangent_bytes + 4 * sketch.k * size) + trace.widest_bytes
-    return min(n, generic.chunk_rows(memory, 8 * per_sample // 5))
+    accumulators = 4 * sketch.k * max(4, trace.cotangent_size)
+    per_sample = trace.row_bytes + trace.outputs * (trace.cotangent_bytes + accumulators) + trace.widest_bytes
+    per_sample = 8 * per_sample // 5
+    rows = min(n, generic.chunk_rows(memory, per_sample))
+    return rows, rows * per_sample
 
 
-def _stream(
-    model: nn.Module,
-    x: Any,
-    trace: Trace | None,
-    sketch: Sketch,
-    head: str | None,
-    outputs: int,
-    memory: int,
-    names: list[str],
-) -> TangentFeatures:
+def _stream(model: nn.Module, x: Any, job: _Job, memory: int) -> TangentFeatures:
     """Chunk after chunk: one forward, C vector-Jacobian products, every layer's tangent projected and forgotten."""
-    n, first = _check.samples("x", x), next(model.parameters())
+    n, first, plan = _check.samples("x", x), next(model.parameters()), job.plan
     like = torch.empty(0, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
-    rows = _chunk(trace, sketch, n, memory, like.element_size()) if trace else n
-    body, start = like.new_zeros(outputs, n, sketch.k), 0
+    body, start = like.new_zeros(plan.outputs, n, plan.sketch.k), 0
     inputs: dict[int, Tensor] = {}
 
     def note(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         # The chunk's own forward pass comes first; torch.func may call the layer again.
         inputs.setdefault(start, (given[0] if given else named["input"]).detach())
 
-    hook = model.get_submodule(head).register_forward_pre_hook(note, with_kwargs=True) if head is not None else None
+    hook = None
+    if plan.head is not None:
+        hook = model.get_submodule(plan.head).register_forward_pre_hook(note, with_kwargs=True)
     try:
-        for start in range(0, n, rows):
-            part = generic.take(x, slice(start, start + rows))
-            if trace is None:
+        for start in range(0, n, plan.rows):
+            part = generic.take(x, slice(start, start + plan.rows))
+            if job.trace is None:
                 with torch.no_grad():
                     generic.call(model, part)
                 continue
-            projector = Projector(sketch, outputs, min(rows, n - start), like, memory // 8)
-            for tangent in capture(trace, part):
+            projector = Projector(plan.sketch, plan.outputs, min(plan.rows, n - start), like, memory // 8)
+            for tangent in capture(job.trace, part):
                 projector.add(tangent)
-            body[:, start : start + rows] = projector.result()
+            body[:, start : start + plan.rows] = projector.result()
     finally:
         if hook:
             hook.remove()
-    with_bias = head is not None and _own(head)[1] in names
-    plan = FeaturePlan(sketch, head, rows, trace.generic if trace else ())
-    return TangentFeatures(body, _head_features(list(inputs.values()), with_bias, body.dtype), plan)
+    return TangentFeatures(body, _head_features(list(inputs.values()), job.with_bias, body.dtype), plan)
 
 
 def _head_features(inputs: list[Tensor], with_bias: bool, dtype: torch.dtype) -> Tensor | None:
@@ -286,15 +260,3 @@ def _head_features(inputs: list[Tensor], with_bias: bool, dtype: torch.dtype) ->
         return None
     h = torch.cat(inputs).to(dtype)
     return torch.cat((h, h.new_ones(len(h), 1)), dim=1) if with_bias else h
-
-
-def generic_body(model: nn.Module, x: Any, sketch: Sketch, *, outputs: Sequence[int] | None = None, rows: int = 8) -> Tensor:
-    """Return the body's features by torch.func alone, `rows` samples at a time: the oracle of the rules (C, n, k)."""
-    module, n = Wrapped(model), _check.samples("x", x)
-    columns = range(generic.probe(module, x).shape[1]) if outputs is None else outputs
-    parts = []
-    for start in range(0, n, rows):
-        chunk = generic.take(x, slice(start, start + rows))
-        found = generic.per_sample_gradients(module, chunk, list(sketch.shapes), list(columns))
-        parts.append(torch.stack([sketch.apply(gradients) for _, gradients in found]))
-    return torch.cat(parts, dim=1)

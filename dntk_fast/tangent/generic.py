@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
+from dntk_fast.projection import Sketch
 
 __all__ = [
     "Wrapped",
@@ -21,6 +22,7 @@ __all__ = [
     "chunk_rows",
     "per_sample_gradients",
     "probe",
+    "projected",
     "saved_bytes",
     "take",
     "trainable",
@@ -136,9 +138,7 @@ def per_sample_gradients(
         totals = _outputs(module, leaves, constants, batch).sum(0)
         for position, c in enumerate(outputs):
             last = position + 1 == len(outputs)
-            found = torch.autograd.grad(
-                totals[c], list(leaves.values()), retain_graph=not last, materialize_grads=True
-            )
+            found = torch.autograd.grad(totals[c], list(leaves.values()), retain_graph=not last, materialize_grads=True)
             yield position, dict(zip(leaves, found, strict=True))
 
 
@@ -150,6 +150,20 @@ def vectorises(module: Wrapped, batch: Any, names: Sequence[str]) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def projected(
+    model: nn.Module, x: Any, sketch: Sketch, *, outputs: Sequence[int] | None = None, rows: int = 8
+) -> Tensor:
+    """Return the projected gradients by torch.func alone, `rows` samples at a time: the oracle of the rules (C, n, k)."""
+    module, n = Wrapped(model), _check.samples("x", x)
+    columns = range(probe(module, x).shape[1]) if outputs is None else outputs
+    parts = []
+    for start in range(0, n, rows):
+        chunk = take(x, slice(start, start + rows))
+        found = per_sample_gradients(module, chunk, list(sketch.shapes), list(columns))
+        parts.append(torch.stack([sketch.apply(gradients) for _, gradients in found]))
+    return torch.cat(parts, dim=1)
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ _TILE = {"cpu": 2**24, "cuda": 2**28}
 _LEAST_ROWS = 8
 
 
-def choose_kinds(tangents: Iterable[Tangent], shapes: Mapping[str, torch.Size], k: int, quality: float) -> dict[str, str]:
+def choose_kinds(
+    tangents: Iterable[Tangent], shapes: Mapping[str, torch.Size], k: int, quality: float
+) -> dict[str, str]:
     """Choose a map for each parameter: TensorSketch of the factors where they are much cheaper, contiguous otherwise.
 
     The choice depends on layer shapes, positions T and k alone, never on the number of samples or outputs, the budget or

@@ -194,7 +194,9 @@ class Noisy(nn.Module):
 @pytest.mark.parametrize("make", [Centred, Noisy])
 def test_outputs_that_depend_on_more_than_their_sample_are_refused(make):
     x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"^model: expected outputs of a sample that depend on it alone, got a change of"):
+    with pytest.raises(
+        ValueError, match=r"^model: expected outputs of a sample that depend on it alone, got a change of"
+    ):
         generic.probe(Wrapped(build(make)), x)
     assert generic.probe(Wrapped(build(MODELS["perceptron"])), x).shape == (2, 2)
 

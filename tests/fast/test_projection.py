@@ -318,7 +318,9 @@ def vectors():
 
 @pytest.mark.parametrize("kind", [*KINDS, "mixed"])
 def test_unbiased_with_the_variance_of_the_docstring(kind, vectors):
-    kinds = dict(zip(SHAPES, ("tensorsketch", "gaussian", "contiguous", "srht"), strict=True)) if kind == "mixed" else kind
+    kinds = (
+        dict(zip(SHAPES, ("tensorsketch", "gaussian", "contiguous", "srht"), strict=True)) if kind == "mixed" else kind
+    )
     k = 6 if kind in ("srht", "tensorsketch") else 4
     sample = errors(kinds, *vectors, SHAPES, k)
     assert abs(z_score(sample, 0.0)) < 5
@@ -368,7 +370,10 @@ def test_contiguous_is_never_worse_than_countsketch_and_tensorsketch_at_most_thr
         (lambda: sketch_of({**dict.fromkeys(SHAPES, "haar"), "fc.bias": "srht"}), "^kinds: expected haar for all"),
         (lambda: Sketch({"w": (2**24,)}, 8, 0).matrix(), "^matrix: expected P k of at most 67108864, got P = 16777216"),
         (lambda: Sketch({"w": (2**24,)}, 8, 0, "haar"), "^haar: expected P k of at most"),
-        (lambda: list(sketch_of("srht").adjoint(torch.ones(3))), r"^weights: expected shape \(\.\.\., 8\), got \(3,\)$"),
+        (
+            lambda: list(sketch_of("srht").adjoint(torch.ones(3))),
+            r"^weights: expected shape \(\.\.\., 8\), got \(3,\)$",
+        ),
         (lambda: sketch_of("srht").apply({}), "^gradients: expected at least one parameter, got none$"),
         (lambda: sketch_of("srht").apply({"fc.bias": torch.ones(4, 3)}), r"^gradients\['fc.bias'\]: expected shape"),
     ],
