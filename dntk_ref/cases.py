@@ -100,7 +100,8 @@ def random_projector(parameters: int, rank: int, *, rng: np.random.Generator) ->
     >>> round(float(np.trace(random_projector(5, 2, rng=np.random.default_rng(0)))), 12)
     2.0
     """
-    Q = orthonormal(parameters, rank, rng=rng)
+    P = _check.integer("parameters", parameters, 1)
+    Q = orthonormal(P, _check.integer("rank", rank, 0, P), rng=rng)
     return np.asarray(Q @ Q.T)
 
 

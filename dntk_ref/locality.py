@@ -106,6 +106,10 @@ def global_basis(kernel: Any, epsilon: float) -> Array:
     return eigen.vectors[:, : truncation_rank_of_spectrum(eigen.values, epsilon)]
 
 
+def _global_basis(kernel: Any, epsilon_global: Any) -> Array:
+    return global_basis(kernel, _check.fraction("epsilon_global", epsilon_global))
+
+
 @dataclass(frozen=True)
 class LocalBasis:
     """Zero-padded local eigenvectors (n, sum r_h) and the rank of each cluster (H,)."""
@@ -159,7 +163,7 @@ def property_a_r1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_glo
     >>> property_a_r1([[1.0, 0.0], [0.0, 0.01]], [0, 1], epsilon_local=0.05, epsilon_global=0.05)
     array([1., 0.])
     """
-    U_g = global_basis(kernel, epsilon_global)
+    epsilon_local, U_g = _check.fraction("epsilon_local", epsilon_local), _global_basis(kernel, epsilon_global)
     shares = []
     for rows, eigen in _blocks(_psd(kernel), labels):
         r = truncation_rank_of_spectrum(eigen.values, epsilon_local)
@@ -179,7 +183,7 @@ def property_a_r2(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_glo
     >>> property_a_r2([[1.0, 1.0], [1.0, 1.0]], [0, 1], epsilon_local=0.05, epsilon_global=0.05).round(12)
     array([0.5, 0.5])
     """
-    U_g = global_basis(kernel, epsilon_global)
+    epsilon_local, U_g = _check.fraction("epsilon_local", epsilon_local), _global_basis(kernel, epsilon_global)
     shares = []
     for rows, eigen in _blocks(_psd(kernel), labels):
         r = truncation_rank_of_spectrum(eigen.values, epsilon_local)
@@ -451,7 +455,7 @@ def theorem_lg1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_globa
     TheoremLG1(uncovered=1.0, tail=1.0, bound=1.0, mean_ratio=0.75, mean_bound=0.75)
     """
     epsilon_local = _check.below_one("epsilon_local", epsilon_local)
-    K, values, U_g = _psd(kernel), spectrum(kernel), global_basis(kernel, epsilon_global)
+    K, values, U_g = _psd(kernel), spectrum(kernel), _global_basis(kernel, epsilon_global)
     uncovered, energies = 0.0, []
     for rows, eigen in _blocks(K, labels):
         uncovered += float(np.sum((np.eye(len(rows)) - _restricted_projector(U_g[rows])) * K[np.ix_(rows, rows)]))
@@ -486,7 +490,7 @@ def theorem_lg2(kernel: Any, labels: Any, *, epsilon_local: float) -> TheoremLG2
     >>> theorem_lg2([[4.0, 0.0], [0.0, 1.0]], [0, 0], epsilon_local=0.2)
     TheoremLG2(uncovered=1.0, local_tails=1.0, bound=1.0)
     """
-    K = _psd(kernel)
+    K, epsilon_local = _psd(kernel), _check.fraction("epsilon_local", epsilon_local)
     local = local_basis(K, labels, epsilon_local)
     tails = sum(float(eigen.values[r:].sum()) for (_, eigen), r in zip(_blocks(K, labels), local.ranks, strict=True))
     outside = np.eye(len(K)) - local.basis @ local.basis.T
@@ -522,6 +526,7 @@ def corollary_lg3(
     epsilon_global = _check.below_one("epsilon_global", epsilon_global)
     threshold = _check.below_one("coverage_threshold", coverage_threshold)
     K, U_g = _psd(kernel), global_basis(kernel, epsilon_global)
+    epsilon_local = _check.fraction("epsilon_local", epsilon_local)
     B = local_basis(K, labels, epsilon_local).basis
     values, coverage, trace = _global_values(K, U_g), true_coverage(U_g, B), float(np.trace(K))
     return CorollaryLG3(
@@ -594,8 +599,9 @@ def locality(
     >>> found.global_rank, found.local_ranks.tolist(), found.gap.tolist(), found.unweighted_gap
     (2, [1], [1], 0.5)
     """
-    K, U_g = _psd(kernel), global_basis(kernel, epsilon_global)
-    local = local_basis(K, labels, epsilon_local)
+    K, U_g = _psd(kernel), _global_basis(kernel, epsilon_global)
+    threshold = _check.fraction("coverage_threshold", coverage_threshold)
+    local = local_basis(K, labels, _check.fraction("epsilon_local", epsilon_local))
     coverage = cluster_coverage(U_g, local.basis, labels).best
     return Locality(
         global_rank=U_g.shape[1],
@@ -603,7 +609,7 @@ def locality(
         local_basis=local.basis,
         coverage=coverage,
         true_coverage=true_coverage(U_g, local.basis),
-        gap=gap_set(coverage, coverage_threshold),
+        gap=gap_set(coverage, threshold),
         weighted_gap=weighted_gap(K, U_g, local.basis),
         unweighted_gap=unweighted_gap(U_g, local.basis),
         property_a=property_a_r1(K, labels, epsilon_local=epsilon_local, epsilon_global=epsilon_global),

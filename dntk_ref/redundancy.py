@@ -574,4 +574,4 @@ def printed_projected_redundancy_bound(projected: Any, epsilon: float) -> float:
     >>> printed_projected_redundancy_bound([[3.0, 0.0], [0.0, 1.0]], 0.5)
     0.5
     """
-    return printed_redundancy_bound_r1(projected, epsilon)
+    return printed_redundancy_bound_r1(_check.kernel("projected", projected), epsilon)

@@ -138,7 +138,7 @@ RNG = np.random.default_rng(0)
             ValueError,
             "eigenvalues: expected numbers that are 0 or",
         ),
-        (lambda: cases.random_projector(2, 3, rng=RNG), ValueError, r"columns: expected an integer in \[0, 2\], got 3"),
+        (lambda: cases.random_projector(2, 3, rng=RNG), ValueError, r"rank: expected an integer in \[0, 2\], got 3"),
         (lambda: cases.exponential_spectrum(0, 1.0), ValueError, r"n: expected an integer in \[1, inf\], got 0"),
         (lambda: cases.exponential_spectrum(1, -1.0), ValueError, "rate: expected a number that is 0 or above"),
         (lambda: cases.power_spectrum(1, -1.0), ValueError, "exponent: expected a number that is 0 or above"),

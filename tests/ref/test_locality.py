@@ -366,6 +366,14 @@ def test_gap_directions_do_not_depend_on_the_basis(case, rng, threshold):
     assert here.shape[1] == np.count_nonzero(values > 1 - threshold)
 
 
+def test_gap_directions_come_least_covered_first():
+    sines = np.sqrt([0.64, 0.91])
+    B = np.vstack([np.diag(np.sqrt([0.36, 0.09])), np.diag(sines)])
+    U_g = np.eye(4)[:, :2]
+    np.testing.assert_allclose(np.abs(locality.gap_directions(U_g, B, 0.5)), U_g[:, ::-1], rtol=0, atol=TOL["float64"])
+    np.testing.assert_allclose(np.abs(locality.gap_directions(U_g, B, 0.3)), U_g[:, 1:], rtol=0, atol=TOL["float64"])
+
+
 def test_no_global_direction_has_no_gap():
     nothing = np.zeros((3, 0))
     assert locality.gap_directions(nothing, np.eye(3)[:, :1], 0.5).shape == (3, 0)
