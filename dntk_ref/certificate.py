@@ -1,0 +1,771 @@
+"""A-posteriori bounds on a whole pipeline, one class at a time (9.1 to 9.4): every bound beside the truth it bounds.
+
+A pipeline's output is linear in the gradient, f_hat(x) = phi(x)^T w; the optimum is w_* = H^-1 Phi^T y with the ridge
+Hessian H = Phi^T Phi + lam I. The bounds see the residual r = H (w - w_*) and never w_*: w - w_* = H^-1 r.
+
+A set S of training rows gives H_S = Phi_S^T Phi_S + lam I <= H, and this is all that the bounds "by rows" use. Then the
+error d = H^-1 r obeys d^T H_S d <= d^T H d = r^T d, so it lies in the ellipsoid
+
+    (d - z/2)^T H_S (d - z/2) <= q/4,   z = H_S^-1 r,  q = r^T H_S^-1 r,
+
+and any d inside it is the error of some full problem (one more row suffices): the bounds called "centred" are the exact
+maxima over this ellipsoid, never above the ones of Cauchy and Schwarz.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import ArrayLike
+
+from dntk_ref import _check
+from dntk_ref._check import Array, IntArray
+from dntk_ref.ridge import dual_coefficients, objective, ridge_weights
+
+__all__ = [
+    "Interval",
+    "captured_share",
+    "certified",
+    "dual_bound_by_cross",
+    "dual_bound_by_norm",
+    "dual_objective",
+    "dual_residual",
+    "duality_gap",
+    "energy_distance",
+    "error_interval",
+    "excess",
+    "excess_bound",
+    "fidelity_bound",
+    "fidelity_error",
+    "held_out_rms_bound",
+    "held_out_rms_bound_centred",
+    "largest_term",
+    "optimal_objective",
+    "pointwise_bound",
+    "pointwise_bound_by_rows",
+    "pointwise_bound_centred",
+    "redundancy_bound_r1",
+    "redundancy_bound_r2",
+    "residual",
+    "residual_energy",
+    "residual_norm_by_kernels",
+    "restricted_excess_bound",
+    "restricted_excess_bound_by_trace",
+    "restricted_pointwise_bound",
+    "restricted_pointwise_bound_by_trace",
+    "restricted_residual_norm",
+    "restricted_training_bound",
+    "rms",
+    "rounding_allowance",
+    "subsampled_bound",
+    "subsampled_residual",
+    "subspace_distance",
+    "subspace_weights",
+    "training_rms_bound",
+    "training_rms_bound_by_energy",
+    "training_rms_bound_by_rows",
+    "weights_bound",
+    "weights_bound_lower",
+]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """For every point the middle of an interval that holds the error f_hat - f_*, and half its width."""
+
+    centre: Array
+    half_width: Array
+
+
+# 9.2: against the network itself, from head-preserving features alone.
+
+
+def fidelity_error(rows: ArrayLike, network_weights: ArrayLike, test: ArrayLike, lam: float) -> Array:
+    """The exact error against the network (9.2): f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0.
+
+    For f = phi^T w_0 and targets y = Phi w_0, whatever the rows are (real, distilled, combined by any matrix).
+    Parameters: rows (m, k), network_weights w_0 = (0; W_c, b_c) (k,), test (t, k), lam > 0. Returns: (t,).
+    Raises: ValueError for shapes that do not fit or lam <= 0.
+
+    >>> fidelity_error([[1.0, 0.0]], [2.0, 5.0], [[1.0, 0.0], [0.0, 1.0]], 1.0).tolist()
+    [1.0, 5.0]
+    """
+    Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
+    w_0 = _check.vector("network_weights", network_weights, Phi.shape[1])
+    phi = _check.matrix("test", test, columns=Phi.shape[1])
+    return np.asarray(lam * phi @ np.linalg.solve(_hessian(Phi, lam), w_0))
+
+
+def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: float) -> Array:
+    """The network-fidelity certificate (9.2), from kernels and |(W_c, b_c)| alone.
+
+    |f - f_hat| <= |(W_c, b_c)| sqrt(kappa - 2 k^T a + a^T K a), a = (K + lam I)^-1 k, k = Phi phi, kappa = |phi|^2.
+    Parameters: rows (m, k), network_norm >= 0, test (t, k), lam > 0. Returns: (t,). Raises: ValueError.
+
+    >>> fidelity_bound([[1.0, 0.0]], 5.0, [[1.0, 0.0], [0.0, 1.0]], 1.0).tolist()
+    [2.5, 5.0]
+    """
+    Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
+    norm, phi = _check.nonnegative("network_norm", network_norm), _check.matrix("test", test, columns=Phi.shape[1])
+    K, k = Phi @ Phi.T, Phi @ phi.T
+    a = np.linalg.solve(K + lam * np.eye(len(K)), k)
+    squared = np.sum(phi**2, axis=1) - 2 * np.sum(k * a, axis=0) + np.sum(a * (K @ a), axis=0)
+    return np.asarray(norm * np.sqrt(np.clip(squared, 0.0, None)))
+
+
+def certified(predictions: ArrayLike, bounds: ArrayLike) -> Array:
+    """Where the class provably agrees (9.3): 1 if f_c1 - B_c1 > f_c + B_c for all other c, c1 the predicted class.
+
+    Parameters: predictions (C, t), bounds (C, t) >= 0 on the error of each. Returns: (t,) of zeros and ones.
+    Raises: ValueError for another shape or a negative bound.
+
+    >>> certified([[3.0, 3.0], [1.0, 1.0]], [[0.5, 1.0], [0.5, 1.0]]).tolist()
+    [1.0, 0.0]
+    """
+    f = _check.matrix("predictions", predictions)
+    B = _check.matrix("bounds", bounds, rows=f.shape[0], columns=f.shape[1])
+    _check.nonnegative("smallest of bounds", B.min())
+    first, points = np.argmax(f, axis=0), np.arange(f.shape[1])
+    least, rival = (f - B)[first, points], f + B
+    rival[first, points] = -np.inf
+    return np.asarray((least > rival.max(axis=0)).astype(np.float64))
+
+
+# 9.3: against the full-data, full-parameter predictor.
+
+
+def residual(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float) -> Array:
+    """The primal residual r = Phi^T (Phi w - y) + lam w = H (w - w_*), from its definition (9.3).
+
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0. Returns: (P,). Raises: ValueError.
+
+    >>> residual([[2.0]], [3.0], [1.0], 5.0).tolist()
+    [3.0]
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    return np.asarray(Phi.T @ (Phi @ w - y) + lam * w)
+
+
+def rounding_allowance(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float, unit: float) -> float:
+    """What rounding may hide in a computed |r|: unit (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), to be added to it.
+
+    One rounding of every product and row: (Phi w)_i is off by unit |phi_i| |w|, and e_i phi_i by unit |e_i| |phi_i|.
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0, unit > 0 (2^-24 for float32). Returns: a number.
+    Raises: ValueError.
+
+    >>> rounding_allowance([[2.0]], [3.0], [1.0], 5.0, 0.5)
+    7.5
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    size = _norm(Phi.ravel())
+    return _check.positive("unit", unit) * (size**2 * _norm(w) + size * _norm(y) + lam * _norm(w))
+
+
+def weights_bound(residual: ArrayLike, lam: float) -> float:
+    """The upper bound |w - w_*| <= |r| / lam.
+
+    Parameters: residual (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> weights_bound([3.0, 4.0], 2.0)
+    2.5
+    """
+    return _norm(_check.vector("residual", residual)) / _check.positive("lam", lam)
+
+
+def weights_bound_lower(features: ArrayLike, residual: ArrayLike, lam: float) -> float:
+    """The lower bound |w - w_*| >= |r| / (lambda_1 + lam).
+
+    Parameters: features (n, P), residual (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> weights_bound_lower([[2.0, 0.0]], [3.0, 4.0], 1.0)
+    1.0
+    """
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    return _norm(_check.vector("residual", residual, Phi.shape[1])) / (float(np.linalg.norm(Phi, 2)) ** 2 + lam)
+
+
+def excess(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float) -> float:
+    """The truth of the energy row: J(w) - J(w_*) = r^T H^-1 r / 2, J the ridge objective.
+
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> excess([[1.0]], [2.0], [2.0], 1.0)
+    1.0
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    r = residual(Phi, y, w, lam)
+    return float(r @ np.linalg.solve(_hessian(Phi, lam), r)) / 2
+
+
+def excess_bound(residual: ArrayLike, lam: float) -> float:
+    """The bound J(w) - J(w_*) <= |r|^2 / (2 lam).
+
+    Parameters: residual (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> excess_bound([3.0, 4.0], 2.0)
+    6.25
+    """
+    return _norm(_check.vector("residual", residual)) ** 2 / (2 * _check.positive("lam", lam))
+
+
+def optimal_objective(kernel: ArrayLike, targets: ArrayLike, lam: float) -> float:
+    """The optimum J(w_*) = lam y^T (K + lam I)^-1 y / 2.
+
+    Parameters: kernel (n, n), targets (n,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> optimal_objective([[1.0]], [2.0], 1.0)
+    1.0
+    """
+    return float(lam * _check.vector("targets", targets) @ dual_coefficients(kernel, targets, lam)) / 2
+
+
+def dual_objective(features: ArrayLike, targets: ArrayLike, coefficients: ArrayLike, lam: float) -> float:
+    """The dual D(alpha) = y^T alpha - |alpha|^2 / 2 - |Phi^T alpha|^2 / (2 lam) <= J(w_*).
+
+    Parameters: features (n, P), targets (n,), coefficients alpha (n,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> dual_objective([[1.0]], [2.0], [1.0], 1.0)
+    1.0
+    """
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    y = _check.vector("targets", targets, len(Phi))
+    alpha = _check.vector("coefficients", coefficients, len(Phi))
+    return float(y @ alpha - np.sum(alpha**2) / 2 - np.sum((Phi.T @ alpha) ** 2) / (2 * lam))
+
+
+def duality_gap(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float) -> float:
+    """The gap J(w) - D(y - Phi w); it is |r|^2 / (2 lam) exactly.
+
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> duality_gap([[1.0]], [2.0], [2.0], 1.0)
+    2.0
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    return objective(Phi, y, w, lam) - dual_objective(Phi, y, y - Phi @ w, lam)
+
+
+def rms(features: ArrayLike, difference: ArrayLike) -> float:
+    """The truth of both RMS rows: |Phi d| / sqrt(n) of a difference d of weights.
+
+    Parameters: features (n, P), difference (P,). Returns: a number. Raises: ValueError.
+
+    >>> rms([[1.0], [7.0]], [1.0])
+    5.0
+    """
+    Phi = _check.matrix("features", features)
+    return _norm(Phi @ _check.vector("difference", difference, Phi.shape[1])) / _root(len(Phi))
+
+
+def training_rms_bound(residual: ArrayLike, lam: float, n: int) -> float:
+    """The training RMS |Phi (w - w_*)| / sqrt(n) <= |r| / (2 sqrt(lam n)), since sigma / (sigma^2 + lam) <= 1/(2 sqrt lam).
+
+    Parameters: residual (P,), lam > 0, n examples. Returns: a number. Raises: ValueError.
+
+    >>> training_rms_bound([3.0, 4.0], 4.0, 25)
+    0.25
+    """
+    lam, n = _check.positive("lam", lam), _check.integer("n", n, 1)
+    return _norm(_check.vector("residual", residual)) / (2 * _root(lam * n))
+
+
+def training_rms_bound_by_energy(features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> float:
+    """The energy form of the training RMS: |Phi d|^2 <= d^T H d = r^T H^-1 r <= r^T H_S^-1 r.
+
+    Parameters: features (n, P), subset: distinct training rows, residual (P,), lam > 0. Returns: a number. Raises:
+    ValueError.
+
+    >>> training_rms_bound_by_energy([[1.0]], [0], [2.0], 3.0)
+    1.0
+    """
+    Phi = _check.matrix("features", features)
+    return _root(residual_energy(_rows(Phi, subset), residual, lam) / len(Phi))
+
+
+def training_rms_bound_by_rows(features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> float:
+    """The best training RMS that S allows: n RMS^2 <= min_{mu >= 0} (1 + mu)^2 / 4 r^T (lam I + mu H_S)^-1 r.
+
+    |Phi d|^2 = r^T d - lam |d|^2 for the error d, and d^T H_S d <= r^T d; the right side is the Lagrange dual of this
+    quadratic problem with one constraint, which has no gap. mu = 0 is the plain bound |r|^2 / (4 lam).
+    Parameters: features (n, P), subset: distinct training rows, residual (P,), lam > 0. Returns: a number. Raises:
+    ValueError.
+
+    >>> round(training_rms_bound_by_rows([[1.0]], [0], [2.0], 3.0), 6)
+    0.57735
+    """
+    Phi, rows, lam = _check.matrix("features", features), _rows(features, subset), _check.positive("lam", lam)
+    r = _check.vector("residual", residual, Phi.shape[1])
+
+    def dual(log_mu: float) -> float:
+        mu = float(np.exp(log_mu))
+        return (1 + mu) ** 2 / (4 * mu) * residual_energy(rows, r, lam, shift=lam * (1 + 1 / mu))
+
+    found = scipy.optimize.minimize_scalar(dual, bounds=(-20, 20), method="bounded")  # any mu gives a bound
+    return _root(min(found.fun, np.sum(r**2) / (4 * lam)) / len(Phi))
+
+
+def pointwise_bound(test: ArrayLike, residual: ArrayLike, lam: float) -> Array:
+    """B0: |phi(x)^T (w - w_*)| <= |phi(x)| |r| / lam.
+
+    Parameters: test (t, P), residual (P,), lam > 0. Returns: (t,). Raises: ValueError.
+
+    >>> pointwise_bound([[0.0, 2.0]], [3.0, 4.0], 5.0).tolist()
+    [2.0]
+    """
+    r, lam = _check.vector("residual", residual), _check.positive("lam", lam)
+    phi = _check.matrix("test", test, columns=r.size)
+    return np.asarray(np.linalg.norm(phi, axis=1) * _norm(r) / lam)
+
+
+def residual_energy(rows: ArrayLike, residual: ArrayLike, lam: float, *, shift: float | None = None) -> float:
+    """The form r^T (Phi_S^T Phi_S + s I)^-1 r by Woodbury: (|r|^2 - (Phi_S r)^T (K_SS + s I)^-1 Phi_S r) / s, s = lam.
+
+    Parameters: rows Phi_S (m, P), m may be 0, residual (P,), lam > 0, shift s > 0 in its place. Returns: a number.
+    Raises: ValueError.
+
+    >>> residual_energy([[1.0, 0.0]], [2.0, 3.0], 1.0)
+    11.0
+    """
+    s = _check.positive("lam", lam) if shift is None else _check.positive("shift", shift)
+    r = _check.vector("residual", residual)
+    return float(r @ _solve_rows(np.asarray(rows, dtype=np.float64), r[:, None], s)[:, 0])
+
+
+def pointwise_bound_by_rows(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> Array:
+    """B3: |phi(x)^T (w - w_*)| <= s_S(x) sqrt(r^T H_S^-1 r), s_S(x)^2 = phi^T H_S^-1 phi, for training rows S.
+
+    Parameters: test (t, P), features (n, P), subset: row numbers of distinct training rows, or a contraction U (n, m)
+    with |U|_2 <= 1 for Phi_S = U^T Phi, residual (P,), lam > 0. Returns: (t,). Raises: ValueError, TypeError for
+    anything that is not made of training rows.
+
+    >>> pointwise_bound_by_rows([[0.0, 2.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0).round(12).tolist()
+    [2.0]
+    """
+    found = _ellipsoid(test, features, subset, residual, lam)
+    return np.asarray(2 * found.half_width)
+
+
+def error_interval(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> Interval:
+    """The interval of all errors that S allows: phi^T H_S^-1 r / 2 -+ s_S(x) sqrt(r^T H_S^-1 r) / 2, half as wide as B3's.
+
+    Parameters: as `pointwise_bound_by_rows`. Returns: Interval of (t,) each; it holds phi(x)^T (w - w_*). Raises: as there.
+
+    >>> error_interval([[0.0, 2.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0)
+    Interval(centre=array([1.]), half_width=array([1.]))
+    """
+    return _ellipsoid(test, features, subset, residual, lam)
+
+
+def pointwise_bound_centred(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> Array:
+    """The largest error in the interval: |phi^T (w - w_*)| <= (|phi^T H_S^-1 r| + s_S sqrt(r^T H_S^-1 r)) / 2 <= B3.
+
+    Parameters: as `pointwise_bound_by_rows`. Returns: (t,). Raises: as there.
+
+    >>> pointwise_bound_centred([[2.0, 0.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0).round(6).tolist()
+    [2.236068]
+    """
+    found = _ellipsoid(test, features, subset, residual, lam)
+    return np.asarray(np.abs(found.centre) + found.half_width)
+
+
+def held_out_rms_bound(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> float:
+    """The test-set RMS |Phi_t (w - w_*)| / sqrt(t) <= sqrt(lambda_max(Phi_t H_S^-1 Phi_t^T) / t) sqrt(r^T H_S^-1 r).
+
+    Parameters: as `pointwise_bound_by_rows`. Returns: a number. Raises: as there.
+
+    >>> round(held_out_rms_bound([[0.0, 2.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0), 12)
+    2.0
+    """
+    _, spread, q, t = _spread(test, features, subset, residual, lam)
+    return _root(spread * q / t)
+
+
+def held_out_rms_bound_centred(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> float:
+    """The same from the ellipsoid: RMS <= (|Phi_t z| + sqrt(lambda_max(Phi_t H_S^-1 Phi_t^T)) sqrt(q)) / (2 sqrt t).
+
+    z = H_S^-1 r, q = r^T z; never above `held_out_rms_bound`, since |Phi_t z| <= sqrt(lambda_max) sqrt(q).
+    Parameters: as `pointwise_bound_by_rows`. Returns: a number. Raises: as there.
+
+    >>> round(held_out_rms_bound_centred([[2.0, 0.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0), 6)
+    2.236068
+    """
+    shift, spread, q, t = _spread(test, features, subset, residual, lam)
+    return (_norm(shift) + _root(spread * q)) / (2 * _root(t))
+
+
+# 9.3, dual version; weights on arbitrary rows; a subsampled residual.
+
+
+def dual_residual(kernel: ArrayLike, targets: ArrayLike, coefficients: ArrayLike, lam: float) -> Array:
+    """The dual residual rho = (K + lam I) alpha - y; r = Phi^T rho for w = Phi^T alpha.
+
+    Parameters: kernel (n, n), targets (n,), coefficients (n,), lam > 0. Returns: (n,). Raises: ValueError.
+
+    >>> dual_residual([[2.0]], [3.0], [1.0], 4.0).tolist()
+    [3.0]
+    """
+    K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
+    alpha = _check.vector("coefficients", coefficients, len(K))
+    return np.asarray(K @ alpha + lam * alpha - _check.vector("targets", targets, len(K)))
+
+
+def dual_bound_by_norm(diagonal: ArrayLike, dual_residual: ArrayLike, lam: float) -> Array:
+    """The dual version's first bound: |f_hat - f_*| <= sqrt(K(x, x)) |rho| / (2 sqrt lam); the 1/2 is attained.
+
+    Parameters: diagonal K(x, x) >= 0 (t,), dual_residual (n,), lam > 0. Returns: (t,). Raises: ValueError.
+
+    >>> dual_bound_by_norm([4.0], [3.0, 4.0], 25.0).tolist()
+    [1.0]
+    """
+    kappa, lam = _check.vector("diagonal", diagonal), _check.positive("lam", lam)
+    _check.nonnegative("smallest of diagonal", kappa.min())
+    return np.asarray(np.sqrt(kappa) * _norm(_check.vector("dual_residual", dual_residual)) / (2 * lam**0.5))
+
+
+def dual_bound_by_cross(cross: ArrayLike, kernel: ArrayLike, dual_residual: ArrayLike, lam: float) -> Array:
+    """The dual version's second bound: |f_hat - f_*| <= |k(x)| |rho| / (lam + lambda_min(K)).
+
+    Parameters: cross (t, n) with rows k(x), kernel (n, n), dual_residual (n,), lam > 0. Returns: (t,). Raises:
+    ValueError.
+
+    >>> dual_bound_by_cross([[3.0]], [[1.0]], [4.0], 2.0).tolist()
+    [4.0]
+    """
+    K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
+    rho = _check.vector("dual_residual", dual_residual, len(K))
+    lengths = np.linalg.norm(_check.matrix("cross", cross, columns=len(K)), axis=1)
+    return np.asarray(lengths * _norm(rho) / (lam + max(float(np.linalg.eigvalsh(K)[0]), 0.0)))
+
+
+def residual_norm_by_kernels(
+    kernel: ArrayLike, cross: ArrayLike, own: ArrayLike, targets: ArrayLike, coefficients: ArrayLike, lam: float
+) -> float:
+    """The norm |r| for w = Psi^T beta with arbitrary rows Psi (distilled inputs, synthetic gradients), kernels only.
+
+    |r|^2 = e^T K_XX e + 2 lam e^T K_XPsi beta + lam^2 beta^T K_PsiPsi beta, e = K_XPsi beta - y.
+    Parameters: kernel K_XX (n, n), cross K_XPsi (n, m), own K_PsiPsi (m, m), targets (n,), coefficients beta (m,),
+    lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> residual_norm_by_kernels([[4.0]], [[2.0]], [[1.0]], [3.0], [1.0], 5.0)
+    3.0
+    """
+    K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
+    across = _check.matrix("cross", cross, rows=len(K))
+    inside = _check.kernel("own", own, size=across.shape[1])
+    beta, y = _check.vector("coefficients", coefficients, len(inside)), _check.vector("targets", targets, len(K))
+    e = across @ beta - y
+    return _root(e @ K @ e + 2 * lam * e @ across @ beta + lam**2 * beta @ inside @ beta)
+
+
+def subsampled_residual(
+    features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float, drawn: ArrayLike
+) -> Array:
+    """The unbiased estimate r_hat = lam w + (n / b) sum_{i drawn} e_i phi_i of the residual, e = Phi w - y.
+
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0, drawn: b row numbers drawn uniformly with
+    replacement. Returns: (P,). Raises: ValueError for a row outside 0..n-1.
+
+    >>> subsampled_residual([[1.0], [2.0]], [0.0, 0.0], [1.0], 1.0, [0, 0]).tolist()
+    [3.0]
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    rows = _check.partition("drawn", drawn, np.asarray(drawn).size)
+    if rows.min() < 0 or rows.max() >= len(Phi):
+        raise ValueError(f"drawn: expected integers in [0, {len(Phi) - 1}], got {rows.tolist()}")
+    return np.asarray(lam * w + len(Phi) / rows.size * Phi[rows].T @ (Phi[rows] @ w - y[rows]))
+
+
+def largest_term(features: ArrayLike, targets: ArrayLike, weights: ArrayLike) -> float:
+    """The number M = n max_i |e_i| |phi_i| of the subsampled version; over all rows i, not those drawn.
+
+    Parameters: features (n, P), targets (n,), weights (P,). Returns: a number. Raises: ValueError.
+
+    >>> largest_term([[1.0], [2.0]], [0.0, 0.0], [1.0])
+    8.0
+    """
+    Phi, y, w, _ = _problem(features, targets, weights, 1.0)
+    return float(len(Phi) * np.max(np.abs(Phi @ w - y) * np.linalg.norm(Phi, axis=1)))
+
+
+def subsampled_bound(estimate_norm: float, largest_term: float, drawn: int, delta: float) -> float:
+    """The subsampled bound |r| <= |r_hat| + M (1 + sqrt(2 ln(1/delta))) / sqrt(b), with probability >= 1 - delta.
+
+    Parameters: estimate_norm |r_hat| >= 0, largest_term M >= 0, drawn b >= 1, delta in (0, 1]. Returns: a number.
+    Raises: ValueError.
+
+    >>> subsampled_bound(1.0, 4.0, 4, 1.0)
+    3.0
+    """
+    norm, M = _check.nonnegative("estimate_norm", estimate_norm), _check.nonnegative("largest_term", largest_term)
+    b = _check.integer("drawn", drawn, 1)
+    share = _check.positive("delta", _check.fraction("delta", delta))
+    return norm + M * (1 + _root(-2 * np.log(share))) / _root(b)
+
+
+# 9.4: the restricted (Nystroem) solve.
+
+
+def subspace_weights(features: ArrayLike, targets: ArrayLike, projector: ArrayLike, lam: float) -> Array:
+    """The restricted solution w_Pi = argmin J(w) over w in range Pi; ridge regression with K_Pi = Phi Pi Phi^T.
+
+    Parameters: features (n, P), targets (n,), projector (P, P) orthogonal, lam > 0. Returns: (P,). Raises: ValueError.
+
+    >>> subspace_weights([[1.0, 1.0]], [4.0], [[1.0, 0.0], [0.0, 0.0]], 1.0).tolist()
+    [2.0, 0.0]
+    """
+    Phi = _check.matrix("features", features)
+    Pi = _check.projector("projector", projector, size=Phi.shape[1])
+    return np.asarray(Pi @ ridge_weights(Phi @ Pi, targets, lam))
+
+
+def energy_distance(features: ArrayLike, difference: ArrayLike, lam: float) -> float:
+    """The energy norm |d|_H = sqrt(|Phi d|^2 + lam |d|^2).
+
+    Parameters: features (n, P), difference (P,), lam > 0. Returns: a number. Raises: ValueError.
+
+    >>> energy_distance([[1.0]], [2.0], 3.0)
+    4.0
+    """
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    d = _check.vector("difference", difference, Phi.shape[1])
+    return _root(np.sum((Phi @ d) ** 2) + lam * np.sum(d**2))
+
+
+def subspace_distance(features: ArrayLike, target: ArrayLike, projector: ArrayLike, lam: float) -> float:
+    """The right side of Cea: min over w in range Pi of |w - target|_H, by least squares with H = R^T R.
+
+    Parameters: features (n, P), target (P,), projector (P, P) orthogonal, lam > 0. Returns: a number. Raises:
+    ValueError.
+
+    >>> subspace_distance([[1.0, 0.0]], [5.0, 2.0], [[1.0, 0.0], [0.0, 0.0]], 4.0)
+    4.0
+    """
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    w, Pi = _check.vector("target", target, Phi.shape[1]), _check.projector("projector", projector, size=Phi.shape[1])
+    R = np.vstack([Phi, _root(lam) * np.eye(w.size)])
+    nearest = Pi @ np.linalg.lstsq(R @ Pi, R @ w, rcond=None)[0]
+    return _norm(R @ (nearest - w))
+
+
+def restricted_residual_norm(kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float) -> float:
+    """The norm |r| = lam sqrt(alpha^T E alpha) of the restricted solution, E = K - K_Pi, alpha = (K_Pi + lam I)^-1 y.
+
+    Parameters: kernel (n, n), approximation K_Pi (n, n), targets (n,), lam > 0. Returns: a number.
+    Raises: ValueError if K_Pi is not between 0 and K.
+
+    >>> restricted_residual_norm([[4.0]], [[0.0]], [3.0], 1.0)
+    6.0
+    """
+    E, alpha, lam = _restricted(kernel, approximation, targets, lam)
+    return lam * _root(alpha @ E @ alpha)
+
+
+def restricted_excess_bound(kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float) -> float:
+    """The bound J(w_Pi) - J(w_*) <= lam alpha^T E alpha / 2.
+
+    Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
+
+    >>> restricted_excess_bound([[4.0]], [[0.0]], [3.0], 1.0)
+    18.0
+    """
+    return restricted_residual_norm(kernel, approximation, targets, lam) ** 2 / (2 * lam)
+
+
+def restricted_excess_bound_by_trace(
+    kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float
+) -> float:
+    """The bound J(w_Pi) - J(w_*) <= lam tr(E) |alpha|^2 / 2.
+
+    Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
+
+    >>> restricted_excess_bound_by_trace([[4.0]], [[0.0]], [3.0], 1.0)
+    18.0
+    """
+    E, alpha, lam = _restricted(kernel, approximation, targets, lam)
+    return lam * float(np.trace(E)) * _norm(alpha) ** 2 / 2
+
+
+def restricted_training_bound(kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float) -> float:
+    """The bound |f_*(X) - f_Pi(X)| <= |E|_2 / (lam + |E|_2) |y|; attained at K_Pi = 0.
+
+    Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
+
+    >>> restricted_training_bound([[4.0]], [[0.0]], [5.0], 1.0)
+    4.0
+    """
+    E, _, lam = _restricted(kernel, approximation, targets, lam)
+    size = float(np.linalg.norm(E, 2))
+    return size / (lam + size) * _norm(_check.vector("targets", targets))
+
+
+def restricted_pointwise_bound(
+    diagonal: ArrayLike, kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float
+) -> Array:
+    """The bound |f_*(x) - f_Pi(x)| <= |phi(x)| |r| / lam.
+
+    Parameters: diagonal K(x, x) >= 0 (t,); the rest, Raises: as `restricted_residual_norm`. Returns: (t,).
+
+    >>> restricted_pointwise_bound([4.0], [[4.0]], [[0.0]], [3.0], 1.0).tolist()
+    [12.0]
+    """
+    kappa = _check.vector("diagonal", diagonal)
+    _check.nonnegative("smallest of diagonal", kappa.min())
+    return np.asarray(np.sqrt(kappa) * restricted_residual_norm(kernel, approximation, targets, lam) / lam)
+
+
+def restricted_pointwise_bound_by_trace(
+    diagonal: ArrayLike, kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float
+) -> Array:
+    """The bound |f_*(x) - f_Pi(x)| <= |phi(x)| |y| sqrt(tr E) / lam.
+
+    Parameters: diagonal K(x, x) >= 0 (t,); the rest, Raises: as `restricted_residual_norm`. Returns: (t,).
+
+    >>> restricted_pointwise_bound_by_trace([4.0], [[4.0]], [[0.0]], [3.0], 1.0).tolist()
+    [12.0]
+    """
+    kappa = _check.vector("diagonal", diagonal)
+    _check.nonnegative("smallest of diagonal", kappa.min())
+    E, _, lam = _restricted(kernel, approximation, targets, lam)
+    size = _root(np.trace(E)) * _norm(_check.vector("targets", targets))
+    return np.asarray(np.sqrt(kappa) * size / lam)
+
+
+# 9.1: parameter redundancy (Def 3.2) of V = span of r vector-Jacobian products, with n gradient norms.
+
+
+def captured_share(features: ArrayLike, directions: ArrayLike) -> float:
+    """The share tr(Z^T K Z) / tr K: r vector-Jacobian products over n squared norms, never above the r largest eigenvalues'.
+
+    Parameters: features (n, P), not all zero, directions Z (n, r) orthonormal. Returns: a number in [0, 1]. Raises:
+    ValueError.
+
+    >>> captured_share([[3.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]])
+    0.9
+    """
+    return float(np.sum(_products(features, directions) ** 2)) / _trace(features)
+
+
+def redundancy_bound_r2(features: ArrayLike, directions: ArrayLike) -> float:
+    """Def 3.2, R2, for V = range(Phi^T Z): |Phi - Phi Pi_V|_F^2 / |Phi|_F^2 <= 1 - tr(Z^T K Z) / tr K.
+
+    Phi Pi_V is the nearest to Phi of all matrices with rows in V, and Z Z^T Phi is one of them.
+    Parameters: features (n, P), not all zero, directions Z (n, r) orthonormal. Returns: a number. Raises: ValueError.
+
+    >>> round(redundancy_bound_r2([[3.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]]), 12)
+    0.1
+    """
+    return 1.0 - captured_share(features, directions)
+
+
+def redundancy_bound_r1(features: ArrayLike, directions: ArrayLike) -> float:
+    """Def 3.2, R1, for the same V: |K - K_V|_F / |K|_F <= (tr K - tr Z^T K Z) / |Z^T K Z|_F.
+
+    |K - K_V|_F <= tr(K - K_V) because K - K_V >= 0, and |K|_F >= |Z^T K Z|_F.
+    Parameters: features (n, P), directions Z (n, r) orthonormal, Z^T K Z not zero. Returns: a number. Raises:
+    ValueError.
+
+    >>> round(redundancy_bound_r1([[3.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]]), 12)
+    0.111111111111
+    """
+    G = _products(features, directions)
+    size = _check.positive("|Z^T K Z|_F", np.linalg.norm(G.T @ G))
+    return float(_trace(features) - np.sum(G**2)) / size
+
+
+# The parts.
+
+
+def _norm(vector: Array) -> float:
+    return float(np.linalg.norm(vector))
+
+
+def _root(value: ArrayLike) -> float:
+    """The square root of a number that only rounding makes negative."""
+    return float(np.sqrt(np.maximum(value, 0.0)))
+
+
+def _hessian(Phi: Array, lam: float) -> Array:
+    return np.asarray(Phi.T @ Phi + lam * np.eye(Phi.shape[1]))
+
+
+def _problem(
+    features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float
+) -> tuple[Array, Array, Array, float]:
+    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
+    return Phi, _check.vector("targets", targets, len(Phi)), _check.vector("weights", weights, Phi.shape[1]), lam
+
+
+def _rows(features: ArrayLike, subset: ArrayLike) -> Array:
+    """Phi_S for row numbers, U^T Phi for a contraction; both keep Phi_S^T Phi_S <= Phi^T Phi, and nothing else is taken."""
+    Phi, chosen = _check.matrix("features", features), np.asarray(subset)
+    if chosen.ndim == 2:
+        U = _check.matrix("subset", chosen, rows=len(Phi))
+        size = float(np.linalg.norm(U, 2))
+        if size > 1 + _check.ROUNDING:
+            raise ValueError(f"subset: expected a contraction of the training rows, got |U|_2 = {size:.6g}")
+        return np.asarray(U.T @ Phi)
+    if chosen.size == 0:
+        return np.zeros((0, Phi.shape[1]))
+    found: IntArray = _check.partition("subset", chosen, chosen.size)
+    if found.min() < 0 or found.max() >= len(Phi) or np.unique(found).size != found.size:
+        raise ValueError(f"subset: expected distinct rows in [0, {len(Phi) - 1}], got {found.tolist()}")
+    return Phi[found]
+
+
+def _solve_rows(rows: Array, right: Array, s: float) -> Array:
+    """(Phi_S^T Phi_S + s I)^-1 B by Woodbury, from m x m systems alone."""
+    inside = np.linalg.solve(rows @ rows.T + s * np.eye(len(rows)), rows @ right)
+    return np.asarray((right - rows.T @ inside) / s)
+
+
+def _ellipsoid(test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> Interval:
+    rows, lam = _rows(features, subset), _check.positive("lam", lam)
+    phi = _check.matrix("test", test, columns=rows.shape[1])
+    r = _check.vector("residual", residual, rows.shape[1])
+    scale = np.sqrt(np.clip(np.sum(phi.T * _solve_rows(rows, phi.T, lam), axis=0), 0.0, None))
+    z = _solve_rows(rows, r[:, None], lam)[:, 0]
+    return Interval(phi @ z / 2, scale * _root(r @ z) / 2)
+
+
+def _spread(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> tuple[Array, float, float, int]:
+    """Phi_t z, lambda_max(Phi_t H_S^-1 Phi_t^T), q and t."""
+    rows, lam = _rows(features, subset), _check.positive("lam", lam)
+    phi = _check.matrix("test", test, columns=rows.shape[1])
+    r = _check.vector("residual", residual, rows.shape[1])
+    z = _solve_rows(rows, r[:, None], lam)[:, 0]
+    return phi @ z, float(np.linalg.norm(phi @ _solve_rows(rows, phi.T, lam), 2)), max(float(r @ z), 0.0), len(phi)
+
+
+def _restricted(
+    kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float
+) -> tuple[Array, Array, float]:
+    """E = K - K_Pi and alpha = (K_Pi + lam I)^-1 y; refuses an approximation that is not between 0 and K."""
+    K = _check.kernel("kernel", kernel)
+    K_Pi = _check.kernel("approximation", approximation, size=len(K))
+    for name, gap in (("approximation", K_Pi), ("kernel - approximation", K - K_Pi)):
+        lowest = float(np.linalg.eigvalsh(gap)[0])
+        if lowest < -_check.ROUNDING * float(np.abs(K).max()):
+            raise ValueError(f"{name}: expected a positive semi-definite matrix, got an eigenvalue {lowest:.3g}")
+    return K - K_Pi, dual_coefficients(K_Pi, targets, lam), _check.positive("lam", lam)
+
+
+def _products(features: ArrayLike, directions: ArrayLike) -> Array:
+    """The r vector-Jacobian products Phi^T Z, (P, r)."""
+    Phi = _check.matrix("features", features)
+    return np.asarray(Phi.T @ _check.basis("directions", directions, rows=len(Phi)))
+
+
+def _trace(features: ArrayLike) -> float:
+    return _check.positive("tr K", np.sum(_check.matrix("features", features) ** 2))
