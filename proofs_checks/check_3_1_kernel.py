@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dntk_ref.kernel import gram, ntk_block, resource_counts, riemannian_kernel
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.kernel import gram, ntk_block, resource_counts, riemannian_kernel
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, features, fixed, matrices, orthogonal, positive, shapes
 from proofs_checks.margin import Margin, all_of, by_reference, equal, psd, true
@@ -58,7 +58,7 @@ def two_classes(draw: Any) -> Classes:
                    (draw(matrices(n, 1)), draw(matrices(n, 1))), draw(positive))
 
 
-def per_class(case: Classes, *, lam_factor: fmpq = fmpq(1)) -> Margin:
+def per_class(case: Classes, *, lam_factor: int = 1) -> Margin:
     """Ridge regression class by class predicts what the full block kernel predicts."""
     both, y = qq.stack(case.first, case.second), qq.stack(*case.targets)
     joint = both.transpose() * qq.ridge_solve(qq.kernel_of(both), y, case.lam)
@@ -83,7 +83,8 @@ def charts(draw: Any) -> Chart:
     p = draw(st.integers(1, 3))
     root = draw(matrices(p, p))
     scale = qq.diagonal(draw(st.lists(st.integers(1, 4), min_size=p, max_size=p)))
-    return Chart(draw(matrices(1, p)), draw(matrices(1, p)), qq.kernel_of(root) + qq.identity(p), scale * draw(orthogonal(p)))
+    return Chart(draw(matrices(1, p)), draw(matrices(1, p)), qq.kernel_of(root) + qq.identity(p),
+                 scale * draw(orthogonal(p)))
 
 
 def invariant(case: Chart, *, form: Callable) -> Margin:
@@ -94,14 +95,15 @@ def invariant(case: Chart, *, form: Callable) -> Margin:
 
 
 def dual_form(left: fmpq_mat, metric: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
-    """df G^{-1} df'^T."""
+    """Df G^{-1} df'^T."""
     return left * metric.inv() * right.transpose()
 
 
 FEATURES = drawn(features())
 JACOBIANS = drawn(two_classes())
 EQ_1 = Statement("eq_1_14_15", "Eq (1), (14), (15)", (
-    Reading("Euclidean", r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0", Verdict.DEFINITION, (
+    Reading("Euclidean", r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0",
+            Verdict.DEFINITION, (
         Step("symmetric, semi-definite, definite exactly when the rank is n", semidefinite, FEATURES, (
             Twin("a tenth of the identity removed", {"kernel": shifted}),
             Twin("Gram matrix with rows in reverse order on one side", {
@@ -119,7 +121,7 @@ EQ_1 = Statement("eq_1_14_15", "Eq (1), (14), (15)", (
         Step("class-wise ridge is ridge with the full kernel when the cross-class blocks vanish", per_class,
              drawn(two_classes().map(lambda c: c.disjoint)), (
                  Twin("shared parameters", cases=JACOBIANS),
-                 Twin("ridge doubled on one side", {"lam_factor": fmpq(2)}),
+                 Twin("ridge doubled on one side", {"lam_factor": 2}),
              )),
     ), nature=Nature.DEFINITION),
     Reading("Riemannian", r"K_\theta(x,x')=df(x)\,G^{-1}\,df(x')^T", Verdict.DEFINITION, (
@@ -133,12 +135,15 @@ EQ_1 = Statement("eq_1_14_15", "Eq (1), (14), (15)", (
         ), {"reference": lambda c: riemannian_kernel(qq.floats(c.left), qq.floats(c.metric)),
             "exact": lambda c: dual_form(c.left, c.metric, c.left),
             "scale": lambda c: float(qq.frobenius2(c.left) * qq.frobenius2(c.metric))}),
-    ), nature=Nature.DEFINITION, note="the printed inner product on tangent vectors needs the inverse metric in coordinates"),
+    ), nature=Nature.DEFINITION, note="the printed inner product on tangent vectors needs the inverse metric in "
+                                      "coordinates"),
 ))
 
 
 def resnet18_parameters(outputs: int) -> int:
-    """Count the parameters of ResNet-18 from its layer shapes: 3 x 3 convolutions without bias, two numbers per norm channel."""
+    """Count the parameters of ResNet-18 from its layer shapes: 3 x 3 convolutions without bias, two numbers per norm
+    channel.
+    """
     total, width = 3 * 64 * 49 + 2 * 64, 64
     for channels in (64, 128, 256, 512):
         for block in range(2):
@@ -162,7 +167,7 @@ class Figure:
     exponent: int
 
 
-def rounds(case: Figure, *, factor: fmpq = fmpq(1), off: fmpq = fmpq(0)) -> Margin:
+def rounds(case: Figure, *, factor: fmpq | int = 1, off: fmpq | int = 0) -> Margin:
     """The exact number rounds to the printed figure: half a unit of the last printed digit at most."""
     digits = len(case.printed.split(".")[1]) if "." in case.printed else 0
     value = qq.q(case.exact()) * factor / fmpq(10) ** case.exponent
@@ -194,7 +199,8 @@ class Sizes:
 
 def gradients_cost_more(case: Sizes, *, threshold: Callable) -> Margin:
     """Storing gradients takes more room than storing kernels exactly when P > n."""
-    count = resource_counts(inputs=case.inputs, tests=case.tests, classes=case.classes, parameters=case.parameters, width=1)
+    count = resource_counts(inputs=case.inputs, tests=case.tests, classes=case.classes, parameters=case.parameters,
+                            width=1)
     return true((count.gradient_entries > count.ridge_entries) == threshold(case))
 
 

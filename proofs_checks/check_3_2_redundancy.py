@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from dntk_ref.redundancy import parameter_redundancy, truncation_rank
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.redundancy import parameter_redundancy, truncation_rank
 from proofs_checks import rational as qq
 from proofs_checks.instances import Spectral, drawn, fixed, projectors, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, true
@@ -81,7 +81,9 @@ def best_input_set(case: tuple[fmpq_mat, fmpq], *, factor: Callable, combination
 
 
 def volume_sampling(case: Spectral, *, factor: Callable) -> Margin:
-    """Subsets drawn with probability proportional to det K_SS leave (r+1) e_{r+1} / e_r on average, at most (r+1) tail."""
+    """Subsets drawn with probability proportional to det K_SS leave (r+1) e_{r+1} / e_r on average, at most (r+1)
+    tail.
+    """
     kernel, coefficients = case.kernel, case.kernel.charpoly()
     n, margins = case.n, []
     for r in range(1, n):
@@ -106,25 +108,30 @@ TRUNCATIONS = drawn(truncations())
 ZERO = Truncation(Spectral(qq.identity(2), (fmpq(0), fmpq(0)), qq.identity(2)), fmpq(1, 10), qq.zeros(2, 2))
 STEEP = Truncation(Spectral(qq.identity(2), (fmpq(3), fmpq(2)), qq.identity(2)), fmpq(1, 4))
 DEF_3_1 = Statement("def_3_1", "Def 3.1", (
-    Reading("definition", r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}\leq n/\gamma",
+    Reading("definition", r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}"
+                          r"\leq n/\gamma",
             Verdict.DEFINITION, (
         Step("least, scale-free, monotone; 0 for K = 0", well_defined, lambda n: (*TRUNCATIONS(n), ZERO), (
             Twin("one more than needed", {"rank": lambda values, eps: rank_of(values, eps) + 1}),
             Twin("sum compared with 1 - epsilon itself", {"rank": lambda values, eps: next(
                 (r for r in range(len(values)) if sum(values[:r], fmpq(0)) >= 1 - eps), len(values))}),
         ), {"rank": rank_of}),
-        Step("readings R1 (factor gamma > 1) and R2 (share below 1) have the same content", readings_agree, TRUNCATIONS, (
+        Step("readings R1 (factor gamma > 1) and R2 (share below 1) have the same content", readings_agree,
+             TRUNCATIONS, (
             Twin("share 1 - 1/gamma", {"share": lambda gamma: 1 - 1 / gamma}),
             Twin("share 1/gamma^2", {"share": lambda gamma: 1 / gamma**2}),
         ), {"share": lambda gamma: 1 / gamma}),
         Step("dntk_ref computes it", by_reference, lambda n: (*TRUNCATIONS(n), ZERO), (
-            Twin("squared eigenvalues", {"exact": lambda c: rank_of(tuple(v * v for v in c.spectral.eigenvalues), c.epsilon)}, fixed(STEEP)),
+            Twin("squared eigenvalues", {"exact": lambda c: rank_of(tuple(v * v for v in c.spectral.eigenvalues),
+                                                                    c.epsilon)}, fixed(STEEP)),
             Twin("epsilon for 1 - epsilon", {"exact": lambda c: rank_of(c.spectral.eigenvalues, 1 - c.epsilon)}),
         ), {"reference": lambda c: truncation_rank(qq.floats(c.spectral.kernel), float(c.epsilon)),
             "exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)}),
     ), nature=Nature.DEFINITION),
-    Reading("gloss", r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K", Verdict.FAILS, (
-        Step("volume sampling: the factor r + 1 repairs it, with its exact mean", volume_sampling, drawn(spectral(2), 0.5), (
+    Reading("gloss", r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K",
+            Verdict.FAILS, (
+        Step("volume sampling: the factor r + 1 repairs it, with its exact mean", volume_sampling,
+             drawn(spectral(2), 0.5), (
             Twin("factor r", {"factor": lambda r: r}),
             Twin("no factor", {"factor": lambda r: 1}),
         ), {"factor": lambda r: r + 1}),
@@ -142,7 +149,9 @@ DEF_3_1 = Statement("def_3_1", "Def 3.1", (
 
 
 def optimal(case: Truncation, *, floor: Callable) -> Margin:
-    """Eckart-Young: no projector of rank at most r leaves less than the floor, and the top right singular space attains it."""
+    """Eckart-Young: no projector of rank at most r leaves less than the floor, and the top right singular space
+    attains it.
+    """
     phi, r = case.spectral.features, rank_of(case.spectral.eigenvalues, case.epsilon)
     kernel, top = case.spectral.kernel, case.spectral.top_right(min(r, case.spectral.p))
     left = qq.frobenius2(kernel - phi * case.rival * phi.transpose())
@@ -165,7 +174,8 @@ def second_reading(case: Truncation, *, dimension: Callable) -> Margin:
 
 
 DEF_3_2 = Statement("def_3_2", "Def 3.2", (
-    Reading("R1", r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,\quad \dim V\leq P/\gamma",
+    Reading("R1", r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,\quad "
+                  r"\dim V\leq P/\gamma",
             Verdict.DEFINITION, (
         Step("the best V is the top right singular space", optimal, TRUNCATIONS, (
             Twin("floor one eigenvalue higher", {"floor": lambda c, r: tail_squares(c, max(r - 1, 0))}),

@@ -1,15 +1,17 @@
-"""Section 3.3, third part: which subspace is best (Cor 3.5, Prop 3.6), its misalignment and the link from tasks to data."""
+"""Section 3.3, third part: which subspace is best (Cor 3.5, Prop 3.6), its misalignment and the link from tasks to
+data.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dntk_ref.subspace import angle_bound, energy_gap_of
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.subspace import angle_bound, energy_gap_of
 from proofs_checks import rational as qq
-from proofs_checks.instances import Population, Spectral, drawn, fixed, orthogonal, populations, projectors, spectral
+from proofs_checks.instances import Population, Spectral, drawn, fixed, projectors, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
@@ -74,7 +76,9 @@ def tail_share(case: Law) -> fmpq:
 
 
 def covariance_space(case: tuple[Population, fmpq_mat, fmpq_mat], *, chosen: int) -> Margin:
-    """CEX-7: the residual of the line chosen (0: second moment, 1: centred covariance) against the smaller of the two."""
+    """CEX-7: the residual of the line chosen (0: second moment, 1: centred covariance) against the smaller of the
+    two.
+    """
     law, *lines = case
     left = [law.mean([qq.norm2(qq.column(g) - qq.projector(line) * qq.column(g)) for g in law.features.tolist()])
             for line in lines]
@@ -223,7 +227,8 @@ def exact_gap(case: Gap) -> fmpq_mat:
 
 
 PROP_3_6 = Statement("prop_3_6", "Prop 3.6 (11)", (
-    Reading("identity", r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)", Verdict.HOLDS, (
+    Reading("identity", r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
+            Verdict.HOLDS, (
         Step("for every projector, of any rank", split, GAPS, (
             Twin("tail from r instead of r + 1", {"tail_from": 1}),
             Twin("sign of the misalignment", {"sign": -1}),
@@ -236,7 +241,8 @@ PROP_3_6 = Statement("prop_3_6", "Prop 3.6 (11)", (
     )),
     Reading("sign", r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0", Verdict.ADDED, (
         Step("rank Pi at most r: at least the energies from rank Pi to r", misaligned, LOW, (
-            Twin("one energy more", {"floor": lambda c: between(c) + (c.energies[0] if c.energies else 0) / 100}, ALIGNED),
+            Twin("one energy more", {"floor": lambda c: between(c) + (c.energies[0] if c.energies else 0) / 100},
+                 ALIGNED),
             Twin("rank Pi above r", {"hypotheses": (), "floor": lambda c: fmpq(0)}, fixed(CEX_6)),
         ), {"floor": between}, "Pi the top right singular space"),
         Step("any rank: at least minus the energies from r to rank Pi", misaligned, GAPS, (

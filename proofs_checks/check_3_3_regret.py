@@ -8,7 +8,7 @@ from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 from proofs_checks import rational as qq
-from proofs_checks.instances import Population, drawn, fixed, matrices, orthogonal, populations, positive, rationals
+from proofs_checks.instances import Population, drawn, fixed, matrices, orthogonal, populations, positive
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
@@ -19,7 +19,9 @@ Number = Any
 
 @dataclass(frozen=True)
 class OneStep:
-    """A loss with its gradient and smoothness constant, the rows that span the updates, and one update's coefficients."""
+    """A loss with its gradient and smoothness constant, the rows that span the updates, and one update's
+    coefficients.
+    """
 
     gradient: fmpq_mat
     smoothness: fmpq
@@ -147,11 +149,12 @@ def half(right: Callable) -> Callable:
 CEX_1 = OneStep(qq.mat([["1/2"]]), fmpq(1), qq.mat([[1]]), qq.mat([[0]]), qq.mat([["1/2"]]))
 QUADRATICS, LOGISTIC = drawn(quadratics()), drawn(logistic(), 0.5)
 OUTSIDE = drawn(quadratics().map(out_of_span))
-TOO_SMOOTH = drawn(quadratics().map(lambda case: replace(case, smoothness=case.smoothness / 4)))
+STIFF = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[1]]),
+                qq.mat([[4]]))  # curvature four times the constant
 
 REGRET_TWINS = (
     Twin("right side halved", {"right": half(printed_right)}),
-    Twin("smoothness constant a quarter of the true one", {"hypotheses": (in_span,)}, TOO_SMOOTH),
+    Twin("smoothness constant a quarter of the true one", {"hypotheses": (in_span,)}, fixed(STIFF)),
 )
 THM_3_3 = Statement("thm_3_3", "Thm 3.3 (5)", (
     Reading("R1", r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
@@ -171,10 +174,12 @@ THM_3_3 = Statement("thm_3_3", "Thm 3.3 (5)", (
              {"left": guaranteed_regret, "right": printed_right}, "the loss equal to its model Q"),
         Step("logistic losses", regret, LOGISTIC, (
             Twin("right side halved", {"right": half(printed_right)}),
-            Twin("model's minimum taken twice", {"left": lambda case: case.loss(case.update) - 2 * case.model(case.best)}),
+            Twin("model's minimum taken twice", {"left": lambda case: case.loss(case.update) - 2
+                                                 * case.model(case.best)}),
         ), {"left": guaranteed_regret, "right": printed_right}),
     ), hypotheses=("L-smooth on the segment", "the update lies in the span"), note="the most likely reading"),
-    Reading("R3", r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
+    Reading("R3", r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*"
+                  r"\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)", Verdict.FAILS, refutations=(
         Refutation("CEX-1", regret, CEX_1, (
             Twin("reading R2 on the same instance", {"left": guaranteed_regret}),
@@ -250,16 +255,16 @@ def guaranteed(eta: fmpq) -> Callable:
 WORST = drawn(quadratics().map(lambda case: replace(
     case, hessian=qq.identity(case.hessian.nrows()) * case.smoothness)))
 THM_3_3_MINIMISER = Statement("thm_3_3_minimiser", "Thm 3.3 minimiser, (6)", (
-    Reading("as stated", r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+\Delta_t^*)\geq"
+    Reading("as stated", r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+"
+                         r"\Delta_t^*)\geq"
             r"\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)", Verdict.HOLDS, (
         Step("D* is stationary in the span and beats the realised update", minimiser, QUADRATICS, (
             Twin("gradient not projected", {"candidate": lambda case: case.gradient * (fmpq(-1) / case.smoothness)}),
             Twin("wrong sign", {"candidate": lambda case: case.best * fmpq(-1)}),
         ), {"candidate": lambda case: case.best}),
         Step("(6), quadratic losses", progress, QUADRATICS, (
-            Twin("factor 1/L instead of 1/(2 L)", {"right": lambda case: 2 * pythagoras(case)}),
-            Twin("curvature above L", {"hypotheses": ()}, drawn(quadratics().map(lambda case: replace(
-                case, hessian=case.hessian * fmpq(4))))),
+            Twin("factor 1/L instead of 1/(2 L)", {"right": lambda case: 2 * pythagoras(case)}, WORST),
+            Twin("curvature above L", {"hypotheses": ()}, fixed(STIFF)),
         ), {"right": pythagoras, "step": lambda case: case.best}, "the loss equal to its model Q"),
         Step("(6), logistic losses", progress, LOGISTIC, (
             Twin("factor 4 too much", {"right": lambda case: 4 * pythagoras(case)}),
@@ -333,7 +338,7 @@ def best_common(case: Tasks, *, right: Callable) -> Margin:
     return at_most(case.expected_regret(case.mean * (fmpq(-1) / case.smoothness)), right(case))
 
 
-def decomposition(case: Tasks, *, offset: fmpq = fmpq(1), irreducible: Callable = spread) -> Margin:
+def decomposition(case: Tasks, *, offset: int = 1, irreducible: Callable = spread) -> Margin:
     """E L/2 |D - D_t*|^2 = L/2 |D + Pi g / L|^2 + tr(Pi Cov Pi) / (2 L) for every common update D."""
     update = case.rows.transpose() * case.coefficients
     common = case.smoothness * qq.norm2(update + case.mean * (offset / case.smoothness)) / 2
@@ -363,7 +368,7 @@ REGRET_IDENTITY = Statement("regret_identity", "Regret identity and irreducible 
     Reading("boxed", r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
             r"+\frac{1}{2L}\mathrm{tr}(\Pi_S\mathrm{Cov}(g_t)\Pi_S)", Verdict.HOLDS, (
         Step("for every common update", decomposition, TASKS, (
-            Twin("sign of the mean gradient flipped", {"offset": fmpq(-1)}),
+            Twin("sign of the mean gradient flipped", {"offset": -1}),
             Twin("covariance replaced by the residual", {"irreducible": residual_only}),
         ), attained="always an equality"),
     )),
@@ -401,7 +406,9 @@ def realisable(case: Reach, *, reachable: Callable) -> Margin:
 
 
 def softmax_residual(case: Reach, *, shift: Callable) -> Margin:
-    """With labels on the simplex, J^T (p - y) lies in the span of the centred rows, and every direction of it occurs."""
+    """With labels on the simplex, J^T (p - y) lies in the span of the centred rows, and every direction of it
+    occurs.
+    """
     m = case.rows.nrows() // case.classes
     sigma = []
     for i in range(m):

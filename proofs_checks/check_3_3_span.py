@@ -1,4 +1,6 @@
-"""Section 3.3, second half: the span of distilled gradients, its projector, and the kernels it induces (Eqs 2-4, 7-10)."""
+"""Section 3.3, second half: the span of distilled gradients, its projector, and the kernels it induces (Eqs 2-4,
+7-10).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import sympy
-from dntk_ref.kernel import inducing_point_kernel, kernel_residual_norms, projected_kernel
-from dntk_ref.subspace import span_projector
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.kernel import inducing_point_kernel, kernel_residual_norms, projected_kernel
+from dntk_ref.subspace import span_projector
 from proofs_checks import rational as qq
 from proofs_checks.instances import Span, Spectral, drawn, fixed, matrices, projectors, rationals, spans, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, psd, true
@@ -48,7 +50,8 @@ EQ_2_3 = Statement("eq_2_3", "Eq (2), (3)", (
                  Twin("Gram matrix of the rows", {"projector": lambda rows: rows.transpose() * rows}),
              ), {"projector": qq.projector}),
         Step("dntk_ref computes it", by_reference, SPANS, (
-            Twin("transposed complement", {"exact": lambda c: qq.identity(c.inducing.ncols()) - qq.projector(c.inducing)}),
+            Twin("transposed complement", {"exact": lambda c: qq.identity(c.inducing.ncols())
+                                           - qq.projector(c.inducing)}),
             Twin("oblique projector", {"exact": lambda c: oblique(c.inducing)}),
         ), {"reference": lambda c: span_projector(qq.floats(c.inducing)), "exact": lambda c: qq.projector(c.inducing),
             "scale": condition}),
@@ -265,7 +268,8 @@ RANK_ONE = Projected(Spectral(qq.identity(1), (fmpq(1),), qq.identity(2)), qq.di
 def _eq_10_reading(key: str, formula: str, right: Callable, attained: str) -> Reading:
     return Reading(key, formula, Verdict.HOLDS, (
         Step("squared on both sides", eq_10, lambda n: (*PROJECTED(n), RANK_ONE), (
-            Twin("factor 0.9", {"right": lambda case: right(case) * fmpq(81, 100)}, fixed(RANK_ONE) if key != "R3" else None),
+            Twin("factor 0.9", {"right": lambda case: right(case) * fmpq(81, 100)},
+                 fixed(RANK_ONE) if key != "R3" else None),
             Twin("residual to the fourth power", {"right": lambda case: right(case) ** 2 / 100}),
         ), {"right": right}, attained),
     ))
@@ -284,7 +288,7 @@ EQ_10 = Statement("eq_10", "Eq (10)", (
 
 
 def relations(case: Projected, *, left: Callable = removed) -> Margin:
-    """tr E = |R|_F^2; |R|_F^4 / rank R <= |E|_F^2; 0 <= E <= K; E and R^T R have the same non-zero spectrum."""
+    """Tr E = |R|_F^2; |R|_F^4 / rank R <= |E|_F^2; 0 <= E <= K; E and R^T R have the same non-zero spectrum."""
     r, e = left(case), error(case)
     rank = max(r.rank(), 1)
     k = qq.kernel_of(case.spectral.features)
@@ -310,7 +314,8 @@ def contraction_bound(case: Contraction, *, power: int) -> Margin:
 CONTRACTIONS = st.builds(Contraction, st.builds(fmpq, st.integers(1, 5)), st.builds(fmpq, st.integers(0, 5)),
                          st.builds(fmpq, st.integers(1, 5)))
 EQ_10_EXACT = Statement("eq_10_relations", "Exact relations of Eq (10) and contractions", (
-    Reading("exact relations", r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0\preceq E\preceq K",
+    Reading("exact relations", r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0"
+                               r"\preceq E\preceq K",
             Verdict.HOLDS, (
         Step("for every projector", relations, PROJECTED, (
             Twin("Phi Pi instead of Phi (I - Pi)", {"left": lambda c: c.spectral.features * c.projector}),
@@ -328,7 +333,8 @@ EQ_10_EXACT = Statement("eq_10_relations", "Exact relations of Eq (10) and contr
             "exact": lambda c: c.spectral.features * c.projector * c.spectral.features.transpose(),
             "scale": lambda c: float(qq.frobenius2(c.spectral.features))}),
     )),
-    Reading("ridged projector, R = Phi (I - Pi)", r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2", Verdict.FAILS, (
+    Reading("ridged projector, R = Phi (I - Pi)", r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2",
+            Verdict.FAILS, (
         Step("with R = Phi (I - Pi)^(1/2) the relation is exact again", contraction_bound, drawn(CONTRACTIONS), (
             Twin("R = Phi (I - Pi)", {"power": 2}),
             Twin("R = Phi (I - Pi)^(3/2)", {"power": 3}),

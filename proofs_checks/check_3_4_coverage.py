@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dntk_ref.locality import optimal_completion, restricted_completion
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.locality import optimal_completion, restricted_completion
 from proofs_checks import rational as qq
 from proofs_checks.check_3_4_locality import Clusters, Local, locals_, partitions
 from proofs_checks.instances import drawn, fixed, matrices
@@ -108,7 +108,8 @@ PAIRS = ((0, 2), (1, 3))
 ONES = qq.ones(4)
 CEX_11A = Tie(Direction(ONES, PAIRS, (qq.diagonal([1, 0]),) * 2), Direction(ONES, PAIRS, (A,) * 2))
 HALVES = ((0, 1), (2, 3))
-# Section 12, item 4: the rotated basis has entries in Q(sqrt 2); scaled to (3, 4)/5 instead of (1, 1)/sqrt 2 it is rational
+# Section 12, item 4: the rotated basis has entries in Q(sqrt 2); scaled to (3, 4)/5 instead of (1, 1)/sqrt 2 it is
+# rational
 # only for other angles, so the two directions are given by sums of squares: |v on cluster|^2 and |Pi v on cluster|^2.
 
 
@@ -131,7 +132,8 @@ KERNEL_11B = qq.mat([[9, 3, 3, -3], [3, 9, -3, 3], [3, -3, 9, 3], [-3, 3, 3, 9]]
 def eleven_b(kernel: fmpq_mat, *, triple: fmpq) -> Margin:
     """The kernel is the triple eigenvalue times a projector of rank 3, and both spanning vectors lie in it."""
     spanning = qq.mat([[1, 1, 0, 0], [1, -1, 1, -1]]).transpose()
-    return all_of(equal(kernel * kernel, kernel * triple), true(kernel.rank() == 3), equal(kernel * spanning, spanning * triple))
+    return all_of(equal(kernel * kernel, kernel * triple), true(kernel.rank() == 3),
+                  equal(kernel * spanning, spanning * triple))
 
 
 CEX_11B = Tie(rotated(fmpq(1)), rotated(fmpq(1, 2)))  # type: ignore[arg-type]
@@ -162,7 +164,8 @@ STAGE_3 = Statement("alg_1_stage_3", "Alg 1 stage 3", (
             Twin("one cluster", cases=fixed(Direction(Z, (tuple(range(10)),), (qq.block_diagonal(*[A] * 5),)))),
         ), {"left": max_coverage, "right": true_coverage}, 1, "1/17", directions()),
     )),
-    Reading("determined by the kernel", r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}", Verdict.FAILS, (
+    Reading("determined by the kernel", r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
+            Verdict.FAILS, (
         Step("the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0", eleven_b, fixed(KERNEL_11B), (
             Twin("eigenvalue 2", {"triple": fmpq(2)}),
             Twin("kernel with one sign flipped", cases=fixed(KERNEL_11B - qq.block_diagonal(
@@ -187,7 +190,8 @@ PROPERTY_B = Statement("property_b", "Property (B)", (
             Twin("best cluster's coverage", {"left": max_coverage}),
         ), {"left": true_coverage, "right": lambda c: fmpq(1, 17)}, "always an equality"),
     )),
-    Reading("variance-weighted 12 %", r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|\Pi_{loc}u_j\|^2)}"
+    Reading("variance-weighted 12 %", r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|"
+                                      r"\Pi_{loc}u_j\|^2)}"
             r"{\sum_j\lambda_j}", Verdict.FAILS, refutations=(
         Refutation("LG-3", lambda case, *, bound: at_most(case[0], bound(case)), (fmpq(12, 100), fmpq(1, 20)), (
             Twin("unweighted: no bound but 1", {"bound": lambda c: fmpq(1)}),
@@ -208,7 +212,7 @@ class Completion:
 
 
 def nystrom_trace(kernel: fmpq_mat, basis: fmpq_mat) -> fmpq:
-    """tr K_U."""
+    """Tr K_U."""
     return qq.trace(kernel * basis * qq.pseudo_inverse(basis.transpose() * kernel * basis) * basis.transpose() * kernel)
 
 
@@ -224,7 +228,8 @@ def beside(left: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
 
 def completed(case: Completion, *, metric: Callable) -> Margin:
     """The first completion is at least as good as the second in the metric."""
-    return at_most(metric(case.kernel, beside(case.local, case.second)), metric(case.kernel, beside(case.local, case.first)))
+    return at_most(metric(case.kernel, beside(case.local, case.second)),
+                   metric(case.kernel, beside(case.local, case.first)))
 
 
 def unit(n: int, *places: int) -> fmpq_mat:
@@ -250,7 +255,8 @@ def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callab
         if not restricted:
             q, _ = np.linalg.qr(u)
             return float(np.trace(q.T @ kernel @ q))
-        return float(np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True, rcond=1e-12) @ u.T @ kernel))
+        return float(np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True,
+                                                          rcond=1e-12) @ u.T @ kernel))
 
     return at_most(value(other), value(found), scale=1e4 * float(np.trace(kernel)))
 
@@ -272,7 +278,8 @@ UNFINISHED = drawn(st.tuples(locals_().filter(lambda c: not all(c.kept) and any(
 LAST = Local((qq.identity(2), qq.identity(2)), ((fmpq(1), fmpq(6, 25)), (fmpq(1), fmpq(1, 5))), qq.mat(
     [[0, 0, 0, 0], [0, 0, "12/25", 0], [0, "12/25", 0, 0], [0, 0, 0, 0]]), fmpq(1, 5))
 COMPLETION = Statement("optimal_completion", "Optimal completion (section 5 (ii), section 12 item 2)", (
-    Reading("in the metric tr(W^T K W)", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
+    Reading("in the metric tr(W^T K W)", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
+                                         r"\mathrm{tr}(W^TKW)",
             Verdict.HOLDS, (
         Step("against random completions", float_completion, UNFINISHED, (
             Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
@@ -284,7 +291,8 @@ COMPLETION = Statement("optimal_completion", "Optimal completion (section 5 (ii)
             Twin("sides exchanged", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
         ), {"metric": energy}),
     )),
-    Reading("in the metric tr K_U", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}K_{[U_{loc},W]}",
+    Reading("in the metric tr K_U", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
+                                    r"\mathrm{tr}K_{[U_{loc},W]}",
             Verdict.FAILS, (
         Step("top eigenvectors of K - K_{U_loc} do", float_completion, lambda n: (*UNFINISHED(n), (LAST, 0)), (
             Twin("rival of two directions", {"rival": lambda k, b, g: np.column_stack(

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dntk_ref.locality import corollary_lg3, theorem_lg1, theorem_lg2
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.locality import corollary_lg3, theorem_lg1, theorem_lg2
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.instances import Spectral, drawn, fixed, matrices, orthogonal, spectral
@@ -131,7 +131,8 @@ GLOBAL = drawn(globals_())
 DETERMINED = drawn(globals_().filter(lambda c: no_tie(c) and no_sliver(c)))
 LOOSE = Global(Spectral(qq.identity(2), (fmpq(2), fmpq(1)), qq.identity(2)), ((0,), (1,)), fmpq(0), fmpq(1, 5))
 LG_1 = Statement("lg_1", "Theorem LG‑1", (
-    Reading("as stated", r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K", Verdict.HOLDS, (
+    Reading("as stated", r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
+            Verdict.HOLDS, (
         Step("both inequalities, exactly", lg_1, lambda n: (*GLOBAL(n), LOOSE), (
             Twin("half the tail", {"right": lambda c, tail: tail / 2}),
             Twin("first eigenvector forgotten", {"cut": no_other_cluster}),
@@ -146,7 +147,9 @@ LG_1 = Statement("lg_1", "Theorem LG‑1", (
 
 
 def ratio(case: Global, rows: Sequence[int], *, lifted: bool) -> tuple[fmpq, fmpq]:
-    """The two sums of (12) for a cluster whose kernel is diagonal: kept energy and energy inside the global directions."""
+    """The two sums of (12) for a cluster whose kernel is diagonal: kept energy and energy inside the global
+    directions.
+    """
     block = case.block(rows)
     values = sorted(((block[i, i], i) for i in range(len(rows))), reverse=True)
     r = rank_of(tuple(value for value, _ in values), case.local)
@@ -193,7 +196,7 @@ class Lifted:
     """Single points under a kernel, given by the projector U_g U_g^T (rational where its vectors are not)."""
 
     top: fmpq_mat
-    share: fmpq = fmpq(0)
+    share: fmpq
 
 
 def lifted_ratio(case: Lifted, *, lifted: bool = True) -> Margin:
@@ -214,9 +217,10 @@ def mean_null(case: tuple[int, int, int], *, null: Callable) -> Margin:
     return sampled(np.array(values), null(n_h, r_g))
 
 
-CEX_30 = Lifted(qq.ones(2, 2) * fmpq(1, 2))
+CEX_30 = Lifted(qq.ones(2, 2) * fmpq(1, 2), fmpq(0))
 PROPERTY_A = Statement("property_a", "Property (A) (12)", (
-    Reading("R1, energy-weighted mean", r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{\sum_{j\leq r_h}"
+    Reading("R1, energy-weighted mean", r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{"
+                                        r"\sum_{j\leq r_h}"
             r"\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}", Verdict.HOLDS, (
         Step("the mean over clusters", property_a, lambda n: (*LOW_ENERGY(n), *drawn(diagonals(True))(n), CEX_9), (
             Twin("every cluster", {"clusters": "each"}),
@@ -232,17 +236,19 @@ PROPERTY_A = Statement("property_a", "Property (A) (12)", (
             Twin("square of it", {"null": lambda n, r: min(1.0, r / n) ** 2}),
         ), {"null": lambda n, r: min(1.0, r / n)}),
     ), note="a theorem, not an assumption (LG-1)"),
-    Reading("R1, every cluster", r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}\lambda_j^{(h)}}"
+    Reading("R1, every cluster", r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}"
+                                 r"\lambda_j^{(h)}}"
             r"\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}\ \ \forall h", Verdict.FAILS, refutations=(
         Refutation("CEX-9", property_a, CEX_9, (
             Twin("energy-weighted mean", {"clusters": "mean"}),
             Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
         ), {"clusters": "each"}, "19/20", 0, diagonals()),
     )),
-    Reading("R2, lifted vectors", r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}", Verdict.FAILS, refutations=(
+    Reading("R2, lifted vectors", r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
+            Verdict.FAILS, refutations=(
         Refutation("CEX-30", lifted_ratio, CEX_30, (
             Twin("restricted and orthonormalised (R1)", {"lifted": False}),
-            Twin("both global directions kept", cases=fixed(Lifted(qq.identity(2)))),
+            Twin("both global directions kept", cases=fixed(Lifted(qq.identity(2), fmpq(0)))),
         ), {}, 1, "1/2"),
         Refutation("CEX-30 (search)", property_a, CEX_9, (
             Twin("energy-weighted mean, restricted", {"clusters": "mean", "lifted": False}),
@@ -269,7 +275,8 @@ class Local:
     @property
     def kernel(self) -> fmpq_mat:
         """The kernel."""
-        return self.frame * (qq.diagonal([v for block in self.values for v in block]) + self.coupling) * self.frame.transpose()
+        return self.frame * (qq.diagonal([v for block in self.values for v in block])
+                             + self.coupling) * self.frame.transpose()
 
     @property
     def kept(self) -> list[int]:
@@ -287,9 +294,11 @@ def locals_(draw: Any) -> Local:
     """Draw two clusters of one to three rows; the coupling is small enough for the kernel to stay semi-definite."""
     sizes = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     frames = tuple(draw(orthogonal(size)) for size in sizes)
-    values = tuple(tuple(sorted((fmpq(v) for v in draw(st.lists(st.integers(1, 9), min_size=size, max_size=size))), reverse=True))
+    values = tuple(tuple(sorted((fmpq(v) for v in draw(st.lists(st.integers(1, 9), min_size=size, max_size=size))),
+                                reverse=True))
                    for size in sizes)
-    between = draw(matrices(*sizes)) * fmpq(1, 12)  # row sums at most 3 * 4 / 12 <= smallest eigenvalue: dominant diagonal
+    # row sums at most 3 * 4 / 12, the smallest eigenvalue: the diagonal dominates
+    between = draw(matrices(*sizes)) * fmpq(1, 12)
     n = sum(sizes)
     coupling = qq.zeros(n, n)
     for i in range(sizes[0]):
@@ -331,7 +340,8 @@ def reference_lg_2(case: Local) -> list[float]:
 LOCAL = drawn(locals_())
 ATTAINED = Local((AXES,), ((fmpq(4), fmpq(1)),), qq.zeros(2, 2), fmpq(1, 5))
 LG_2 = Statement("lg_2", "Theorem LG‑2", (
-    Reading("as stated", r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,\mathrm{tr}K", Verdict.HOLDS, (
+    Reading("as stated", r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,"
+                         r"\mathrm{tr}K", Verdict.HOLDS, (
         Step("equality and bound, exactly", lg_2, lambda n: (*LOCAL(n), ATTAINED), (
             Twin("bound 0.9 times", {"bound": lambda c: share_bound(c) * fmpq(9, 10)}),
             Twin("tails of squared eigenvalues", {"tails": lambda c: local_tails(c) ** 2}),
@@ -377,12 +387,14 @@ def lg_3(case: Seeded, *, share: Callable) -> Margin:
     found = corollary_lg3(case.kernel, case.labels, epsilon_local=case.local, epsilon_global=case.share,
                           coverage_threshold=case.threshold)
     trace, eps = float(np.trace(case.kernel)), share(case)
-    return all_of(at_most(found.largest, eps * trace, scale=trace), at_most(found.weighted, eps / (1 - case.share), scale=1.0),
+    return all_of(at_most(found.largest, eps * trace, scale=trace),
+                  at_most(found.weighted, eps / (1 - case.share), scale=1.0),
                   at_most(found.gap_energy, eps * trace / (1 - case.threshold), scale=trace))
 
 
 LG_3 = Statement("lg_3", "Corollary LG‑3", (
-    Reading("as stated", r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,\quad \frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}"
+    Reading("as stated", r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,\quad \frac{\sum_{j\leq r_g}"
+                         r"\lambda_j(1-\|\Pi_{loc}"
             r"u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
         Step("all three parts, float64", lg_3, drawn(SEEDED), (
             Twin("a tenth of eps_l", {"share": lambda c: c.local / 10}),

@@ -1,7 +1,9 @@
 """Section 4.2: exact first and second moments of random projections, one row of the table after another.
 
-Every map enters through its Gram matrix G = M M^T (P, P), which is rational where M is not: <Au, Av> = u^T G v. Discrete
-maps are enumerated completely; Gaussian and other independent entries go through their moments, Haar through the moments
+Every map enters through its Gram matrix G = M M^T (P, P), which is rational where M is not: <Au, Av> = u^T G v.
+Discrete
+maps are enumerated completely; Gaussian and other independent entries go through their moments, Haar through the
+moments
 of the sphere (k = 1 and k = P - 1, which at P = 3 is every k).
 """
 
@@ -12,10 +14,10 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
-from dntk_ref.projection import draw, inner_product_variance, kernel_error_expectation
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.projection import draw, inner_product_variance, kernel_error_expectation
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, by_reference, equal, sampled
@@ -99,7 +101,8 @@ def subset_coordinates(p: int, k: int) -> Iterable[fmpq_mat]:
         yield qq.diagonal([fmpq(p, k) if i in rows else 0 for i in range(p)])
 
 
-ENUMERATED = {"rademacher": rademacher, "countsketch": count_sketch, "sjlt_uniform": sjlt_uniform, "sjlt_block": sjlt_block,
+ENUMERATED = {"rademacher": rademacher, "countsketch": count_sketch, "sjlt_uniform": sjlt_uniform,
+              "sjlt_block": sjlt_block,
               "sjlt_one_sign": lambda p, k: sjlt_uniform(p, k, True), "srht": srht, "srht_replace": srht_replace,
               "coordinates": coordinates, "subset": subset_coordinates}
 Tensor = dict[tuple[int, int, int, int], fmpq]
@@ -121,7 +124,8 @@ def _pairing(a: int, b: int, c: int, d: int, fourth: fmpq) -> fmpq:
 def _independent(p: int, k: int, kurtosis: fmpq) -> Tensor:
     """E[G_ab G_cd] for G the mean of k independent x x^T."""
     indices = product(range(p), repeat=4)
-    return {(a, b, c, d): (_pairing(a, b, c, d, kurtosis) + (k - 1) * fmpq(int(a == b and c == d))) / k for a, b, c, d in indices}
+    return {(a, b, c, d): (_pairing(a, b, c, d, kurtosis) + (k - 1) * fmpq(int(a == b and c == d))) / k for a, b, c,
+            d in indices}
 
 
 def _haar(p: int, k: int) -> Tensor:
@@ -155,7 +159,8 @@ def mean_gram(kind: str, p: int, k: int) -> fmpq_mat:
         return qq.identity(p)
     if kind == "haar":  # tr G = P surely, so E G_ab = sum_c E[G_ab G_cc] / P
         found = tensor(kind, p, k)
-        return fmpq_mat(p, p, [sum((found[a, b, c, c] for c in range(p)), fmpq(0)) / p for a in range(p) for b in range(p)])
+        return fmpq_mat(p, p, [sum((found[a, b, c, c] for c in range(p)), fmpq(0)) / p for a in range(p)
+                               for b in range(p)])
     total = qq.zeros(p, p)
     for g in enumerated(kind, p, k):
         total += g
@@ -188,14 +193,15 @@ class Moment:
 
     @property
     def d(self) -> fmpq:
-        """sum u_i^2 v_i^2."""
+        """Sum u_i^2 v_i^2."""
         return sum((a * a * b * b for a, b in zip(self.u.entries(), self.v.entries(), strict=True)), fmpq(0))
 
     @property
     def variance(self) -> fmpq:
         """Var <Au, Av>, from the fourth-order moments of the map."""
         u, v = self.u.entries(), self.v.entries()
-        found = sum((u[a] * v[b] * u[c] * v[d] * value for (a, b, c, d), value in tensor(self.kind, self.p, self.k).items()), fmpq(0))
+        found = sum((u[a] * v[b] * u[c] * v[d] * value for (a, b, c, d),
+                     value in tensor(self.kind, self.p, self.k).items()), fmpq(0))
         return found - self.inner**2
 
 
@@ -223,9 +229,11 @@ def simulated(case: tuple[str, int, int, int], *, factor: float) -> Margin:
     return sampled(np.array(squares), factor * inner_product_variance(kind, u, v, k))
 
 
-def _row(label: str, title: str, formula: str, kinds: tuple[tuple[str, tuple[tuple[int, int], ...]], ...], side: Callable,
+def _row(label: str, title: str, formula: str, kinds: tuple[tuple[str, tuple[tuple[int, int], ...]], ...],
+         side: Callable,
          twins: tuple[Twin, ...], reference: tuple[str, ...] = ()) -> Statement:
-    steps = [Step(f"{kind}: every map of size (P, k) in {sizes}", row, drawn(moments(kind, sizes), 0.5), twins, {"formula": side})
+    steps = [Step(f"{kind}: every map of size (P, k) in {sizes}", row, drawn(moments(kind, sizes), 0.5), twins,
+                  {"formula": side})
              for kind, sizes in kinds]
     for kind in reference:
         sizes = dict(kinds)[kind]
@@ -234,7 +242,8 @@ def _row(label: str, title: str, formula: str, kinds: tuple[tuple[str, tuple[tup
             Twin("doubled", {"exact": lambda c: 2 * side(c) + c.v0 / 10}),
         ), {"reference": _reference_variance, "exact": side, "scale": lambda c: float(c.p * c.v0 + c.d)}))
         p, k = (8, 3) if kind != "haar" else (6, 3)
-        steps.append(Step(f"dntk_ref's draws of {kind}, simulated", simulated, fixed((kind, p, 4 if "sjlt" in kind else k, 7)), (
+        steps.append(Step(f"dntk_ref's draws of {kind}, simulated", simulated,
+                          fixed((kind, p, 4 if "sjlt" in kind else k, 7)), (
             Twin("variance doubled", {"factor": 2.0}),
             Twin("variance halved", {"factor": 0.5}),
         ), {"factor": 1.0}))
@@ -273,24 +282,30 @@ SIGNED = Twin("(V0 - 2 D) / k", {"formula": signed_side})
 ONE_D = Twin("V0 - D", {"formula": lambda c: (c.v0 - c.d) / c.k})
 SMALL, FOUR = ((3, 1), (3, 2), (4, 3)), ((4, 1), (4, 2), (4, 3))
 ROWS = (
-    _row("moments_gaussian", "moments: Gaussian", r"\mathrm{Var}\langle Au,Av\rangle=V_0/k", (("gaussian", SMALL),), gaussian_side,
+    _row("moments_gaussian", "moments: Gaussian", r"\mathrm{Var}\langle Au,Av\rangle=V_0/k", (("gaussian", SMALL),),
+         gaussian_side,
          (WIDER, SIGNED), ("gaussian",)),
     _row("moments_iid", "moments: i.i.d. entries, kurtosis", r"\mathrm{Var}\langle Au,Av\rangle=(V_0+(\kappa-3)D)/k",
          (("achlioptas", SMALL),), lambda c: (c.v0 + 2 * c.d) / c.k, (PLAIN, SIGNED)),
     _row("moments_rademacher", "moments: Rademacher", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
          (("rademacher", ((3, 1), (3, 2), (2, 3))),), signed_side, (PLAIN, ONE_D), ("rademacher",)),
     _row("moments_countsketch", "moments: CountSketch; SJLT", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
-         (("countsketch", ((3, 2), (3, 3), (4, 2))), ("sjlt_uniform", ((2, 3), (2, 4), (3, 3))), ("sjlt_block", ((2, 4), (3, 4)))),
+         (("countsketch", ((3, 2), (3, 3), (4, 2))), ("sjlt_uniform", ((2, 3), (2, 4), (3, 3))),
+          ("sjlt_block", ((2, 4), (3, 4)))),
          signed_side, (PLAIN, ONE_D), ("countsketch",)),
     _row("moments_srht_with", "moments: SRHT, rows with replacement", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
          (("srht_replace", ((2, 1), (4, 1), (4, 2))),), signed_side, (PLAIN, ONE_D), ("srht_replace",)),
     _row("moments_srht_without", "moments: SRHT, rows without replacement",
-         r"\mathrm{Var}\langle Au,Av\rangle=\frac{P-k}{P-1}(V_0-2D)/k", (("srht", FOUR),), without_side, (SIGNED, PLAIN), ("srht",)),
-    _row("moments_haar", "moments: Haar", r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v\|^2+(1-\frac{2}{P})"
+         r"\mathrm{Var}\langle Au,Av\rangle=\frac{P-k}{P-1}(V_0-2D)/k", (("srht", FOUR),), without_side,
+         (SIGNED, PLAIN), ("srht",)),
+    _row("moments_haar", "moments: Haar", r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v"
+                                          r"\|^2+(1-\frac{2}{P})"
          r"\langle u,v\rangle^2)", (("haar", ((3, 1), (3, 2), (4, 1), (4, 3))),), haar_side, (PLAIN, Twin(
-             "1 for 1 - 2/P", {"formula": lambda c: haar_side(c) + c.inner**2 * fmpq(c.p - c.k, c.k * (c.p - 1) * (c.p + 2)) * 2})),
+             "1 for 1 - 2/P", {"formula": lambda c: haar_side(c) + c.inner**2
+                               * fmpq(c.p - c.k, c.k * (c.p - 1) * (c.p + 2)) * 2})),
          ("haar",)),
-    _row("moments_coordinates", "moments: coordinate sampling", r"\mathrm{Var}\langle Au,Av\rangle=(PD-\langle u,v\rangle^2)/k",
+    _row("moments_coordinates", "moments: coordinate sampling",
+         r"\mathrm{Var}\langle Au,Av\rangle=(PD-\langle u,v\rangle^2)/k",
          (("coordinates", ((3, 1), (3, 2), (4, 2))),), lambda c: (c.p * c.d - c.inner**2) / c.k, (PLAIN, Twin(
              "D for P D", {"formula": lambda c: (c.d - c.inner**2) / c.k}))),
 )
@@ -318,7 +333,8 @@ class Whole:
     def parts(self) -> tuple[fmpq, fmpq, fmpq]:
         """(tr K)^2, |K|_F^2, |diag(Phi^T Phi)|^2."""
         kernel, gram = qq.kernel_of(self.phi), self.phi.transpose() * self.phi
-        return qq.trace(kernel) ** 2, qq.frobenius2(kernel), sum((gram[i, i] ** 2 for i in range(gram.nrows())), fmpq(0))
+        return qq.trace(kernel) ** 2, qq.frobenius2(kernel), sum((gram[i, i] ** 2 for i in range(gram.nrows())),
+                                                                 fmpq(0))
 
 
 def kernel_error(case: Whole, *, formula: Callable) -> Margin:
@@ -345,7 +361,8 @@ def wholes(draw: Any) -> Whole:
 
 
 KERNEL = Statement("moments_kernel", "Whole kernel", (
-    Reading("as stated", r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots", Verdict.HOLDS, (
+    Reading("as stated", r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
+            Verdict.HOLDS, (
         Step("Gaussian, Rademacher, CountSketch, Haar", kernel_error, drawn(wholes(), 0.5), (
             Twin("trace not squared", {"formula": lambda c: whole_side(c) + qq.trace(qq.kernel_of(c.phi)) / c.k}),
             Twin("Gaussian formula for all", {"formula": lambda c: (c.parts[0] + c.parts[1]) / c.k}),

@@ -1,16 +1,19 @@
-"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal projection."""
+"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal
+projection.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from math import comb
 from typing import Any
 
 import numpy as np
-from dntk_ref.projection import draw, failure_probability, inner_product_failure, smallest_dimension
 from flint import arb, ctx, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.projection import draw, failure_probability, inner_product_failure, smallest_dimension
 from proofs_checks import rational as qq
 from proofs_checks.check_3_1_kernel import RESNET18_PARAMETERS
 from proofs_checks.check_4_2_moments import enumerated
@@ -21,17 +24,19 @@ from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, 
 
 __all__ = ["STATEMENTS", "gaussian_failure"]
 
-PRECISION = 12_000  # bits: the incomplete gamma functions at k near 25,000 cancel thousands of them
+PRECISION = 400  # bits: one minus an upper tail near 1 cancels about 30 of them
 
 
+@cache
 def gaussian_failure(k: int, epsilon: fmpq) -> arb:
     """Pr(|chi^2_k / k - 1| > epsilon), a ball."""
     with ctx.workprec(PRECISION):
         half, e = arb(k) / 2, arb(epsilon)
-        low = (half * (1 - e)).gamma_lower(half, regularized=1) if epsilon < 1 else arb(0)
+        low = 1 - (half * (1 - e)).gamma_upper(half, regularized=1)
         return low + (half * (1 + e)).gamma_upper(half, regularized=1)
 
 
+@cache
 def haar_failure(k: int, epsilon: fmpq, p: int) -> arb:
     """Pr(|(P/k) Beta(k/2, (P-k)/2) - 1| > epsilon), a ball."""
     with ctx.workprec(256):
@@ -75,7 +80,7 @@ class Points:
     epsilon: fmpq
 
 
-def union_below(case: Points, *, width: Callable, level: fmpq = fmpq(1)) -> Margin:
+def union_below(case: Points, *, width: Callable, level: fmpq | int = 1) -> Margin:
     """At this width the union bound over all pairs is at most the level, so a good map exists."""
     return at_most(Pairs(case.n, case.epsilon, width(case.n, case.epsilon)).union, level)
 
@@ -96,7 +101,7 @@ def threshold(case: tuple[Points, int], *, shift: int) -> Margin:
 
 
 def least(case: tuple[Pairs, fmpq], *, shift: int) -> Margin:
-    """k is the least width of its neighbourhood: the union bound is at most delta at k and above it at k - 1."""
+    """K is the least width of its neighbourhood: the union bound is at most delta at k and above it at k - 1."""
     pairs, delta = case
     here, before = replace(pairs, k=pairs.k + shift), replace(pairs, k=pairs.k + shift - 1)
     return all_of(at_most(here.union, delta), at_most(delta, before.union))
@@ -106,7 +111,8 @@ def distortion(case: tuple[int, str], *, n: int) -> Margin:
     """At 95 % confidence the guaranteed distortion at width k rounds to the printed one."""
     k, printed = case
     value, half = qq.q(printed), fmpq(1, 2000)
-    return all_of(at_most(Pairs(n, value + half, k).union, fmpq(1, 20)), at_most(fmpq(1, 20), Pairs(n, value - half, k).union))
+    return all_of(at_most(Pairs(n, value + half, k).union, fmpq(1, 20)),
+                  at_most(fmpq(1, 20), Pairs(n, value - half, k).union))
 
 
 def typical(case: tuple[int, str], *, numerator: int) -> Margin:
@@ -133,11 +139,14 @@ EXACT = fixed(*((Pairs(n, qq.q(e), k, kind), delta) for n, e, _, _, *rows in TAB
                 for pair, delta in zip(rows, (1 - fmpq(1, n), fmpq(1, 20), fmpq(1, 100)), strict=True)
                 for k, kind in zip(pair, "GH", strict=True)))
 GRID = fixed(*(Points(n, e) for n in (2, 10, 100, 1300, 9469) for e in tenths(1, 3, 5, 9)))
-UNIONS = fixed(*((Points(1300, e), value) for e, value in zip(tenths(1, 3, 5, 9), ("0.10", "0.37", "1.14", "6.2"), strict=True)))
+UNIONS = fixed(*((Points(1300, e), value) for e, value in zip(tenths(1, 3, 5, 9), ("0.10", "0.37", "1.14", "6.2"),
+                                                              strict=True)))
 
 
 def by_scipy(case: tuple[Pairs, fmpq], *, reference: Callable) -> Margin:
-    """dntk_ref's float64 tail against the ball; its special functions are good to about 1e-9 relative at these sizes."""
+    """dntk_ref's float64 tail against the ball; its special functions are good to about 1e-9 relative at these
+    sizes.
+    """
     pairs, _ = case
     exact = float(pairs.union) / comb(pairs.n, 2)
     # Incomplete gamma and beta functions at shapes near 10^4 lose the digits of k times log terms: 10^5 roundings.
@@ -166,7 +175,8 @@ def law(kind: str, p: int, k: int, epsilon: float) -> float:
 
 LAWS = fixed(("gaussian", 12, 5, 0.5, 1), ("haar", 12, 5, 0.5, 2), ("haar", 6, 4, 0.3, 3))
 JL = Statement("sec_4_2_jl", "4.2 JL statement", (
-    Reading("pairwise distances", r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}\Rightarrow\exists A:\ (1\pm\epsilon)\|u-v\|^2\ni\|Au-Av\|^2",
+    Reading("pairwise distances", r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}\Rightarrow\exists A:\ (1\pm\epsilon)"
+                                  r"\|u-v\|^2\ni\|Au-Av\|^2",
             Verdict.HOLDS, (
         Step("union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law", union_below, GRID, (
             Twin("half the width", {"width": lambda n, e: dasgupta_gupta(n, e) // 2}),
@@ -179,7 +189,8 @@ JL = Statement("sec_4_2_jl", "4.2 JL statement", (
         ), {"probability": law}),
     )),
     Reading("threshold 8 ln n / eps^2", r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A", Verdict.ADDED, (
-        Step("union bound below 1 for n = 1300 at eps = 0.1 and 0.3", union_below, fixed(*(Points(1300, e) for e in tenths(1, 3))), (
+        Step("union bound below 1 for n = 1300 at eps = 0.1 and 0.3", union_below,
+             fixed(*(Points(1300, e) for e in tenths(1, 3))), (
             Twin("half the width", {"width": lambda n, e: simplified(n, e) // 2}),
             Twin("eps = 0.9", {}, fixed(Points(1300, fmpq(9, 10)))),
         ), {"width": simplified}),
@@ -191,7 +202,8 @@ JL = Statement("sec_4_2_jl", "4.2 JL statement", (
         Refutation("union bound at eps = 0.9", union_below, Points(1300, fmpq(9, 10)), (
             Twin("Dasgupta-Gupta width", {"width": dasgupta_gupta}),
             Twin("eps = 0.1", cases=fixed(Points(1300, fmpq(1, 10)))),
-        ), {"width": simplified}, "6.2", 1, st.builds(Points, st.integers(2, 2000), st.integers(1, 9).map(lambda e: fmpq(e, 10)))),
+        ), {"width": simplified}, "6.2", 1, st.builds(Points, st.integers(2, 2000),
+                                                      st.integers(1, 9).map(lambda e: fmpq(e, 10)))),
     ), added=("small epsilon: for larger ones the union bound, not necessarily the statement, fails",)),
     Reading("5736 dimensions", r"5736\geq 8\ln 1300/0.1^2", Verdict.FAILS, (
         Step("the least integers of the table", threshold, WIDTHS, (
@@ -227,7 +239,8 @@ JL_TABLE = Statement("jl_table", "Exact laws and the table of least widths (4.2)
                 Twin("one less", {"shift": -1}),
             ), {"shift": 0}),
     )),
-    Reading("distortions at n = 1300, 95 %", r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ 0.031,\ 0.022",
+    Reading("distortions at n = 1300, 95 %", r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ "
+                                             r"0.031,\ 0.022",
             Verdict.HOLDS, (
         Step("guaranteed", distortion, fixed((1000, "0.255"), (2048, "0.175"), (4096, "0.122")), (
             Twin("9469 points", {"n": 9469}),
@@ -271,7 +284,8 @@ def clouds(draw: Any) -> Cloud:
 def inner_products(case: Cloud, *, added: str, bound: str) -> Margin:
     """|<Au, Av> - <u, v>| <= the bound at the distortion of the points with `added` ("none", "origin", "signs")."""
     points, p = case.points, case.points.ncols()
-    extra = {"none": points, "origin": qq.stack(points, qq.zeros(1, p)), "signs": qq.stack(points, points * fmpq(-1))}[added]
+    extra = {"none": points, "origin": qq.stack(points, qq.zeros(1, p)),
+             "signs": qq.stack(points, points * fmpq(-1))}[added]
     epsilon, margins = case.distortion(extra), []
     for i, j in combinations(range(points.nrows()), 2):
         u, v = (qq.select(points, [place]).transpose() for place in (i, j))
@@ -321,10 +335,12 @@ def bessel_free(k: int, epsilon: float) -> float:
 
 
 def orthogonal_tail(case: tuple[int, float], *, factor: float) -> Margin:
-    """dntk_ref's tail at cosine 0 against the conditional normal tail (trapezoids: about 1e-6 relative)."""
+    """dntk_ref's tail at cosine 0 against the conditional normal tail (trapezoids: about 1e-6 relative; 2e-5 is
+    allowed).
+    """
     k, epsilon = case
     exact = bessel_free(k, epsilon)
-    return equal(factor * inner_product_failure(k, 0.0, epsilon), exact, scale=1e9 * exact)
+    return equal(factor * inner_product_failure(k, 0.0, epsilon), exact, scale=1e7 * exact)
 
 
 def inner_width(case: tuple[float, bool, int], *, shift: int) -> Margin:
@@ -393,8 +409,10 @@ UNBIASED = Statement("sec_4_2_unbiased", "4.2 orthonormal projection unbiased", 
                  Twin("one fixed member", {"kinds": (qq.diagonal([2, 2, 0, 0]),)}, fixed(("subset", 4, 2))),
                  Twin("half of the family", {"kinds": enumerated("subset", 4, 2)[:3]}, fixed(("subset", 4, 2))),
              )),
-    ), hypotheses=("Haar, random coordinates, SRHT, ...: exactly when the mean of Q Q^T is a multiple of the identity",)),
-    Reading("fixed Q", r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle", Verdict.FAILS, refutations=(
+    ), hypotheses=("Haar, random coordinates, SRHT, ...: exactly when the mean of Q Q^T is a multiple of the identity",
+                   )),
+    Reading("fixed Q", r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle", Verdict.FAILS,
+            refutations=(
         Refutation("CEX-16", unbiased, CEX_16, (
             Twin("coordinates in every cyclic order", {"draws": sign_flips}),
             Twin("Q that keeps e_3", cases=fixed(Mapped(qq.diagonal([0, 0, 2, 2])))),

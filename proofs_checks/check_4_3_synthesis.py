@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dntk_ref.gradient_distillation import exact_gradient, restricted_weights, sketched_weights, synthesised_kernel
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.gradient_distillation import exact_gradient, restricted_weights, sketched_weights, synthesised_kernel
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, orthogonal, positive, ridges, spectral
 from proofs_checks.margin import Margin, above, all_of, at_most, by_reference, equal, true
@@ -216,7 +216,8 @@ STAGES_4_5 = Statement("alg_1_stages_4_5", "Alg 1 stages 4–5 soft targets", (
     Reading("eigenvectors of K", r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j", Verdict.HOLDS, (
         Step("(a) sketching identity for orthonormal U", sketched_slope, ORTHONORMAL, (
             Twin("U not orthonormal", {"hypotheses": ()}, GENERAL),
-            Twin("ridge dropped", {"weights": lambda c: plain(replace(c, ridge=replace(c.ridge, lam=c.ridge.lam / 2)))}),
+            Twin("ridge dropped", {"weights": lambda c: plain(replace(c,
+                                                                      ridge=replace(c.ridge, lam=c.ridge.lam / 2)))}),
         ), {"weights": plain}),
         Step("(b) truncated ridge regression with the same lambda", truncation, MODES, (
             Twin("ridge times m/n", {"solve": lambda c: plain(replace(c.sketch, ridge=replace(
@@ -229,10 +230,13 @@ STAGES_4_5 = Statement("alg_1_stages_4_5", "Alg 1 stages 4–5 soft targets", (
         ), {"power": 2}),
         Step("(c) signs of the eigenvectors do not matter", truncation, MODES, (
             Twin("sign of the row only", {"solve": lambda c: plain(c.sketch) * fmpq(-1)}),
-            Twin("sign of the rows, scaled", {"solve": lambda c: normalised(replace(c, scales=(fmpq(-2),) * len(c.selected)))}),
+            Twin("sign of the rows, scaled", {"solve": lambda c: normalised(replace(c,
+                                                                                    scales=(fmpq(-2),)
+                                                                                    * len(c.selected)))}),
         ), {"solve": lambda c: normalised(replace(c, scales=(fmpq(-1),) * len(c.selected)))}),
     )),
-    Reading("normalised rows", r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w\ \mathrm{unchanged}",
+    Reading("normalised rows", r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w"
+                               r"\ \mathrm{unchanged}",
             Verdict.FAILS, (
         Step("the dual ridge lambda N N^T makes it exact", truncation, MODES, (
             Twin("ridge not scaled", {"solve": normalised}),
@@ -261,7 +265,8 @@ STAGES_4_5 = Statement("alg_1_stages_4_5", "Alg 1 stages 4–5 soft targets", (
     ), note="for vectors that are not eigenvectors of K the solve is sketched, not restricted to the span"),
 ))
 RESTRICTED = Statement("restricted_solve", "Restricted solve (4.3 d)", (
-    Reading("as stated", r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy", Verdict.HOLDS, (
+    Reading("as stated", r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
+            Verdict.HOLDS, (
         Step("stationary in the span, between the full and the sketched solve", order, GENERAL, (
             Twin("K for K^2", {"middle": lambda c: c.rows.transpose() * (qq.pseudo_inverse(
                 c.synthesis.transpose() * c.ridge.kernel * c.synthesis * (1 + c.ridge.lam))
@@ -276,7 +281,8 @@ RESTRICTED = Statement("restricted_solve", "Restricted solve (4.3 d)", (
 ), table=2)
 STAGE_6 = Statement("alg_1_stage_6", "Alg 1 stage 6", (
     Reading("orthonormal U", r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*", Verdict.ADDED, (
-        Step("with the ridge lambda U^T U, any U that spans everything gives the full solution", same_as_full, drawn(SPANNING), (
+        Step("with the ridge lambda U^T U, any U that spans everything gives the full solution", same_as_full,
+             drawn(SPANNING), (
             Twin("ridge lambda I", {"weights": plain}),
             Twin("Gram squared", {"weights": lambda c: _solve(c, c.gram * c.gram)}),
         ), {"weights": repaired}),
@@ -320,7 +326,7 @@ def synthesised(case: Rival) -> fmpq_mat:
 
 
 def dominated(case: Rival, *, budget: Callable) -> Margin:
-    """tr K_U is at most the sum of the top m eigenvalues; |K - K_U|^2 at least the sum of the other squares."""
+    """Tr K_U is at most the sum of the top m eigenvalues; |K - K_U|^2 at least the sum of the other squares."""
     values, m = case.spectral.eigenvalues, budget(case)
     top, rest = sum(values[:m], fmpq(0)), sum((v * v for v in values[m:]), fmpq(0))
     kernel = synthesised(case)
@@ -359,7 +365,8 @@ MIXED = Rival(Spectral(TURN, (fmpq(2), fmpq(1)), AXES), qq.select(TURN, range(2)
 PLAIN_AXES = Rival(Spectral(AXES, (fmpq(2), fmpq(1)), AXES), qq.column([1, 1]))
 RIVALS = drawn(rivals())
 PCA = Statement("pca_dominance", "PCA dominance (missing baseline)", (
-    Reading("as stated", r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,\quad "
+    Reading("as stated", r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
+                         r"\quad "
             r"\mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j", Verdict.HOLDS, (
         Step("Nystrom trace and Frobenius error", dominated, lambda n: (*RIVALS(n), MIXED), (
             Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
@@ -400,7 +407,7 @@ BETTER = Statement("spans_better", "\"spans the kernel's subspace better\"", (
 
 
 def one_gradient(case: tuple[Ridge, fmpq], *, numerator: Callable) -> Margin:
-    """phi = c w_*, y = (c^2 |w_*|^2 + lambda) / c reproduces w_*, and phi is a combination of gradients."""
+    """Phi = c w_*, y = (c^2 |w_*|^2 + lambda) / c reproduces w_*, and phi is a combination of gradients."""
     ridge, c = case
     w = ridge.weights
     phi = w * c
@@ -410,7 +417,8 @@ def one_gradient(case: tuple[Ridge, fmpq], *, numerator: Callable) -> Margin:
 
 NONZERO = drawn(st.tuples(ridges().filter(lambda r: r.weights != qq.zeros(r.features.ncols(), 1)), positive))
 ONE = Statement("one_gradient", "One-gradient exactness", (
-    Reading("as stated", r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*", Verdict.HOLDS, (
+    Reading("as stated", r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
+            Verdict.HOLDS, (
         Step("for every c", one_gradient, NONZERO, (
             Twin("ridge dropped from the target", {"numerator": lambda a, lam: a}),
             Twin("ridge doubled", {"numerator": lambda a, lam: a + 2 * lam}),
@@ -427,7 +435,8 @@ ONE = Statement("one_gradient", "One-gradient exactness", (
 
 def affinity(kernel: fmpq_mat, *, entry: Callable) -> Margin:
     """Every entry of the affinity is non-negative and every degree positive, as spectral clustering needs."""
-    rows = [[entry(value, kernel[i, i] * kernel[j, j]) for j, value in enumerate(row)] for i, row in enumerate(kernel.tolist())]
+    rows = [[entry(value, kernel[i, i] * kernel[j, j]) for j, value in enumerate(row)] for i,
+            row in enumerate(kernel.tolist())]
     return all_of([above(sum(row, fmpq(0)), 0) for row in rows] + [at_most(0, min(row)) for row in rows])
 
 
@@ -448,7 +457,8 @@ def clip(value: fmpq, _: fmpq) -> fmpq:
 OPPOSITE = qq.mat([[1, -2], [-2, 4]])
 KERNELS = spectral(2).map(lambda c: c.kernel + qq.identity(c.n))
 STAGES_1_2 = Statement("alg_1_stages_1_2", "Alg 1 stages 1–2", (
-    Reading("as stated", r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j\lambda_j\}",
+    Reading("as stated", r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j"
+                         r"\lambda_j\}",
             Verdict.ADDED, (
         Step("the positive part of the kernel is an affinity", affinity, drawn(KERNELS), (
             Twin("the kernel itself", {"entry": lambda value, _: value}),

@@ -1,14 +1,23 @@
-"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, the spectral filter, exact representability."""
+"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, the spectral filter, exact
+representability.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
-from dntk_ref.ridge import dual_prediction, filtered_fit, rank_r_matched, rank_r_unmatched, ridge_weights, woodbury_inverse
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.ridge import (
+    dual_prediction,
+    filtered_fit,
+    rank_r_matched,
+    rank_r_unmatched,
+    ridge_weights,
+    woodbury_inverse,
+)
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, positive, rationals, ridges, spectral
 from proofs_checks.margin import Margin, above, all_of, at_most, by_reference, equal, true
@@ -21,7 +30,8 @@ def jacobian_of(classes: int, *, output: Callable, expected: Callable) -> Margin
     """The derivative of an output by the logits is the expected matrix, symbolically."""
     z = sympy.symbols(f"z:{classes}", real=True)
     p = [sympy.exp(value) / sum(map(sympy.exp, z)) for value in z]
-    gaps = [sympy.simplify(sympy.diff(output(p, c), z[j]) - expected(p, c, j)) for c in range(classes) for j in range(classes)]
+    gaps = [sympy.simplify(sympy.diff(output(p, c), z[j]) - expected(p, c, j)) for c in range(classes)
+            for j in range(classes)]
     return true(all(gap == 0 for gap in gaps))
 
 
@@ -31,7 +41,8 @@ def log_row(p: list, c: int, j: int) -> sympy.Expr:
 
 
 EQ_13 = Statement("eq_13", "(13)", (
-    Reading("logits or log-probabilities", r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-\sum_jp_j\phi_j)",
+    Reading("logits or log-probabilities", r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-"
+                                           r"\sum_jp_j\phi_j)",
             Verdict.DEFINITION, (
         Step("log-probabilities", jacobian_of, fixed(2, 3), (
             Twin("logits", {"expected": lambda p, c, j: sympy.Integer(c == j)}),
@@ -151,7 +162,7 @@ def cuts(draw: Any) -> Cut:
 
 
 def modes(case: Cut, keep: Callable, gain: Callable) -> fmpq:
-    """sum over the kept modes of gain(lambda_j) <k_*, u_j> <u_j, y>."""
+    """Sum over the kept modes of gain(lambda_j) <k_*, u_j> <u_j, y>."""
     u = case.spectral.u
     total = fmpq(0)
     for j, value in enumerate(case.spectral.eigenvalues):
@@ -192,7 +203,8 @@ def full_prediction(case: Cut) -> fmpq:
 
 def _cut_floats(function: Callable) -> Callable:
     def run(c: Cut) -> Any:
-        return function(qq.floats(c.cross).T, qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam), c.r)[0]
+        return function(qq.floats(c.cross).T, qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam),
+                        c.r)[0]
     return run
 
 
@@ -202,8 +214,8 @@ def cut_scale(case: Cut) -> float:
     return top * float(1 + qq.norm2(case.cross)) * float(1 + qq.norm2(case.targets)) / float(case.lam)
 
 
-SEPARATED = drawn(cuts().filter(lambda c: c.r == c.spectral.n or c.r > 0
-                                and c.spectral.eigenvalues[c.r - 1] > c.spectral.eigenvalues[c.r]))
+SEPARATED = drawn(cuts().filter(lambda c: c.r == c.spectral.n or (c.r > 0
+                                and c.spectral.eigenvalues[c.r - 1] > c.spectral.eigenvalues[c.r])))
 EQ_17 = Statement("eq_17", "(17) Woodbury", (
     Reading("Woodbury", r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
             Verdict.HOLDS, (
@@ -316,11 +328,13 @@ def euler(net: Network, *, degree: fmpq) -> Margin:
 
 
 ALL, BODY = range(7), range(4)
-NET = Network((fmpq(1), fmpq(-1)), (fmpq(1), fmpq(1, 2)), (fmpq(2), fmpq(1)), fmpq(1), tuple(fmpq(i, 2) for i in range(-4, 5)))
+NET = Network((fmpq(1), fmpq(-1)), (fmpq(1), fmpq(1, 2)), (fmpq(2), fmpq(1)), fmpq(1),
+              tuple(fmpq(i, 2) for i in range(-4, 5)))
 NETS = drawn(networks())
 BIAS_FREE = drawn(networks().map(lambda net: replace(net, d=(fmpq(0), fmpq(0)), b=fmpq(0))))
 THEOREM_R = Statement("theorem_r", "Theorem R (exact representability; new)", (
-    Reading("as stated", r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq\|(W_c,b_c)\|", Verdict.HOLDS, (
+    Reading("as stated", r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq"
+                         r"\|(W_c,b_c)\|", Verdict.HOLDS, (
         Step("relu networks, every input", represented, lambda n: (*NETS(n), NET), (
             Twin("bias left out", {"weights": lambda net: net.head - qq.column([0] * 6 + [net.b + 1])}),
             Twin("body weights put in", {"weights": lambda net: net.head + qq.column([*net.v, *net.d, 0, 0, 0])}),
@@ -333,7 +347,8 @@ THEOREM_R = Statement("theorem_r", "Theorem R (exact representability; new)", (
 ), table=2)
 SEC_A_3 = Statement("sec_a_3", "A.3 \"network does not lie exactly in H_K\"", (
     Reading("logits", r"f_c\notin\mathcal{H}_{K_c}", Verdict.FAILS, (
-        Step("values of the square of the output are outside the space (the check can accept)", outside_space, fixed(NET), (
+        Step("values of the square of the output are outside the space (the check can accept)", outside_space,
+             fixed(NET), (
             Twin("the logit itself", {"target": lambda net: net.outputs}),
             Twin("a constant", {"target": lambda net: qq.ones(len(net.inputs))}),
         ), {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs]), "columns": ALL}),
@@ -366,13 +381,16 @@ SEC_5_2 = Statement("sec_5_2", "5.2 spectral filter statement", (
             Twin("residual", {"exact": lambda c: c.targets - c.spectral.kernel
                               * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam)}),
         ), {"reference": lambda c: filtered_fit(qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam)),
-            "exact": lambda c: c.spectral.kernel * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam), "scale": cut_scale}),
+            "exact": lambda c: c.spectral.kernel * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam),
+            "scale": cut_scale}),
     )),
 ))
 
 
 def synthetic_row(case: Cut, *, power: int) -> Margin:
-    """Rem 4.2 for every j, with K = Phi Phi^T / k: |Phi^T u|^2 = k lambda, Phi Phi^T u = k lambda u, rows orthogonal."""
+    """Rem 4.2 for every j, with K = Phi Phi^T / k: |Phi^T u|^2 = k lambda, Phi Phi^T u = k lambda u, rows
+    orthogonal.
+    """
     phi, k = case.spectral.features, case.spectral.p
     kernel_value = [value / k for value in case.spectral.eigenvalues]
     rows = case.spectral.u.transpose() * phi
@@ -381,7 +399,8 @@ def synthetic_row(case: Cut, *, power: int) -> Margin:
 
 
 REM_4_2 = Statement("rem_4_2", "Rem 4.2", (
-    Reading("as stated", r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u", Verdict.HOLDS, (
+    Reading("as stated", r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
+            Verdict.HOLDS, (
         Step("norm, direction, and orthogonality of distinct rows", synthetic_row, CUTS, (
             Twin("k dropped", {"power": 0}),
             Twin("k squared", {"power": 2}),

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
-from proofs_checks.instances import Population, Ridge, Spectral, drawn, fixed, matrices, populations, positive, ridges, spectral
+from proofs_checks.instances import (
+    Population,
+    Ridge,
+    drawn,
+    fixed,
+    matrices,
+    populations,
+    positive,
+    ridges,
+    spectral,
+)
 from proofs_checks.margin import Margin, all_of, at_most, equal
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
@@ -102,8 +112,10 @@ def sharp(case: Design, *, cross: bool, a: fmpq) -> Margin:
 
 
 ROOTLESS = Population(qq.mat([[0], [1]]), qq.mat([[0], [1]]), (fmpq(1, 2), fmpq(1, 2)))
-# phi^2 in {0, 2}: phi = sqrt(2) is not rational. With phi -> phi / sqrt(2), w* -> sqrt(2) w*, lambda -> lambda / 2 every
-# prediction is the same and all numbers but the values are rational; f = phi becomes f = sqrt(2) times the new feature, so all
+# phi^2 in {0, 2}: phi = sqrt(2) is not rational. With phi -> phi / sqrt(2), w* -> sqrt(2) w*, lambda -> lambda / 2
+# every
+# prediction is the same and all numbers but the values are rational; f = phi becomes f = sqrt(2) times the new
+# feature, so all
 # squared errors are twice those of f = the new feature.
 CEX_18 = Design(ROOTLESS, 1, fmpq(1, 2))
 DESIGNS = drawn(designs(), 0.6)
@@ -147,7 +159,8 @@ PROP_B_3 = Statement("prop_b_3", "Prop B.3 (21)", (
     )),
 ))
 SHARP = Statement("prop_b_3_sharp", "Sharp form (after Prop B.3)", (
-    Reading("as stated", r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E\epsilon_b^2+(1+1/a)E\epsilon_v^2",
+    Reading("as stated", r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E"
+                         r"\epsilon_b^2+(1+1/a)E\epsilon_v^2",
             Verdict.HOLDS, tuple(
         Step(f"a = {a}", sharp, lambda n: (*DESIGNS(n), CEX_18), (
             Twin("bias-variance cross term dropped", {"cross": False}),
@@ -158,7 +171,9 @@ SHARP = Statement("prop_b_3_sharp", "Sharp form (after Prop B.3)", (
 
 
 def representer(case: Ridge, *, ridge: Callable) -> Margin:
-    """(19): alpha = (K + lambda)^{-1} f(X) is stationary for sum (g(x_i) - f(x_i))^2 + lambda |g|^2, g = sum alpha_j K(x_j, .)."""
+    """(19): alpha = (K + lambda)^{-1} f(X) is stationary for sum (g(x_i) - f(x_i))^2 + lambda |g|^2, g = sum alpha_j
+    K(x_j, .).
+    """
     k, y = case.kernel, case.targets
     alpha = qq.ridge_solve(k, y, ridge(case))
     slope = k * (k * alpha - y) + k * alpha * case.lam
@@ -179,7 +194,8 @@ def centred(case: Design) -> fmpq_mat:
 
 
 DEF_B = Statement("def_b_1_b_2", "Def B.1 (19), B.2, (20)", (
-    Reading("as stated", r"\hat f(x)=k(x)^T(K+\lambda I)^{-1}f(X),\quad w^*=\Sigma^{\dagger}E[\phi f]", Verdict.DEFINITION, (
+    Reading("as stated", r"\hat f(x)=k(x)^T(K+\lambda I)^{-1}f(X),\quad w^*=\Sigma^{\dagger}E[\phi f]",
+            Verdict.DEFINITION, (
         Step("(19) is solved by the dual coefficients", representer, drawn(ridges()), (
             Twin("ridge dropped", {"ridge": lambda c: c.lam / 2}),
             Twin("ridge doubled", {"ridge": lambda c: 2 * c.lam}),
@@ -245,7 +261,8 @@ CEX_20 = Design(Population(qq.mat([[1], [2]]), qq.mat([[-1], [1]]), (fmpq(1, 2),
 ZERO_MEAN = Design(Population(qq.mat([[-1], [1]]), qq.mat([[-1], [1]]), (fmpq(1, 2),) * 2), 1, fmpq(1))
 EDGE = Taylor(qq.identity(2), (fmpq(2), fmpq(1)), qq.column([1, 0]))
 APPROXIMATION = Statement("b_3_approximation", "B.3 table, approximation row", (
-    Reading("rate", r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta\|^2=O(m^{-1/2})",
+    Reading("rate", r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta"
+                    r"\|^2=O(m^{-1/2})",
             Verdict.HEURISTIC, (
         Step("the Taylor bound; the rate in the width is cited, and is not the error of the best linear fit", remainder,
              lambda n: (*drawn(taylors())(n), EDGE), (
@@ -318,7 +335,7 @@ def saturated(case: Bias) -> Any:
 
 
 def small_ridge(case: Bias) -> bool:
-    """lambda is at most 1."""
+    """Lambda is at most 1."""
     return case.lam <= 1
 
 
@@ -364,13 +381,16 @@ BIAS = Statement("b_3_bias", "B.3 bias O(lambda^{2s}), integer s", (
     )),
 ))
 BIAS_BOUND = Statement("bias_bound", "Corrected bias bound (Appendix B)", (
-    Reading("all s", r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),\quad\lambda_B^2\|\Sigma\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
+    Reading("all s", r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),\quad\lambda_B^2\|\Sigma"
+                     r"\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
             Verdict.HOLDS, (
-        Step("s from 0 to 2 in quarters of twice s", bias, lambda n: (*drawn(biases((*UP_TO_ONE, fmpq(3), fmpq(4))))(n), CEX_21), (
+        Step("s from 0 to 2 in quarters of twice s", bias,
+             lambda n: (*drawn(biases((*UP_TO_ONE, fmpq(3), fmpq(4))))(n), CEX_21), (
             Twin("half the bound", {"right": lambda c: saturated(c) / 2}, fixed(peak(fmpq(0), fmpq(1, 10)))),
             Twin("power lambda^3", {"right": lambda c: saturated(c) * c.lam**2}),
         ), {"right": saturated}),
-        Step("nearly attained at mu = lambda (1 + 2 s) / (1 - 2 s)", bias, fixed(*(peak(fmpq(i, 8), fmpq(1, 7)) for i in range(4))), (
+        Step("nearly attained at mu = lambda (1 + 2 s) / (1 - 2 s)", bias,
+             fixed(*(peak(fmpq(i, 8), fmpq(1, 7)) for i in range(4))), (
             Twin("a thousandth less", {"right": lambda c: saturated(c) * fmpq(999, 1000)}),
             Twin("half", {"right": lambda c: saturated(c) / 2}),
         ), {"right": lambda c: saturated(c) * fmpq(1000001, 1000000)}, "mu = lambda (1 + 2 s) / (1 - 2 s)"),
@@ -399,7 +419,7 @@ class Spectrum:
     r: int
 
     def factor(self, exponent: int) -> fmpq:
-        """sum mu^e / (mu + lambda)^e."""
+        """Sum mu^e / (mu + lambda)^e."""
         return sum(((mu / (mu + self.lam)) ** exponent for mu in self.values), fmpq(0))
 
     @property
@@ -467,7 +487,7 @@ def rank_side(case: Design) -> fmpq:
 
 
 def deterministic_side(case: Design) -> fmpq:
-    """sum mu^2 / (mu + lambda)^2 with the population's own spectrum (one feature)."""
+    """Sum mu^2 / (mu + lambda)^2 with the population's own spectrum (one feature)."""
     mu = case.law.second_moment[0, 0]
     return (mu / (mu + case.lam)) ** 2
 
@@ -477,7 +497,8 @@ ONE_ATOM = replace(CEX_22, law=Population(qq.mat([[1], [1]]), qq.mat([[1], [1]])
 CEX_23 = Spectrum((fmpq(1), *[fmpq(1, 1000)] * 50), fmpq(1, 10**5), 1)
 SPECTRA = drawn(spectra())
 VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
-    Reading("order of magnitude", r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O(\sigma^2r/n)",
+    Reading("order of magnitude", r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O("
+                                  r"\sigma^2r/n)",
             Verdict.HEURISTIC, (
         Step("the truncation made rigorous: r + tail / (4 lambda), and r + tail / lambda for the effective dimension",
              truncated, lambda n: (*SPECTRA(n), CEX_23), (
@@ -486,7 +507,8 @@ VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
              ), {"quarter": fmpq(1, 4), "one": fmpq(1)}, "mu = lambda, r = 0"),
     ), nature=Nature.HEURISTIC, note="replaces the sample covariance by its mean and drops the design error"),
     Reading("design error", r"\sigma^2=0\Rightarrow E\epsilon_v^2=0", Verdict.FAILS, (
-        Step("the exact identity gives it", lambda case, *, right: equal(2 * case.mean(lambda a, b, v: v * v), right(case)),
+        Step("the exact identity gives it", lambda case, *,
+             right: equal(2 * case.mean(lambda a, b, v: v * v), right(case)),
              lambda n: (*DESIGNS(n), CEX_18), (
                  Twin("noise term only", {"right": noise_only}),
                  Twin("halved", {"right": lambda c: exact_variance(c) / 2}),
@@ -497,7 +519,8 @@ VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
             Twin("no randomness in the sample", cases=fixed(ONE_ATOM)),
         ), {"right": noise_only}, "5/36", 0, designs()),
     )),
-    Reading("factor at most the rank", r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+\lambda)^{-1})\leq r",
+    Reading("factor at most the rank", r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+"
+                                       r"\lambda)^{-1})\leq r",
             Verdict.FAILS, refutations=(
         Refutation("CEX-22", noise_factor, CEX_22, (
             Twin("on the event S + lambda >= (Sigma + lambda)/2: no randomness", cases=fixed(ONE_ATOM)),
@@ -508,7 +531,8 @@ VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
             Twin("three times", {"right": lambda c: 3 * deterministic_side(c)}),
         ), {"right": deterministic_side}, "2.46", "0.84"),
     )),
-    Reading("truncation rank at fixed share", r"\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}\leq r_{0.05}", Verdict.FAILS, refutations=(
+    Reading("truncation rank at fixed share", r"\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}\leq r_{0.05}", Verdict.FAILS,
+            refutations=(
         Refutation("CEX-23", by_rank, CEX_23, (
             Twin("with the tail", {"right": lambda c: c.r + c.tail / (4 * c.lam)}),
             Twin("rank at level lambda", {"right": lambda c: fmpq(sum(v > c.lam for v in c.values))}),
@@ -516,7 +540,8 @@ VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
     )),
 ))
 IDENTITY = Statement("variance_identity", "Exact identity (Variance)", (
-    Reading("as stated", r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)+\frac{1}{n}\Phi^T\epsilon]",
+    Reading("as stated", r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)+"
+                         r"\frac{1}{n}\Phi^T\epsilon]",
             Verdict.HOLDS, (
         Step("for every sample", variance_identity, lambda n: (*DESIGNS(n), CEX_18, CEX_22), (
             Twin("design term dropped", {"design": 0}),
@@ -559,7 +584,9 @@ def conditional(case: Event, *, factor: fmpq, hypotheses: tuple = (on_event,)) -
 
 
 def decay(case: tuple[fmpq, fmpq], *, right: Callable) -> Margin:
-    """mu_j = exp(-beta (j - 1)): the effective dimension (a ball over 400 terms and a tail bound) against a right side."""
+    """mu_j = exp(-beta (j - 1)): the effective dimension (a ball over 400 terms and a tail bound) against a right
+    side.
+    """
     beta, lam = arb(case[0]), arb(case[1])
     mu = [(-beta * j).exp() for j in range(400)]
     head = sum((m / (m + lam) for m in mu), arb(0))
@@ -576,14 +603,16 @@ TIGHT_EVENT = Event(qq.mat([[1]]), qq.mat([["4/10"]]), fmpq(1, 5))
 SMALL_RIDGE = fixed(*((b, fmpq(1, 10**e)) for b in (fmpq(1, 10), fmpq(1, 2), fmpq(2)) for e in (0, 2, 5)))
 LARGE_RIDGE = fixed(*((b, fmpq(e)) for b in (fmpq(1, 10), fmpq(2)) for e in (2, 100)))
 CONDITIONAL = Statement("variance_conditional", "Correct (conditional) form and truncation (Variance)", (
-    Reading("noise part", r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)\Rightarrow \mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma"
+    Reading("noise part", r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)\Rightarrow \mathrm{tr}(\Sigma(\hat"
+                          r"\Sigma+\lambda)^{-1}\hat\Sigma"
             r"(\hat\Sigma+\lambda)^{-1})\leq 2d_{eff}(\lambda)", Verdict.HOLDS, (
         Step("on the event", conditional, lambda n: (*EVENTS(n), TIGHT_EVENT), (
             Twin("factor 1", {"factor": fmpq(1)}, fixed(TIGHT_EVENT)),
             Twin("event dropped", {"hypotheses": ()}, fixed(Event(qq.mat([[100]]), qq.mat([[1]]), fmpq(1)))),
         ), {"factor": fmpq(2)}),
     ), hypotheses=("noise with conditional mean 0 and covariance at most sigma^2 I",)),
-    Reading("exponential decay", r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+\frac{1}{1-e^{-\beta}}+1\ "
+    Reading("exponential decay", r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+"
+                                 r"\frac{1}{1-e^{-\beta}}+1\ "
             r"(\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)", Verdict.HOLDS, (
         Step("lambda at most 1", decay, SMALL_RIDGE, (
             Twin("half the logarithm", {"right": lambda b, lam: log_bound(b, lam) / 2}),
@@ -598,13 +627,16 @@ CONDITIONAL = Statement("variance_conditional", "Correct (conditional) form and 
 
 
 def spanned(case: Ridge, *, rows: Callable) -> Margin:
-    """Rem B.4 at finite width: an element w of the span of all gradients is a combination of the chosen inputs' gradients."""
+    """Rem B.4 at finite width: an element w of the span of all gradients is a combination of the chosen inputs'
+    gradients.
+    """
     w = case.features.transpose() * case.targets
     return equal(qq.projector(rows(case)) * w, w)
 
 
 REM_B_4 = Statement("rem_b_4", "Rem B.4", (
-    Reading("finite width", r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim\mathcal{H}_K\leq P", Verdict.HOLDS, (
+    Reading("finite width", r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim"
+                            r"\mathcal{H}_K\leq P", Verdict.HOLDS, (
         Step("inputs whose gradients span represent every element", spanned, drawn(ridges(high=4)), (
             Twin("the first input left out", {"rows": lambda c: qq.select(c.features, range(1, c.features.nrows()))
                                               if c.features.nrows() > 1 else qq.zeros(1, c.features.ncols())}),

@@ -1,4 +1,6 @@
-"""Appendix B.2: the error of a projected kernel predictor - both orders of the split, the printed and the corrected bounds."""
+"""Appendix B.2: the error of a projected kernel predictor - both orders of the split, the printed and the corrected
+bounds.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +21,9 @@ __all__ = ["STATEMENTS"]
 
 @dataclass(frozen=True)
 class Projected:
-    """Features with rational spectrum, the Gram matrix G = M M^T of a map (P, P), a test feature, targets and the ridge."""
+    """Features with rational spectrum, the Gram matrix G = M M^T of a map (P, P), a test feature, targets and the
+    ridge.
+    """
 
     spectral: Spectral
     gram: fmpq_mat
@@ -78,7 +82,8 @@ def projections(draw: Any, low: int = 1, high: int = 3) -> Projected:
     """Draw a projected problem; the map may be of lower rank than the features."""
     case = draw(spectral(low, high))
     k = draw(st.integers(1, case.p))
-    return Projected(case, qq.kernel_of(draw(matrices(case.p, k))), draw(matrices(case.p, 1)), draw(matrices(case.n, 1)),
+    return Projected(case, qq.kernel_of(draw(matrices(case.p, k))), draw(matrices(case.p, 1)),
+                     draw(matrices(case.n, 1)),
                      draw(positive))
 
 
@@ -111,17 +116,21 @@ def split_25(case: Projected, *, coefficients: Callable) -> Margin:
 
 
 B_2_I = Statement("b_2_i", "B.2 (I)", (
-    Reading("order (I)", r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}", Verdict.HOLDS, (
+    Reading("order (I)", r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+                         r"\lambda_{min}(K)}", Verdict.HOLDS, (
         Step("the split with this order is exact", splits, CASES, (
-            Twin("projected row in both terms", {"first": lambda c: c.projected_alpha, "second": lambda c: c.projected_row}),
+            Twin("projected row in both terms", {"first": lambda c: c.projected_alpha,
+                                                 "second": lambda c: c.projected_row}),
             Twin("full row in both terms", {"second": lambda c: c.row}),
         ), {"first": lambda c: c.alpha, "second": lambda c: c.projected_row}, "always an equality"),
         Step("the bound, squared", first_part, lambda n: (*CASES(n), *WORST(n)), (
             Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.low}, WORST),
             Twin("projected coefficients", {"coefficients": lambda c: c.projected_alpha}, WORST),
-        ), {"coefficients": lambda c: c.alpha, "low": lambda c: c.low}, "targets and row change along the last eigenvector"),
+        ), {"coefficients": lambda c: c.alpha, "low": lambda c: c.low},
+        "targets and row change along the last eigenvector"),
     )),
-    Reading("order (I')", r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
+    Reading("order (I')", r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+                          r"\lambda_{min}(K)}",
             Verdict.FAILS, (
         Step("with the smallest eigenvalue replaced by 0", first_part, lambda n: (*CASES(n), *WORST(n)), (
             Twin("smallest eigenvalue of K", {"low": lambda c: c.low}, WORST),
@@ -224,15 +233,19 @@ def combined_27(case: Bounded, *, front: str, denominator: str) -> Margin:
 
 
 def alpha_form(case: Projected, *, factor: fmpq) -> Margin:
-    """|f_hat - f_tilde| <= |(k - k~)^T alpha| + factor |phi~| / sqrt(lambda) |(K - K~) alpha|, squared after moving a term."""
+    """|f_hat - f_tilde| <= |(k - k~)^T alpha| + factor |phi~| / sqrt(lambda) |(K - K~) alpha|, squared after moving a
+    term.
+    """
     first = abs(qq.dot(case.row - case.projected_row, case.alpha))
     norms = qq.dot(case.test, case.gram * case.test) * qq.norm2((case.kernel - case.projected) * case.alpha)
     return at_most_root(abs(case.gap) - first, factor**2 * norms / case.lam)
 
 
-# One row e_1 and a map onto the line m = (1/10, 1): K~ = lambda = 1/100, where sigma / (sigma^2 + lambda) peaks, and k~_* = k_*.
+# One row e_1 and a map onto the line m = (1/10, 1): K~ = lambda = 1/100, where sigma / (sigma^2 + lambda) peaks, and
+# k~_* = k_*.
 LINE = qq.column(["1/10", 1])
-PEAK = Projected(Spectral(qq.identity(1), (fmpq(1),), AXES), LINE * LINE.transpose(), qq.column([1, "99/10"]), qq.mat([[1]]),
+PEAK = Projected(Spectral(qq.identity(1), (fmpq(1),), AXES), LINE * LINE.transpose(), qq.column([1, "99/10"]),
+                 qq.mat([[1]]),
                  fmpq(1, 100))
 
 
@@ -249,7 +262,8 @@ def float_product_bound(rng: np.random.Generator, *, with_low: bool) -> Margin:
     m = rng.standard_normal((12, k)) / np.sqrt(k)
     kernel, projected = phi @ phi.T, phi @ m @ m.T @ phi.T
     row, row_p = phi @ test, phi @ m @ m.T @ test
-    gap = abs(row @ np.linalg.solve(kernel + lam * np.eye(6), y) - row_p @ np.linalg.solve(projected + lam * np.eye(6), y))
+    gap = abs(row @ np.linalg.solve(kernel + lam * np.eye(6), y)
+              - row_p @ np.linalg.solve(projected + lam * np.eye(6), y))
     low, low_p = np.linalg.eigvalsh(kernel)[0], max(np.linalg.eigvalsh(projected)[0], 0.0)
     first = np.linalg.norm(row - row_p) * np.linalg.norm(y) / (lam + low)
     second = np.linalg.norm(row_p) * np.linalg.norm(kernel - projected, 2) * np.linalg.norm(y) / (
@@ -258,7 +272,8 @@ def float_product_bound(rng: np.random.Generator, *, with_low: bool) -> Margin:
 
 
 B_2_II = Statement("b_2_ii", "B.2 (II), combined", (
-    Reading("resolvent", r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+\lambda_{min}(K))^2}", Verdict.FAILS, (
+    Reading("resolvent", r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+"
+                         r"\lambda_{min}(K))^2}", Verdict.FAILS, (
         Step("with both smallest eigenvalues", resolvent, lambda n: (*drawn(diagonal_pairs())(n), CEX_24), (
             Twin("as printed", {"denominator": printed_square}),
             Twin("denominator doubled", {"denominator": lambda c: 2 * both_lows(c)}),
@@ -269,7 +284,8 @@ B_2_II = Statement("b_2_ii", "B.2 (II), combined", (
             Twin("smallest eigenvalue kept", cases=fixed(replace(CEX_24, projected=(fmpq(2), fmpq(1))))),
         ), {"denominator": printed_square}, "1/2", "1/4", diagonal_pairs()),
     )),
-    Reading("combined", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|k_*\|\|K-\tilde K\|\|y\|}"
+    Reading("combined", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|k_*\|"
+                        r"\|K-\tilde K\|\|y\|}"
             r"{(\lambda+\lambda_{min}(K))^2}", Verdict.FAILS, (
         Step("|k_*| <= sqrt(lambda_1 K(x_*, x_*)) holds", lengths, CASES, (
             Twin("half of it", {"factor": fmpq(1, 4)}),
@@ -291,7 +307,8 @@ B_2_II = Statement("b_2_ii", "B.2 (II), combined", (
     )),
 ))
 CORRECTED = Statement("b_2_corrected", "Corrected B.2 bounds", (
-    Reading("both smallest eigenvalues", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|\tilde k_*\|"
+    Reading("both smallest eigenvalues", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+                                         r"\lambda_{min}(K)}+\frac{\|\tilde k_*\|"
             r"\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}", Verdict.HOLDS, (
         Step("one training row, and CEX-27", combined, lambda n: (*drawn(single_points())(n), CEX_27), (
             Twin("as printed", {"front": "full", "denominator": "square"}),
@@ -302,7 +319,8 @@ CORRECTED = Statement("b_2_corrected", "Corrected B.2 bounds", (
             Twin("the same on other seeds", {"with_low": False}, fixed(*map(np.random.default_rng, range(40)))),
         ), {"with_low": True}),
     )),
-    Reading("coefficient form", r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|+\frac{\|\tilde\phi_*\|}{2\sqrt{\lambda}}\|(K-\tilde K)\alpha\|",
+    Reading("coefficient form", r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|+\frac{\|\tilde\phi_*\|}{2\sqrt{"
+                                r"\lambda}}\|(K-\tilde K)\alpha\|",
             Verdict.HOLDS, (
         Step("for every map, squared", alpha_form, lambda n: (*CASES(n), PEAK), (
             Twin("factor 1/2 dropped to 1/4", {"factor": fmpq(1, 4)}, fixed(PEAK)),
@@ -332,12 +350,14 @@ def energies(kernel: np.ndarray) -> float:
 
 REM_B_5 = Statement("rem_b_5", "Rem B.5", (
     Reading("as stated", r"\mathrm{JL\ error\ depends\ on\ }r_\epsilon\mathrm{\ rather\ than\ }n", Verdict.HEURISTIC, (
-        Step("provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)", kernel_spread,
+        Step("provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)",
+             kernel_spread,
              fixed((6, 10, 5, 1), (8, 4, 3, 2)), (
                  Twin("rho left out", {"numerator": lambda k: float(np.sum(k**2))}),
                  Twin("n in place of rho", {"numerator": lambda k: (1 + len(k)) * float(np.sum(k**2))}),
              ), {"numerator": energies}),
-    ), nature=Nature.HEURISTIC, note="true with an intrinsic dimension (participation ratio) in place of the truncation rank"),
+    ), nature=Nature.HEURISTIC, note="true with an intrinsic dimension (participation ratio) in place of the "
+                                     "truncation rank"),
 ))
 
 STATEMENTS = (B_2_I, B_2_II, REM_B_5, CORRECTED)

@@ -1,4 +1,6 @@
-"""Proposition B.6: from data redundancy to parameter redundancy, its improvement, and what a projection does to a spectrum."""
+"""Proposition B.6: from data redundancy to parameter redundancy, its improvement, and what a projection does to a
+spectrum.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,15 +8,19 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from dntk_ref.redundancy import improved_redundancy_bound_gap, improved_redundancy_bound_mean, printed_redundancy_bound_r1
 from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.redundancy import (
+    improved_redundancy_bound_gap,
+    improved_redundancy_bound_mean,
+    printed_redundancy_bound_r1,
+)
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import Truncation, rank_of, truncations
-from proofs_checks.instances import Spectral, drawn, fixed, generators, matrices, spectral
+from proofs_checks.instances import Spectral, drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, psd, sampled, true
-from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, meet
+from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
 
@@ -87,18 +93,18 @@ def improved(case: Truncation, *, right: Callable) -> Margin:
 
 
 def gap_side(cut: Cut) -> fmpq:
-    """kappa eps / (1 - eps + kappa eps)."""
+    """Kappa eps / (1 - eps + kappa eps)."""
     kappa = cut.after / cut.values[cut.r - 1]
     return kappa * cut.case.epsilon / (1 - cut.case.epsilon + kappa * cut.case.epsilon)
 
 
 def mean_side(cut: Cut) -> fmpq:
-    """eps lambda_{r+1} r / ((1 - eps)^2 mean n)."""
+    """Eps lambda_{r+1} r / ((1 - eps)^2 mean n)."""
     return cut.case.epsilon * cut.after * cut.r / ((1 - cut.case.epsilon) ** 2 * cut.mean * len(cut.values))
 
 
 def epsilon_side(cut: Cut) -> fmpq:
-    """eps."""
+    """Eps."""
     return cut.case.epsilon
 
 
@@ -128,7 +134,8 @@ PROP_B_6 = Statement("prop_b_6", "Prop B.6, (23)–(25), combined", (
     ), note="weaker than R1"),
 ))
 IMPROVED = Statement("prop_b_6_improved", "Better (new) bounds of Prop B.6", (
-    Reading("by the gap", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}\leq\epsilon", Verdict.HOLDS, (
+    Reading("by the gap", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa"
+                          r"\epsilon}\leq\epsilon", Verdict.HOLDS, (
         Step("kappa = lambda_{r+1} / lambda_r", improved, lambda n: (*CASES(n), HALF), (
             Twin("half of it", {"right": lambda c: gap_side(c) / 2}),
             Twin("kappa squared", {"right": lambda c: gap_side(c) * (c.after / c.values[c.r - 1]) / 2}),
@@ -137,19 +144,22 @@ IMPROVED = Statement("prop_b_6_improved", "Better (new) bounds of Prop B.6", (
             Twin("epsilon / 2", {"right": lambda c: epsilon_side(c) / 2}),
             Twin("epsilon^2", {"right": lambda c: epsilon_side(c) ** 2}),
         ), {"right": epsilon_side}, "equal eigenvalues"),
-        Step("dntk_ref's bound", by_reference, fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
+        Step("dntk_ref's bound", by_reference, fixed(HALF,
+                                                     Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
             Twin("doubled", {"exact": lambda c: 2 * gap_side(Cut(c))}),
             Twin("epsilon", {"exact": lambda c: c.epsilon + 1}),
         ), {"reference": lambda c: improved_redundancy_bound_gap(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2,
             "exact": lambda c: gap_side(Cut(c))}),
     ), hypotheses=("K not zero", "epsilon below 1")),
-    Reading("by the mean", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\epsilon\lambda_{r+1}}{(1-\epsilon)^2\bar\lambda}\frac{r}{n}",
+    Reading("by the mean", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\epsilon\lambda_{r+1}}{(1-"
+                           r"\epsilon)^2\bar\lambda}\frac{r}{n}",
             Verdict.HOLDS, (
         Step("Cauchy-Schwarz on the first r only", improved, lambda n: (*CASES(n), HALF), (
             Twin("(1 - eps) not squared, halved", {"right": lambda c: mean_side(c) * (1 - c.case.epsilon) / 2}),
             Twin("r / n squared", {"right": lambda c: mean_side(c) * c.r / (2 * len(c.values))}),
         ), {"right": mean_side}),
-        Step("dntk_ref's bound", by_reference, fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
+        Step("dntk_ref's bound", by_reference, fixed(HALF,
+                                                     Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
             Twin("doubled", {"exact": lambda c: 2 * mean_side(Cut(c))}),
             Twin("r / n dropped", {"exact": lambda c: mean_side(Cut(c)) * len(Cut(c).values) / Cut(c).r}),
         ), {"reference": lambda c: improved_redundancy_bound_mean(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2,
@@ -168,7 +178,8 @@ class Mapped:
     def distortion(self) -> fmpq:
         """The largest relative error of a squared pairwise distance."""
         g = self.gram
-        return max((abs(g[i, i] + g[j, j] - 2 * g[i, j] - 2) / 2 for i, j in combinations(range(g.nrows()), 2)), default=fmpq(0))
+        return max((abs(g[i, i] + g[j, j] - 2 * g[i, j] - 2) / 2 for i, j in combinations(range(g.nrows()), 2)),
+                   default=fmpq(0))
 
     @property
     def embedding(self) -> fmpq:
@@ -199,7 +210,9 @@ def smallest(case: Mapped, *, epsilon: Callable) -> Margin:
 
 
 def full_rank(case: tuple[int, int, int], *, width: Callable) -> Margin:
-    """Every eigenvalue of the projected K = I_n stays positive: the map (a sign matrix of the given width) has rank n."""
+    """Every eigenvalue of the projected K = I_n stays positive: the map (a sign matrix of the given width) has rank
+    n.
+    """
     n, k, seed = case
     signs = np.random.default_rng(seed).choice([-1, 1], size=(n, width(n, k)))
     mapped = fmpq_mat(n, signs.shape[1], [int(s) for s in signs.ravel()])
@@ -215,7 +228,9 @@ def coordinate_top(case: tuple[int, int], *, value: Callable) -> Margin:
 
 
 def gaussian_top(case: tuple[int, int, int], *, mean: float) -> Margin:
-    """The mean top eigenvalue of K = I_n under a Gaussian map, by Monte Carlo (500 draws), against a printed figure +- 0.02."""
+    """The mean top eigenvalue of K = I_n under a Gaussian map, by Monte Carlo (500 draws), against a printed figure +-
+    0.02.
+    """
     n, k, seed = case
     rng = np.random.default_rng(seed)
     tops = [np.linalg.norm(rng.standard_normal((n, k)) / np.sqrt(k), 2) ** 2 for _ in range(500)]
@@ -223,7 +238,9 @@ def gaussian_top(case: tuple[int, int, int], *, mean: float) -> Margin:
 
 
 def gaussian_width(case: tuple[int, fmpq, fmpq, str], *, delta_factor: fmpq) -> Margin:
-    """Davidson-Szarek: the smallest integer k >= ((sqrt d + sqrt(2 ln(2/delta))) / (sqrt(1 + eps) - 1))^2 is the printed one."""
+    """Davidson-Szarek: the smallest integer k >= ((sqrt d + sqrt(2 ln(2/delta))) / (sqrt(1 + eps) - 1))^2 is the
+    printed one.
+    """
     d, epsilon, delta, printed = case
     root = arb(d).sqrt() + (2 * (2 / arb(delta * delta_factor)).log()).sqrt()
     exact = (root / ((1 + arb(epsilon)).sqrt() - 1)) ** 2
@@ -243,7 +260,8 @@ WIDTHS = fixed((500, fmpq(1, 10), fmpq(1, 100), "275438"), (40, fmpq(1, 10), fmp
 REACHED = fixed((500, 4096, fmpq(1, 100), "0.96"), (40, 4096, fmpq(1, 100), "0.32"))
 MAPS = drawn(maps())
 B_6_JL = Statement("b_6_jl", "B.6 JL step", (
-    Reading("from pairwise distances", r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2\Rightarrow(1-\epsilon)\lambda_i\leq\tilde\lambda_i"
+    Reading("from pairwise distances", r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2\Rightarrow(1-\epsilon)\lambda_i"
+                                       r"\leq\tilde\lambda_i"
             r"\leq(1+\epsilon)\lambda_i", Verdict.FAILS, (
         Step("a subspace embedding does give it", keeps_spectrum, lambda n: (*MAPS(n), CEX_17), (
             Twin("pairwise distortion", {"epsilon": lambda c: c.distortion}),
@@ -286,8 +304,10 @@ B_6_JL = Statement("b_6_jl", "B.6 JL step", (
 
 
 def majorised(case: tuple[tuple[fmpq, ...], int], *, side: int) -> Margin:
-    """Scaled coordinate sampling of a diagonal kernel, all subsets: the mean sum of the top r eigenvalues is at least the true
-    one for every r, with equal traces. `side` = 1; -1 asks for the reverse."""
+    """Scaled coordinate sampling of a diagonal kernel, all subsets: the mean sum of the top r eigenvalues is at least
+    the true
+    one for every r, with equal traces. `side` = 1; -1 asks for the reverse.
+    """
     values, k = case
     p = len(values)
     subsets = list(combinations(values, k))
@@ -302,7 +322,9 @@ def majorised(case: tuple[tuple[fmpq, ...], int], *, side: int) -> Margin:
 
 
 def gaussian_majorised(case: tuple[str, int, int], *, inflate: float) -> Margin:
-    """Gaussian maps: the mean captured energy of the top r eigenvalues is at least the true one, Monte Carlo (200 draws)."""
+    """Gaussian maps: the mean captured energy of the top r eigenvalues is at least the true one, Monte Carlo (200
+    draws).
+    """
     shape, k, seed = case
     values = {"flat": np.ones(30), "decay": np.exp(-0.2 * np.arange(30))}[shape]
     rng, r = np.random.default_rng(seed), 10
@@ -354,7 +376,8 @@ REM_4_1 = Statement("rem_4_1", "Rem 4.1", (
             Twin("unbiased", {"expected": "equal"}),
             Twin("biased high", {"expected": "at least"}),
         ), {"expected": "at most"}),
-        Step("no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1", naive_rank, fixed(NO_BRACKET), (
+        Step("no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1", naive_rank,
+             fixed(NO_BRACKET), (
             Twin("unbiased", {"expected": "equal"}),
             Twin("biased low", {"expected": "at most"}),
         ), {"expected": "at least"}),

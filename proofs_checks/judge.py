@@ -61,17 +61,20 @@ def _same(value: Any, stated: Any) -> bool:
     return value == stated
 
 
-class _Violation(Exception):
+class _ViolationError(Exception):
     """A search has found what it looks for."""
 
 
 def search(refutation: Refutation, examples: int = SEARCH_EXAMPLES) -> tuple[Any, Margin | None, int]:
-    """Look for a violation of the printed claim without help; return the smallest one found and the examples it took."""
+    """Look for a violation of the printed claim without help; return the smallest one found and the examples it
+    took.
+    """
     found: list[tuple[Any, Margin]] = []
     tried = 0
 
     @seed(SEED)
-    @settings(max_examples=examples, database=None, deadline=None, verbosity=Verbosity.quiet, report_multiple_bugs=False,
+    @settings(max_examples=examples, database=None, deadline=None, verbosity=Verbosity.quiet,
+              report_multiple_bugs=False,
               phases=[Phase.generate, Phase.target, Phase.shrink], suppress_health_check=list(HealthCheck))
     @given(refutation.search)
     def attempt(case: Any) -> None:
@@ -82,11 +85,11 @@ def search(refutation: Refutation, examples: int = SEARCH_EXAMPLES) -> tuple[Any
             target(float(np.clip(margin.excess, -1e300, 1e300)))
         if not margin.holds:
             found.append((case, margin))
-            raise _Violation
+            raise _ViolationError
 
     try:
         attempt()
-    except _Violation:
+    except _ViolationError:
         return found[-1][0], found[-1][1], tried
     return None, None, tried
 

@@ -14,7 +14,8 @@ from flint import arb, fmpq, fmpq_mat
 
 from proofs_checks.rational import floats, ldl_pivots, q
 
-__all__ = ["ALLOWED", "Kind", "Margin", "above", "all_of", "at_most", "at_most_root", "by_reference", "equal", "psd", "sampled", "true", "undefined"]
+__all__ = ["ALLOWED", "Kind", "Margin", "above", "all_of", "at_most", "at_most_root", "by_reference", "equal", "psd",
+           "sampled", "true", "undefined"]
 
 
 class Kind(StrEnum):
@@ -96,7 +97,8 @@ def equal(left: Any, right: Any, *, scale: Any = None) -> Margin:
         else:
             pairs = [(q(left), q(right))]
         difference = max((abs(a - b) for a, b in pairs), default=fmpq(0))
-        return _exact_margin(left, right, difference, max((max(abs(a), abs(b)) for a, b in pairs), default=fmpq(0)), None)
+        return _exact_margin(left, right, difference, max((max(abs(a), abs(b)) for a, b in pairs), default=fmpq(0)),
+                             None)
     if kind is Kind.BALL:
         a, b = arb(left), arb(right)
         apart = 0.0 if a.overlaps(b) else float(abs(a - b).lower()) / float(max(abs(a).upper(), abs(b).upper()))

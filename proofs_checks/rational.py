@@ -99,7 +99,7 @@ norm2 = frobenius2
 
 def floats(matrix: fmpq_mat) -> np.ndarray:
     """Return the matrix in float64; entries are rounded once."""
-    return np.array([[float(entry) for entry in row] for row in matrix.tolist()]).reshape(matrix.nrows(), matrix.ncols())
+    return np.array([float(entry) for entry in matrix.entries()]).reshape(matrix.nrows(), matrix.ncols())
 
 
 def _pivots(matrix: fmpq_mat) -> tuple[fmpq_mat, list[int]]:

@@ -59,10 +59,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Refutation:
-    """A counterexample: `check(case, **printed)` must be rejected, with the stated two sides, and every control accepted.
+    """A counterexample: `check(case, **printed)` must be rejected, with the stated two sides, and every control
+    accepted.
 
     A control calls the same check on the repaired side, or on a case that meets the missing hypothesis. `search`
-    is a hypothesis strategy from which a violation is to be found without help; `exact` says why float64 is used, if it is.
+    is a hypothesis strategy from which a violation is to be found without help; `exact` says why float64 is used, if
+    it is.
     """
 
     name: str
@@ -133,7 +135,9 @@ class StepEvidence:
 
 @dataclass(frozen=True)
 class RefutationEvidence:
-    """The margin of the counterexample, whether its two sides are the stated ones, its controls, and what the search found."""
+    """The margin of the counterexample, whether its two sides are the stated ones, its controls, and what the search
+    found.
+    """
 
     refutation: Refutation
     margin: Margin

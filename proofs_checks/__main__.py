@@ -1,0 +1,99 @@
+"""The command `dntk-verify` (also `python -m proofs_checks`): run the ledger, print it, compare it with the recorded
+verdicts.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from proofs_checks.judge import FULL, QUICK
+from proofs_checks.ledger import Record, differences, records, summary, to_json, to_markdown
+from proofs_checks.page import to_html
+from proofs_checks.registry import registry, select
+
+__all__ = ["main"]
+
+HERE = Path(__file__).parent
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dntk-verify", description="Check every statement of the paper and print the "
+                                                                "verdicts.")
+    parser.add_argument("--only", metavar="LABEL", help="one statement: its label or a unique prefix")
+    parser.add_argument("--quick", action="store_true", help="fewer instances, the same checks")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write LEDGER.md and ledger.json there")
+    parser.add_argument("--html", action="store_true", help="with --out: write ledger.html too")
+    parser.add_argument("--update", action="store_true",
+                        help="rewrite the committed LEDGER.md and ledger.json (full runs only)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="statements at a time")
+    return parser
+
+
+def _refusal(options: argparse.Namespace) -> str | None:
+    if options.update and (options.only or options.quick):
+        return "--update: expected a full run, got --only or --quick"
+    if options.html and options.out is None:
+        return "--html: expected --out DIR with it"
+    if options.jobs < 1:
+        return f"--jobs: expected a positive number, got {options.jobs}"
+    return None
+
+
+def _table(found: list[Record]) -> Table:
+    table = Table(title="The ledger", show_lines=False)
+    for name in ("label", "reading", "verdict", "instances", "twins"):
+        table.add_column(name)
+    for record in found:
+        twins = [twin["rejected"] for step in record["steps"] for twin in step["twins"]]
+        table.add_row(record["label"], record["reading"], record["found"],
+                      str(sum(s["instances"] for s in record["steps"])),
+                      f"{sum(twins)}/{len(twins)}")
+    return table
+
+
+def _write(folder: Path, found: list[Record], count: int, *, html: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "LEDGER.md").write_text(to_markdown(found, count), encoding="utf-8")
+    (folder / "ledger.json").write_text(to_json(found, count), encoding="utf-8")
+    if html:
+        (folder / "ledger.html").write_text(to_html(found), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ledger; return 0, or 1 if a verdict differs from the recorded one, or 2 if the command cannot be run."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    refusal = _refusal(options)
+    try:
+        statements = select(registry(), options.only)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is not None:
+        console.print(refusal, style="red", markup=False)
+        return 2
+    count = QUICK if options.quick else FULL
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("statements", total=len(statements))
+        found = records(statements, count, jobs=min(options.jobs, len(statements)),
+                        done=lambda label: progress.advance(task))
+    console.print(_table(found))
+    console.print(summary(found), markup=False)
+    lines = differences(found)
+    if options.out is not None:
+        _write(options.out, found, count, html=options.html)
+    if options.update and not lines:
+        _write(HERE, found, count, html=False)
+    for line in lines:
+        console.print(f"verdict differs: {line}", style="red", markup=False)
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

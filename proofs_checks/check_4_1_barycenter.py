@@ -1,0 +1,285 @@
+"""Sections 4.1 and C.5: the barycentre as optimal quantisation, what matching features does for gradients, and
+statistics.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flint import fmpq, fmpq_mat
+from hypothesis import strategies as st
+
+from dntk_ref.barycenter import averaged_batch_variance, pooled_variance, quantisation_cost, wasserstein
+from proofs_checks import rational as qq
+from proofs_checks.instances import drawn, fixed, matrices
+from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
+
+__all__ = ["STATEMENTS"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Points (n, d), support points (m, d), and a coupling (n, m) with row sums 1/n, all rational."""
+
+    points: fmpq_mat
+    support: fmpq_mat
+    coupling: fmpq_mat
+
+    @property
+    def distances(self) -> fmpq_mat:
+        """All squared distances (n, m)."""
+        return qq.mat([[sum(((a - b) ** 2 for a, b in zip(z, s, strict=True)), fmpq(0)) for s in self.support.tolist()]
+                       for z in self.points.tolist()])
+
+    @property
+    def nearest(self) -> list[int]:
+        """The index of the nearest support point for each point."""
+        return [row.index(min(row)) for row in self.distances.tolist()]
+
+    @property
+    def cost(self) -> fmpq:
+        """The mean squared distance to the nearest support point."""
+        return sum((min(row) for row in self.distances.tolist()), fmpq(0)) / self.points.nrows()
+
+    @property
+    def means(self) -> "Measure":
+        """The same with every used support point moved to the mean of its cell."""
+        rows = []
+        for j, own in enumerate(self.support.tolist()):
+            cell = [z for z, place in zip(self.points.tolist(), self.nearest, strict=True) if place == j]
+            rows.append([sum(c, fmpq(0)) / len(cell) for c in zip(*cell, strict=True)] if cell else own)
+        return replace(self, support=qq.mat(rows))
+
+
+@st.composite
+def measures(draw: Any) -> Measure:
+    """Draw points, support points and a coupling."""
+    n, m, d = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    raw = [[draw(st.integers(0, 3)) for _ in range(m)] for _ in range(n)]
+    rows = [[fmpq(v + (j == 0), n * (sum(row) + 1)) for j, v in enumerate(row)] for row in raw]
+    return Measure(draw(matrices(n, d)), draw(matrices(m, d)), qq.mat(rows))
+
+
+def quantisation(case: Measure, *, left: Callable, moved: Callable) -> Margin:
+    """The nearest-point cost is at most that of any coupling, the Voronoi coupling attains it, and cell means do not
+    raise it.
+    """
+    n = case.points.nrows()
+    voronoi = qq.mat([[fmpq(int(j == place), n) for j in range(case.support.nrows())] for place in case.nearest])
+    return all_of(at_most(left(case), qq.dot(case.coupling, case.distances)),
+                  equal(left(case), qq.dot(voronoi, case.distances)),
+                  at_most(moved(case).cost, case.cost))
+
+
+def uniform_costs_more(case: Measure, *, left: Callable) -> Margin:
+    """With fixed equal weights the squared distance (a linear program, float64) is at least the free-weight one."""
+    points, support = qq.floats(case.points), qq.floats(case.support)
+    m = len(support)
+    fixed_weights = wasserstein(points, support, np.full(m, 1 / m))
+    return at_most(left(points, support), fixed_weights, scale=1 + float(np.sum(points**2) + np.sum(support**2)))
+
+
+MEASURES = drawn(measures())
+UNEVEN = Measure(qq.mat([[0], [0], [0], [10]]), qq.mat([[0], [10]]), qq.mat([["1/8", "1/8"]] * 4))
+QUANTISATION = Statement("quantisation", "Exact fact (test oracle): free-weight barycentre = k-means", (
+    Reading("one measure", r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
+            Verdict.HOLDS, (
+        Step("below every coupling, attained by the Voronoi weights, lowered by cell means", quantisation, MEASURES, (
+            Twin("mean over the support instead of the nearest", {"left": lambda c: sum(c.distances.entries(), fmpq(0))
+                                                                  / len(c.distances.entries())}),
+            Twin("support points moved away from the means", {"moved": lambda c: replace(
+                c.means, support=c.means.support + qq.ones(c.support.nrows(), c.support.ncols()) * fmpq(9))}),
+        ), {"left": lambda c: c.cost, "moved": lambda c: c.means}, "the Voronoi weights"),
+        Step("dntk_ref's cost and its linear program at the Voronoi weights", by_reference, MEASURES, (
+            Twin("sum for the mean", {"exact": lambda c: qq.mat([[c.cost * (c.points.nrows() + 1)] * 2])}),
+            Twin("halved", {"exact": lambda c: qq.mat([[c.cost / 2] * 2])}),
+        ), {"reference": lambda c: _costs(c), "exact": lambda c: qq.mat([[c.cost] * 2]),
+            "scale": lambda c: 1 + float(qq.frobenius2(c.points) + qq.frobenius2(c.support))}),
+        Step("equal weights cost at least as much", uniform_costs_more, lambda n: (*drawn(measures(), 0.3)(n), UNEVEN),
+             (
+            Twin("mean over the support", {"left": lambda z,
+                                           b: float(np.mean(np.sum((z[:, None] - b[None]) ** 2, axis=2)) + 1)}),
+            Twin("doubled, plus one", {"left": lambda z, b: 2 * quantisation_cost(z, b) + 1}),
+        ), {"left": quantisation_cost}),
+    )),
+), table=2)
+
+
+def _costs(case: Measure) -> list[float]:
+    points, support = qq.floats(case.points), qq.floats(case.support)
+    weights = np.bincount(case.nearest, minlength=len(support)) / len(points)
+    return [quantisation_cost(points, support), wasserstein(points, support, weights)]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Gradients (n, P) and hidden features (n, d) of the data, the same of the distilled inputs."""
+
+    gradients: fmpq_mat
+    hidden: fmpq_mat
+    own_gradients: fmpq_mat
+    own_hidden: fmpq_mat
+
+    @property
+    def residual(self) -> fmpq:
+        """|Phi (I - Pi_S)|^2 / n."""
+        return qq.frobenius2(self.gradients - self.gradients
+                             * qq.projector(self.own_gradients)) / self.gradients.nrows()
+
+    def cost(self, ours: fmpq_mat, theirs: fmpq_mat) -> fmpq:
+        """The mean squared distance to the nearest distilled input."""
+        return Measure(ours, theirs, qq.zeros(1, 1)).cost
+
+    @property
+    def lipschitz2(self) -> fmpq:
+        """The least squared constant; 0/0 counts as 0, a positive number over 0 has none."""
+        ratios = [fmpq(0)]
+        near = Measure(self.gradients, self.own_gradients, qq.zeros(1, 1)).distances.entries()
+        far = Measure(self.hidden, self.own_hidden, qq.zeros(1, 1)).distances.entries()
+        for above, below in zip(near, far, strict=True):
+            if above != 0 or below != 0:
+                ratios.append(above / below)
+        return max(ratios)
+
+
+@st.composite
+def matched(draw: Any) -> Matched:
+    """Draw gradients and hidden features of data and distilled inputs."""
+    n, m, p, d = (draw(st.integers(1, 3)) for _ in range(4))
+    return Matched(draw(matrices(n, p)), draw(matrices(n, d)), draw(matrices(m, p)), draw(matrices(m, d)))
+
+
+def finite(case: Matched) -> bool:
+    """Equal hidden features have equal gradients."""
+    try:
+        return case.lipschitz2 >= 0
+    except ZeroDivisionError:
+        return False
+
+
+def lemma_w(case: Matched, *, constant: Callable) -> Margin:
+    """|Phi (I - Pi_S)|^2 / n <= nearest-gradient cost <= L^2 times the cost of the hidden features."""
+    middle = case.cost(case.gradients, case.own_gradients)
+    return all_of(at_most(case.residual, middle), at_most(middle,
+                                                          constant(case) * case.cost(case.hidden, case.own_hidden)))
+
+
+def aligned(case: Matched, *, right: Callable) -> Margin:
+    """Equal hidden features leave no gradient residual."""
+    return at_most(case.residual, right(case))
+
+
+def hidden_cost(case: Matched) -> fmpq:
+    """What matching controls: the cost of the hidden features (times any constant)."""
+    return 10**6 * case.cost(case.hidden, case.own_hidden)
+
+
+def with_head(hidden: fmpq_mat) -> fmpq_mat:
+    """The head gradient (h, 1)."""
+    return qq.mat([[*row, 1] for row in hidden.tolist()])
+
+
+# f(x) = relu(v_1 x) + relu(v_2 x), v = (1, -1): pooled feature |x|, body gradients (1, 0) at x = 1 and (0, -1) at x =
+# -1.
+CEX_28 = Matched(qq.mat([[0, -1]]), qq.mat([[1]]), qq.mat([[1, 0]]), qq.mat([[1]]))
+LIPSCHITZ = drawn(matched().filter(finite))
+LEMMA_W = Statement("lemma_w", "Lemma W (the missing link to Section 3.3; new)", (
+    Reading("as stated", r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_"
+                         r"\phi^2W_2^2",
+            Verdict.HOLDS, (
+        Step("both inequalities with the least constant", lemma_w, LIPSCHITZ, (
+            Twin("a quarter of the squared constant", {"constant": lambda c: c.lipschitz2 / 4}),
+            Twin("equal features with different gradients", {}, fixed(CEX_28)),
+        ), {"constant": lambda c: c.lipschitz2}, "one input"),
+    ), hypotheses=("gradients Lipschitz in the hidden features on the data",)),
+), table=2)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of numbers of equal size."""
+
+    values: tuple[tuple[fmpq, ...], ...]
+
+
+def variance(values: tuple[fmpq, ...]) -> fmpq:
+    """The population variance."""
+    mean = sum(values, fmpq(0)) / len(values)
+    return sum(((v - mean) ** 2 for v in values), fmpq(0)) / len(values)
+
+
+def batch_mean(case: Batches) -> fmpq:
+    """The mean of the batch variances."""
+    return sum((variance(batch) for batch in case.values), fmpq(0)) / len(case.values)
+
+
+def running(case: Batches) -> fmpq:
+    """The variance from running sums of x and x^2."""
+    flat = [v for batch in case.values for v in batch]
+    first, second = sum(flat, fmpq(0)) / len(flat), sum((v * v for v in flat), fmpq(0)) / len(flat)
+    return second - first**2
+
+
+def class_statistic(case: Batches, *, statistic: Callable) -> Margin:
+    """The accumulated statistic is the variance over all batches."""
+    return equal(statistic(case), variance(tuple(v for batch in case.values for v in batch)))
+
+
+@st.composite
+def batches(draw: Any) -> Batches:
+    """Draw two batches of two."""
+    values = draw(st.lists(st.integers(-5, 12), min_size=4, max_size=4))
+    return Batches((tuple(map(fmpq, values[:2])), tuple(map(fmpq, values[2:]))))
+
+
+def _floats(case: Batches) -> list[np.ndarray]:
+    return [np.array([[float(v)] for v in batch]) for batch in case.values]
+
+
+CEX_29 = Batches(((fmpq(0), fmpq(2)), (fmpq(10), fmpq(12))))
+BATCHES = drawn(batches())
+SEC_4_1 = Statement("sec_4_1", "4.1 / C.5 WMDD", (
+    Reading("objective", r"\mathcal{L}(X_S)=\sum_{c,j}\|f_e(s_{c,j})-b_{c,j}\|^2+\lambda_{BN}\mathcal{L}_{BN}",
+            Verdict.DEFINITION, (
+        Step("its barycentre term is well defined: the optimal quantisation cost", quantisation, MEASURES, (
+            Twin("mean over the support", {"left": lambda c: sum(c.distances.entries(),
+                                                                 fmpq(0)) / len(c.distances.entries())}),
+            Twin("doubled", {"left": lambda c: 2 * c.cost}),
+        ), {"left": lambda c: c.cost, "moved": lambda c: c.means}),
+    ), nature=Nature.DEFINITION, note="squared or plain norms, variance or deviation, weighted or not: open in the "
+                                      "text"),
+    Reading("better aligned gradients", r"f_e(s)=f_e(x)\Rightarrow\phi(x)\in\mathcal{T}_S", Verdict.HEURISTIC, (
+        Step("the head block is controlled exactly: it is a function of the hidden feature", aligned, fixed(replace(
+            CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))), (
+                Twin("body block", cases=fixed(CEX_28)),
+                Twin("another hidden feature, no cost allowed", {"right": lambda c: fmpq(0)}, fixed(Matched(
+                    qq.mat([[2, 1]]), qq.mat([[2]]), qq.mat([[1, 1]]), qq.mat([[1]])))),
+            ), {"right": hidden_cost}),
+    ), (
+        Refutation("CEX-28", aligned, CEX_28, (
+            Twin("head block", cases=fixed(replace(CEX_28, gradients=with_head(CEX_28.hidden),
+                                                   own_gradients=with_head(CEX_28.own_hidden)))),
+            Twin("a distilled input on the same side", cases=fixed(replace(CEX_28, own_gradients=CEX_28.gradients))),
+        ), {"right": hidden_cost}, 1, 0, matched()),
+    ), nature=Nature.HEURISTIC, note="conditional version: Lemma W"),
+    Reading("mean of batch variances", r"\overline{\mathrm{Var}}_{batch}=\mathrm{Var}", Verdict.FAILS, (
+        Step("running sums of x and x^2", class_statistic, BATCHES, (
+            Twin("mean of batch variances", {"statistic": batch_mean}),
+            Twin("uncentred", {"statistic": lambda c: running(c) + fmpq(1, 100)}),
+        ), {"statistic": running}),
+        Step("dntk_ref's pooled variance", by_reference, BATCHES, (
+            Twin("averaged", {"reference": lambda c: averaged_batch_variance(_floats(c))}),
+            Twin("doubled", {"exact": lambda c: 2 * running(c)}),
+        ), {"reference": lambda c: pooled_variance(_floats(c)), "exact": lambda c: qq.mat([[running(c)]]).entries()[0],
+            "scale": lambda c: 1000.0}),
+    ), (
+        Refutation("CEX-29", class_statistic, CEX_29, (
+            Twin("running sums", {"statistic": running}),
+            Twin("equal batch means", cases=fixed(Batches(((fmpq(0), fmpq(2)), (fmpq(-1), fmpq(3)))))),
+        ), {"statistic": batch_mean}, 1, 26, batches()),
+    )),
+))
+
+STATEMENTS = (SEC_4_1, QUANTISATION, LEMMA_W)

@@ -1,0 +1,253 @@
+"""Run the statements and write what was found: plain records, a table for people (LEDGER.md) and one for machines
+(ledger.json).
+"""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
+from typing import Any
+
+from proofs_checks.instances import SEED
+from proofs_checks.judge import judge
+from proofs_checks.margin import ALLOWED, Kind, Margin
+from proofs_checks.registry import Registry, file_of
+from proofs_checks.statement import Evidence, RefutationEvidence, Statement, StepEvidence, TwinEvidence, Verdict
+
+__all__ = ["HONESTY", "Record", "differences", "examine", "record_of", "records", "summary", "to_json", "to_markdown"]
+
+Record = dict[str, Any]
+
+HONESTY = (
+    "Verdicts concern *restored* statements: the formulas of our copy of the paper were lost and were reconstructed "
+    "from the "
+    "text around them. Where several readings are possible each has its own line, and a verdict holds for that "
+    "reading only.",
+    "\"Exact rationals\" and \"ball arithmetic\" decide each *instance* without rounding; a counterexample in them is "
+    "a proof. "
+    "A universal claim checked on drawn instances is *evidence* for it, also where each instance is decided exactly: "
+    "the proof is "
+    "the argument that the steps follow. Float64 evidence is evidence, not proof; Monte Carlo has a stated "
+    "false-alarm rate.",
+    "\"Heuristic\" means that no precise statement of this form is claimed to be true; what is provable near it is "
+    "checked instead. "
+    "\"Pending\" means that nothing was checked.",
+)
+
+
+def _margin(margin: Margin | None) -> Record | None:
+    if margin is None:
+        return None
+    return {"kind": str(margin.kind), "excess": float(f"{margin.excess:.3g}"), "allowed": margin.allowed,
+            "holds": margin.holds,
+            "left": _short(margin.left), "right": _short(margin.right)}
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _twin(twin: TwinEvidence) -> Record:
+    return {"name": twin.name, "margin": _margin(twin.margin), "rejected": twin.rejected}
+
+
+def _step(step: StepEvidence) -> Record:
+    tightest = None if step.tightest is None else float(f"{step.tightest:.6g}")
+    return {"claim": step.step.claim, "margin": _margin(step.margin), "tightest": tightest,
+            "attained": step.step.attained,
+            "instances": step.instances, "twins": [_twin(twin) for twin in step.twins], "carries": step.carries}
+
+
+def _refutation(found: RefutationEvidence) -> Record:
+    return {"name": found.refutation.name, "margin": _margin(found.margin), "reproduced": found.reproduced,
+            "case": " ".join(str(found.refutation.case).split()), "why_float": found.refutation.why_float,
+            "controls": [{"name": c.name, "holds": c.margin.holds, "margin": _margin(c.margin)}
+                         for c in found.controls],
+            "searched": found.refutation.search is not None, "found": None if found.found is None else " ".join(
+                str(found.found).split()), "found_margin": _margin(found.found_margin), "examples": found.examples,
+            "carries": found.carries}
+
+
+def record_of(evidence: Evidence) -> Record:
+    """Return everything that the ledger keeps of one reading, as plain numbers and strings."""
+    statement, reading = evidence.statement, evidence.reading
+    return {
+        "label": statement.label, "row": statement.row, "table": statement.table, "file": file_of(statement),
+        "reading": reading.key, "formula": reading.formula, "nature": str(reading.nature),
+        "recorded": str(reading.verdict), "found": str(evidence.verdict),
+        "hypotheses": list(reading.hypotheses), "added": list(reading.added), "note": reading.note,
+        "disagreement": statement.disagreement,
+        "steps": [_step(step) for step in evidence.steps],
+        "refutations": [_refutation(refutation) for refutation in evidence.refutations],
+    }
+
+
+def examine(statement: Statement, count: int) -> list[Record]:
+    """Judge one statement and return the records of its readings."""
+    return [record_of(evidence) for evidence in judge(statement, count)]
+
+
+_STATEMENTS: dict[str, Statement] = {}
+
+
+def _examine_label(label: str, count: int) -> list[Record]:
+    return examine(_STATEMENTS[label], count)
+
+
+def records(statements: Registry, count: int, *, jobs: int = 1,
+            done: Callable[[str], None] = lambda label: None) -> list[Record]:
+    """Judge all statements, `jobs` at a time, and return their records in order."""
+    return [record for found in _in_order(statements, count, jobs, done) for record in found]
+
+
+def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str], None]) -> Iterator[list[Record]]:
+    if jobs == 1:
+        for statement in statements:
+            yield examine(statement, count)
+            done(statement.label)
+        return
+    # A fork hands the statements, which hold functions and so cannot be sent, to the workers as they are.
+    _STATEMENTS.update({statement.label: statement for statement in statements})
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+        futures = [(statement.label, pool.submit(_examine_label, statement.label, count)) for statement in statements]
+        for label, future in futures:
+            yield future.result()
+            done(label)
+
+
+def differences(found: list[Record]) -> list[str]:
+    """Return one line for every verdict that differs from the recorded one, naming what broke."""
+    lines = []
+    for record in found:
+        if record["found"] != record["recorded"]:
+            broken = [step["claim"] for step in record["steps"] if not step["margin"]["holds"]]
+            broken += [f"twin accepted: {twin['name']}" for step in record["steps"] for twin in step["twins"]
+                       if not twin["rejected"]]
+            broken += [r["name"] for r in record["refutations"] if not r["carries"]]
+            why = f" ({'; '.join(broken)})" if broken else ""
+            lines.append(f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
+                         f"found {record['found']!r}{why}")
+    return lines
+
+
+def _kinds(record: Record) -> dict[str, Record]:
+    """Return the worst margin of each kind of evidence among the steps."""
+    worst: dict[str, Record] = {}
+    for step in record["steps"]:
+        margin = step["margin"]
+        if margin["kind"] not in worst or margin["excess"] > worst[margin["kind"]]["excess"]:
+            worst[margin["kind"]] = margin
+    return worst
+
+
+UNITS = {Kind.EXACT: "", Kind.BALL: "", Kind.FLOAT: " roundings", Kind.SAMPLE: " s.e."}
+
+
+def _show(margin: Record) -> str:
+    return f"{margin['excess']:.3g}{UNITS[Kind(margin['kind'])]}"
+
+
+def _evidence_cell(record: Record) -> str:
+    parts = [f"{kind}: {_show(margin)}" for kind, margin in _kinds(record).items()]
+    parts += [f"{r['name']}: {r['margin']['left']} vs {r['margin']['right']}" for r in record["refutations"]]
+    return "; ".join(parts) or "none"
+
+
+def counts(found: list[Record]) -> Record:
+    """Count the readings by verdict, the broken twins, the counterexamples and the instances."""
+    twins = [twin for record in found for step in record["steps"] for twin in step["twins"]]
+    refutations = [r for record in found for r in record["refutations"]]
+    return {
+        "verdicts": dict(Counter(record["found"] for record in found)),
+        "twins": len(twins), "twins_rejected": sum(twin["rejected"] for twin in twins),
+        "counterexamples": len(refutations), "counterexamples_carry": sum(r["carries"] for r in refutations),
+        "violations_found_by_search": sum(r["found"] is not None for r in refutations),
+        "controls": sum(len(r["controls"]) for r in refutations),
+        "instances": sum(step["instances"] for record in found for step in record["steps"]),
+    }
+
+
+def summary(found: list[Record]) -> str:
+    """Return one line: how many readings hold, hold with additions, fail, are heuristic, defined or pending."""
+    number = counts(found)
+    verdicts = ", ".join(f"{number['verdicts'].get(str(v), 0)} {v}" for v in Verdict if number["verdicts"].get(str(v)))
+    return (f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
+            f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
+            f"{number['violations_found_by_search']} violations found by search")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the verdicts."""
+    names = ("numpy", "scipy", "hypothesis", "python-flint", "sympy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def to_json(found: list[Record], count: int) -> str:
+    """Return the ledger for machines."""
+    body = {"seed": SEED, "instances_per_family": count,
+            "allowed": {str(kind): value for kind, value in ALLOWED.items()},
+            "versions": versions(), "counts": counts(found), "readings": found}
+    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+
+
+def _row(record: Record) -> str:
+    twins = [twin for step in record["steps"] for twin in step["twins"]]
+    ratios = [step["tightest"] for step in record["steps"] if step["tightest"] is not None]
+    attained = "; ".join(step["attained"] for step in record["steps"] if step["attained"])
+    tight = f"{max(ratios):.4g}" if ratios else ""
+    file = f"[{record['file']}]({record['file']})" if record["file"] else ""
+    cells = [f"<a id=\"{record['label']}\"></a>`{record['label']}`", record["row"], record["reading"],
+             f"**{record['found']}**",
+             _evidence_cell(record), " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
+             str(sum(step["instances"] for step in record["steps"])),
+             f"{sum(t['rejected'] for t in twins)}/{len(twins)}", file]
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+HEAD = ("| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected "
+        "| file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |")
+
+
+def _details(record: Record) -> Iterator[str]:
+    yield f"### `{record['label']}` {record['reading']}: {record['found']}"
+    yield ""
+    if record["formula"]:
+        yield f"$${record['formula']}$$"
+        yield ""
+    for name in ("hypotheses", "added"):
+        if record[name]:
+            yield f"* {'hypotheses' if name == 'hypotheses' else 'added hypotheses'}: {'; '.join(record[name])}"
+    if record["note"]:
+        yield f"* note: {record['note']}"
+    for step in record["steps"]:
+        twins = "; ".join(f"{t['name']} ({_show(t['margin'])})" for t in step["twins"])
+        yield (f"* {step['claim']}: {step['margin']['kind']}, {step['instances']} instances, "
+               f"{_show(step['margin'])}. Rejected: {twins}")
+    for r in record["refutations"]:
+        search = f"; a search found `{r['found'][:200]}` in {r['examples']} examples" if r["found"] is not None else ""
+        controls = "; ".join(c["name"] for c in r["controls"])
+        yield (f"* {r['name']}: `{r['case'][:200]}` gives {r['margin']['left']} against {r['margin']['right']}. "
+               f"Passes: {controls}{search}")
+    yield ""
+
+
+def to_markdown(found: list[Record], count: int) -> str:
+    """Return the ledger for people."""
+    lines = ["# The ledger: a verdict for every statement", "", summary(found) + ".", ""]
+    lines += [f"* {line}" for line in HONESTY]
+    lines += ["", "Margins: float64 in units of rounding (2^-53 of the stated scale, at most "
+              f"{ALLOWED[Kind.FLOAT]:.0f} allowed), sampling in standard errors (at most {ALLOWED[Kind.SAMPLE]:.0f}; "
+              f"false alarm "
+              "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.", ""]
+    for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
+        lines += [f"## {title}", "", HEAD, *(_row(r) for r in found if r["table"] == table), ""]
+    lines += ["## Evidence", ""]
+    for record in found:
+        lines += _details(record)
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    lines += [f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.", ""]
+    return "\n".join(lines)

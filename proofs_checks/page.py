@@ -1,0 +1,106 @@
+"""The ledger as one HTML page: statements in typeset mathematics, margins drawn, counterexamples as matrices."""
+
+import re
+from html import escape
+from io import BytesIO
+from math import copysign, log10
+
+from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
+
+from proofs_checks.ledger import HONESTY, Record, summary
+
+__all__ = ["formula_svg", "to_html"]
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
+h2{border-bottom:1px solid #ccc;margin-top:2em}.verdict{font-weight:600}.holds,.added{color:#176117}.fails{color:#a11}
+.heuristic,.pending,.definition{color:#555}table{border-collapse:collapse}td{padding:.1em .6em;vertical-align:middle}
+.matrix{border-left:2px solid;border-right:2px solid;display:inline-table;margin:.2em}.matrix td{padding:0
+.4em;text-align:right}
+svg{vertical-align:middle;max-width:100%}small{color:#666}"""
+
+
+def formula_svg(formula: str) -> str:
+    """Return a formula (the subset of LaTeX that mathtext knows) as inline SVG."""
+    figure = Figure(figsize=(0.01, 0.01))
+    figure.text(0, 0, f"${formula}$", fontsize=13)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True,
+                   metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    return text[text.index("<svg"):]
+
+
+def typesets(formula: str) -> bool:
+    """Whether mathtext accepts the formula."""
+    MathTextParser("path").parse(f"${formula}$")
+    return True
+
+
+def _place(excess: float) -> float:
+    """Put an excess on a signed logarithmic axis: slack to the left, violation to the right."""
+    if excess == 0:
+        return 0.0
+    size = min(abs(excess), 1e20)
+    return copysign(max(log10(size) + 20, 0.5), excess)
+
+
+def _margins(record: Record) -> str:
+    """Return a drawing: a green mark for each step, a red one for each rejected twin, on one signed logarithmic
+    axis.
+    """
+    marks = []
+    for step in record["steps"]:
+        marks.append((step["margin"]["excess"], "#176117", step["claim"]))
+        marks += [(twin["margin"]["excess"], "#a11", f"broken: {twin['name']}") for twin in step["twins"]]
+    marks += [(r["margin"]["excess"], "#a11", r["name"]) for r in record["refutations"]]
+    lines = "".join(f'<line x1="{210 + 5 * _place(value):.1f}" x2="{210 + 5 * _place(value):.1f}" y1="2" y2="18" '
+                    f'stroke="{colour}" '
+                    f'stroke-width="2"><title>{escape(title)}: {value:.3g}</title></line>' for value, colour,
+                    title in marks)
+    return ('<svg width="420" height="20" role="img" aria-label="margins"><line x1="0" x2="420" y1="10" y2="10" '
+            'stroke="#bbb"/>'
+            f'<line x1="210" x2="210" y1="0" y2="20" stroke="#000"/>{lines}</svg>')
+
+
+MATRIX = re.compile(r"(?:\[[^\[\]]*\]\s*)+")
+
+
+def _matrices(case: str) -> str:
+    """Return a counterexample's text with bracketed rows set as matrices."""
+    def table(match: re.Match[str]) -> str:
+        rows = re.findall(r"\[([^\[\]]*)\]", match.group())
+        cells = "".join("<tr>" + "".join(f"<td>{escape(v.strip())}</td>" for v in row.split(",")) + "</tr>"
+                        for row in rows)
+        return f'<table class="matrix">{cells}</table>'
+
+    parts, last = [], 0
+    for match in MATRIX.finditer(case):
+        parts += [escape(case[last:match.start()]), table(match)]
+        last = match.end()
+    return "".join([*parts, escape(case[last:])])
+
+
+def _reading(record: Record) -> str:
+    words = record["found"].split()
+    style = "added" if "added" in words else words[0]
+    refutations = "".join(
+        f"<p>{escape(r['name'])}: {_matrices(r['case'])} gives {escape(r['margin']['left'])} against "
+        f"{escape(r['margin']['right'])}.</p>" for r in record["refutations"])
+    steps = "".join(f"<li>{escape(s['claim'])} <small>({s['margin']['kind']}, {s['instances']} instances)</small></li>"
+                    for s in record["steps"])
+    formula = f"<p>{formula_svg(record['formula'])}</p>" if record["formula"] else ""
+    note = f"<p><small>{escape(record['note'])}</small></p>" if record["note"] else ""
+    return (f"<h3 id=\"{record['label']}\">{escape(record['row'])} "
+            f"<small>{escape(record['reading'])}</small></h3>{formula}"
+            f'<p class="verdict '
+            f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}')
+
+
+def to_html(found: list[Record]) -> str:
+    """Return the page; it needs nothing from outside."""
+    honesty = "".join(f"<li>{escape(line)}</li>" for line in HONESTY)
+    body = "".join(f"<h2>{title}</h2>" + "".join(_reading(r) for r in found if r["table"] == table)
+                   for table, title in ((1, "Items of the paper"), (2, "What the audit adds")))
+    return (f"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>The ledger</title><style>{STYLE}</style>"
+            f"<h1>The ledger</h1><p>{escape(summary(found))}.</p><ul>{honesty}</ul>{body}</html>\n")

@@ -1,0 +1,73 @@
+"""Every statement of the ledger in the order of its rows; a row without evidence stands as pending."""
+
+from types import ModuleType
+
+from proofs_checks import (
+    check_3_1_kernel,
+    check_3_2_redundancy,
+    check_3_3_energy,
+    check_3_3_regret,
+    check_3_3_span,
+    check_3_4_coverage,
+    check_3_4_locality,
+    check_4_1_barycenter,
+    check_4_2_moments,
+    check_4_2_projection,
+    check_4_3_synthesis,
+    check_5_headlines,
+    check_9_certificates,
+    check_9_spectrum,
+    check_a_ridge,
+    check_b_1_error,
+    check_b_2_projection,
+    check_b_6_redundancy,
+)
+from proofs_checks.rows import ITEMS, MOMENTS, NAMED, SECTIONS
+from proofs_checks.statement import Reading, Statement, Verdict
+
+__all__ = ["MODULES", "Registry", "file_of", "registry", "select"]
+
+MODULES: tuple[ModuleType, ...] = (
+    check_3_1_kernel, check_3_2_redundancy, check_3_3_regret, check_3_3_span, check_3_3_energy, check_3_4_locality,
+    check_3_4_coverage, check_4_1_barycenter, check_4_2_projection, check_4_2_moments, check_4_3_synthesis,
+    check_5_headlines,
+    check_a_ridge, check_b_1_error, check_b_2_projection, check_b_6_redundancy, check_9_spectrum, check_9_certificates,
+)
+Registry = tuple[Statement, ...]
+
+
+def _pending(label: str, row: str, table: int) -> Statement:
+    return Statement(label, row, (Reading("as stated", "", Verdict.PENDING),), table)
+
+
+def registry() -> Registry:
+    """Return every statement: first the items of the paper, then what the audit adds."""
+    proven = {statement.label: statement for module in MODULES for statement in module.STATEMENTS}
+    if len(proven) != sum(len(module.STATEMENTS) for module in MODULES):
+        raise ValueError("two statements share a label")
+    first = [proven.get(label) or _pending(label, row, 1) for label, row in ITEMS]
+    wanted = [*NAMED.values(), *(label for label, _ in MOMENTS), *(label for _, labels in SECTIONS for label in labels)]
+    items = {label for label, _ in ITEMS}
+    added = [statement for label, statement in proven.items() if label not in items]
+    missing = [label for label in dict.fromkeys(wanted) if label not in items and label not in proven]
+    return (*first, *added, *(_pending(label, label.replace("_", " "), 2) for label in missing))
+
+
+def file_of(statement: Statement) -> str | None:
+    """Return the name of the file that proves a statement, None for a pending one."""
+    for module in MODULES:
+        if any(own.label == statement.label for own in module.STATEMENTS):
+            return module.__name__.rsplit(".", 1)[-1] + ".py"
+    return None
+
+
+def select(statements: Registry, wanted: str | None) -> Registry:
+    """Return the statement of that label, or of the only label with that prefix; all of them for None."""
+    if wanted is None:
+        return statements
+    exact = tuple(s for s in statements if s.label == wanted)
+    found = exact or tuple(s for s in statements if s.label.startswith(wanted))
+    if len(found) != 1:
+        names = ", ".join(s.label for s in found) or "none"
+        raise ValueError(f"only: expected a label or a unique prefix, got {wanted!r} (matches: {names})")
+    return found

@@ -1,0 +1,126 @@
+"""The command: exit codes, what it writes and where, and that a flipped verdict is caught every time."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import proofs_checks.__main__ as command
+from proofs_checks.ledger import examine, records, to_markdown
+from proofs_checks.page import formula_svg, to_html, typesets
+from proofs_checks.registry import registry, select
+from proofs_checks.statement import Verdict
+
+HERE = Path(command.__file__).parent
+
+
+def committed():
+    return {path: path.stat().st_mtime_ns for path in (HERE / "LEDGER.md", HERE / "ledger.json") if path.exists()}
+
+
+def flipped(label):
+    def statement(own):
+        if own.label != label:
+            return own
+        first, *rest = own.readings
+        return replace(own, readings=(replace(first, verdict=Verdict.FAILS), *rest))
+
+    statements = registry()
+    return lambda: tuple(statement(own) for own in statements)
+
+
+def test_one_statement_by_its_label(capsys):
+    assert command.main(["--only", "prop_3_6", "--quick"]) == 0
+    assert "prop_3_6" in capsys.readouterr().out
+
+
+def test_a_unique_prefix_is_enough():
+    assert [s.label for s in select(registry(), "rem_b_4")] == ["rem_b_4"]
+    assert [s.label for s in select(registry(), "task")] == ["task_link"]
+    # a full label wins over longer ones that it begins
+    assert [s.label for s in select(registry(), "thm_3_3")] == ["thm_3_3"]
+
+
+@pytest.mark.parametrize("label", ["thm_3_", "nonsense"])
+def test_an_ambiguous_or_unknown_label_is_refused(label, capsys):
+    assert command.main(["--only", label]) == 2
+    assert "expected a label or a unique prefix" in capsys.readouterr().out
+
+
+def test_a_flipped_verdict_gives_exit_code_one_twice_in_a_row_and_writes_nothing(monkeypatch, capsys):
+    before = committed()
+    monkeypatch.setattr(command, "registry", flipped("rem_4_2"))
+    for _ in range(2):
+        assert command.main(["--only", "rem_4_2", "--quick"]) == 1
+        assert "verdict differs: rem_4_2 [as stated]: recorded 'fails', found 'holds'" in " ".join(
+            capsys.readouterr().out.split())
+    assert committed() == before
+
+
+def test_update_does_not_record_a_verdict_that_differs(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "HERE", tmp_path)
+    own = flipped("rem_4_2")()
+    monkeypatch.setattr(command, "registry", lambda: select(own, "rem_4_2"))
+    assert command.main(["--update", "--jobs", "1"]) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_update_rewrites_the_two_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "HERE", tmp_path)
+    own = registry()
+    monkeypatch.setattr(command, "registry", lambda: select(own, "rem_4_2"))
+    assert command.main(["--update", "--jobs", "1"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LEDGER.md", "ledger.json"]
+
+
+@pytest.mark.parametrize("arguments", [["--update", "--quick"], ["--update", "--only", "rem_4_2"], ["--html"],
+                                       ["--jobs", "0"]])
+def test_contradictory_options_are_refused(arguments, capsys):
+    assert command.main(arguments) == 2
+    assert "expected" in capsys.readouterr().out
+
+
+def test_a_run_writes_to_the_given_folder_only(tmp_path):
+    before = committed()
+    assert command.main(["--only", "prop_3_6", "--quick", "--out", str(tmp_path), "--html"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LEDGER.md", "ledger.html", "ledger.json"]
+    assert committed() == before
+    found = json.loads((tmp_path / "ledger.json").read_text(encoding="utf-8"))
+    assert [reading["found"] for reading in found["readings"]] == ["holds", "holds with an added hypothesis"]
+    assert "seconds" not in (tmp_path / "ledger.json").read_text(encoding="utf-8")
+
+
+def test_two_processes_find_what_one_finds():
+    own = tuple(s for s in registry() if s.label in ("rem_4_2", "prop_3_6", "eq_10"))
+    assert records(own, 5, jobs=2) == records(own, 5, jobs=1)
+
+
+@pytest.mark.parametrize("statement", registry(), ids=lambda statement: statement.label)
+def test_every_formula_can_be_typeset(statement):
+    assert all(typesets(reading.formula) for reading in statement.readings if reading.formula)
+
+
+def test_the_page_needs_nothing_from_outside_and_shows_counterexamples_as_matrices():
+    page = to_html(examine(select(registry(), "prop_3_6")[0], 3))
+    assert '<table class="matrix">' in page
+    assert "<svg" in page
+    outside = page.replace("http://www.w3.org/", "").replace("http://purl.org/dc/", "").replace(
+        "http://creativecommons.org/ns#", "").replace("https://matplotlib.org/", "")
+    assert "http" not in outside
+    assert formula_svg(r"\frac{1}{2}") == formula_svg(r"\frac{1}{2}")
+
+
+def test_the_committed_ledger_has_every_row_with_its_recorded_verdict():
+    path = HERE / "ledger.json"
+    rows = [(r["label"], r["reading"], r["found"]) for r in json.loads(path.read_text(encoding="utf-8"))["readings"]]
+    assert rows == [(s.label, reading.key, str(reading.verdict)) for s in registry() for reading in s.readings]
+    text = (HERE / "LEDGER.md").read_text(encoding="utf-8")
+    assert all(f'<a id="{s.label}"></a>' in text for s in registry())
+    assert "evidence, not proof" in text
+
+
+def test_the_honesty_lines_stand_in_every_ledger():
+    text = to_markdown(examine(select(registry(), "rem_4_2")[0], 3), 3)
+    for phrase in ("restored* statements", "Float64 evidence is evidence, not proof", "Pending"):
+        assert phrase in text
