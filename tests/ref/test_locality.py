@@ -548,7 +548,7 @@ BOTH = {"epsilon_local": 0.1, "epsilon_global": 0.1}
         ),
         (
             lambda: locality.locality(np.eye(2), [0, 1], **BOTH, coverage_threshold=2.0),
-            r"threshold: expected a number in",
+            r"coverage_threshold: expected a number in",
         ),
     ],
 )
