@@ -15,10 +15,11 @@ from dntk_fast.projection import KINDS, Sketch
 from dntk_fast.tangent import generic
 from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
 from dntk_fast.tangent.generic import Wrapped
+from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
 from dntk_fast.tangent.sketching import Projector, choose_kinds
 
-__all__ = ["FeaturePlan", "TangentFeatures", "feature_plan", "head_weights", "tangent_features"]
+__all__ = ["FeaturePlan", "TangentFeatures", "feature_plan", "head_weights", "norm_errors", "tangent_features"]
 
 
 def tangent_features(
@@ -96,7 +97,7 @@ def feature_plan(
 
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
     >>> print(str(feature_plan(model, torch.ones(4, 2), k=5, seed=0)).splitlines()[0])
-    2 outputs, 4 samples at a time, k = 5, exact head 2
+    2 outputs, 4 samples and 2 outputs at a time, k = 5, exact head 2
     """
     return _prepare(model, x, k, seed, projection, keep_head, memory, outputs, parameters, quality).plan
 
@@ -130,6 +131,31 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
         return weight.clone()
     # A frozen bias has no gradient and so no coordinate; it is then an offset of f_c that no feature carries.
     return torch.cat((weight, layer.bias.detach()[:, None]), dim=1) if layer.bias.requires_grad else weight.clone()
+
+
+def norm_errors(
+    model: nn.Module, x: Any, features: TangentFeatures, *, memory: int = 2**30, outputs: Outputs = None
+) -> Tensor:
+    """Return |phi~_c(x)|^2 / |phi_c(x)|^2 - 1 of the body: the projection's error where it can be had exactly.
+
+    Exact norms cost no more than the features; the variance is 2/k for a Gaussian map.
+
+    Parameters
+    ----------
+    model, x, outputs : as the features were made
+
+    Returns
+    -------
+    Tensor (C, n), float64; NaN where the gradient is zero
+
+    >>> model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)).double(), torch.ones(3, 2, dtype=torch.float64)
+    >>> isometry = tangent_features(model, x, k=6, seed=0, projection="haar")
+    >>> bool(norm_errors(model, x, isometry).abs().max() < 1e-12)
+    True
+    """
+    names = list(features.plan.sketch.shapes)
+    exact = kernel_diagonal(model, x, memory=memory, outputs=outputs, parameters=names)
+    return features.body.double().square().sum(2) / exact - 1
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
@@ -167,8 +193,8 @@ def _prepare(
     count = trace.outputs if trace else len(_columns(module, x, None if callable(outputs) else outputs))
     sketch = Sketch(body, k, seed, _kinds(projection, trace, body, k, quality))
     _fits(count, n, k, next(iter(wanted.values())))
-    rows, peak = _chunk(trace, sketch, n, memory) if trace else (n, 0)
-    plan = FeaturePlan(sketch, head, count, rows, peak, trace.generic if trace else ())
+    rows, classes, peak = _chunk(trace, sketch, n, memory) if trace else (n, count, 0)
+    plan = FeaturePlan(sketch, head, count, rows, classes, peak, trace.generic if trace else ())
     return _Job(trace, plan, head is not None and _own(head)[1] in wanted)
 
 
@@ -210,23 +236,26 @@ def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
         _check.refuse("k", f"a result that fits into {readable_bytes(free)} of free memory", shape)
 
 
-def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int) -> tuple[int, int]:
-    """Samples at a time, from what one keeps alive: its tape, C cotangents of every layer, its accumulators; and the peak.
+def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int) -> tuple[int, int, int]:
+    """Samples and outputs at a time, from what one sample keeps alive, and the predicted peak.
+
+    A sample needs its tape and, for every output, the cotangents of all layers and the accumulators of its features.
 
     Three eighths of the budget are left to the gradients that are formed a few at a time, the tables of their maps and
     the work space of the libraries.
     """
-    accumulators = 4 * sketch.k * max(4, trace.cotangent_size)
-    per_sample = trace.row_bytes + trace.outputs * (trace.cotangent_bytes + accumulators) + trace.widest_bytes
-    per_sample = 8 * per_sample // 5
-    rows = min(n, generic.chunk_rows(memory, per_sample))
-    return rows, rows * per_sample
+    per_output = 8 * (trace.cotangent_bytes + 4 * sketch.k * max(4, trace.cotangent_size)) // 5
+    fixed = 8 * (trace.row_bytes + trace.widest_bytes) // 5
+    # Outputs are split, at the price of a forward pass for each part, only where not even one sample fits with all.
+    classes = max(1, min(trace.outputs, (memory - fixed) // per_output))
+    rows = min(n, generic.chunk_rows(memory, fixed + classes * per_output))
+    return rows, classes, rows * (fixed + classes * per_output)
 
 
 def _stream(model: nn.Module, x: Any, job: _Job, memory: int) -> TangentFeatures:
     """Chunk after chunk: one forward, C vector-Jacobian products, every layer's tangent projected and forgotten."""
-    n, first, plan = _check.samples("x", x), next(model.parameters()), job.plan
-    like = torch.empty(0, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
+    n, kind, plan = _check.samples("x", x), next(model.parameters()), job.plan
+    like = torch.empty(0, dtype=torch.promote_types(kind.dtype, torch.float32), device=kind.device)
     body, start = like.new_zeros(plan.outputs, n, plan.sketch.k), 0
     inputs: dict[int, Tensor] = {}
 
@@ -244,10 +273,12 @@ def _stream(model: nn.Module, x: Any, job: _Job, memory: int) -> TangentFeatures
                 with torch.no_grad():
                     generic.call(model, part)
                 continue
-            projector = Projector(plan.sketch, plan.outputs, min(plan.rows, n - start), like, memory // 8)
-            for tangent in capture(job.trace, part):
-                projector.add(tangent)
-            body[:, start : start + plan.rows] = projector.result()
+            for first in range(0, plan.outputs, plan.classes):
+                classes = range(first, min(first + plan.classes, plan.outputs))
+                projector = Projector(plan.sketch, len(classes), min(plan.rows, n - start), like, memory // 8)
+                for tangent in capture(job.trace, part, classes):
+                    projector.add(tangent)
+                body[first : classes.stop, start : start + plan.rows] = projector.result()
     finally:
         if hook:
             hook.remove()

@@ -25,7 +25,7 @@ class FeaturePlan:
     ----------
     sketch : the random map of the body's parameters
     head : name of the layer that is kept exact ("" is the model itself), or None
-    outputs, rows : outputs in all, samples that are worked on at a time
+    outputs, rows, classes : outputs in all; samples and outputs that are worked on at a time
     peak_bytes : predicted peak above model and result
     generic : parameters without a rule of their own, whose gradients torch.func forms
     """
@@ -34,13 +34,14 @@ class FeaturePlan:
     head: str | None
     outputs: int
     rows: int
+    classes: int
     peak_bytes: int
     generic: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         kept = f", exact head {self.head or '(the model)'}" if self.head is not None else ""
         lines = [
-            f"{self.outputs} outputs, {self.rows} samples at a time, k = {self.sketch.k}{kept}",
+            f"{self.outputs} outputs, {self.rows} samples and {self.classes} outputs at a time, k = {self.sketch.k}{kept}",
             f"predicted peak {readable_bytes(self.peak_bytes)} above model and result",
         ]
         for name, shape in self.sketch.shapes.items():

@@ -8,7 +8,7 @@ from torch import nn
 
 from dntk_fast.projection import KINDS, hashing
 from dntk_fast.tangent import features as module
-from dntk_fast.tangent.features import feature_plan, head_weights, tangent_features
+from dntk_fast.tangent.features import feature_plan, head_weights, norm_errors, tangent_features
 from dntk_fast.tangent.generic import projected
 from tests.tolerances import TOL
 
@@ -140,7 +140,9 @@ def test_a_budget_too_small_for_one_sample_is_refused_with_the_least_that_serves
     with pytest.raises(ValueError, match=r"^memory: expected at least \d+ .* for one sample, got 100 B$") as caught:
         tangent_features(model, x, k=8, seed=1, memory=100)
     least = int(str(caught.value).split()[4])
-    assert tangent_features(model, x, k=8, seed=1, memory=least).plan.rows == 1
+    tight = tangent_features(model, x, k=8, seed=1, memory=least)
+    assert (tight.plan.rows, tight.plan.classes) == (1, 1)
+    assert close(tight.values, tangent_features(model, x, k=8, seed=1).values)
     with pytest.raises(ValueError, match=f"at least {least} "):
         tangent_features(model, x, k=8, seed=1, memory=least - 1)
 
@@ -152,7 +154,7 @@ def test_the_plan_tells_before_the_work_what_is_done():
     assert plan == tangent_features(model, x, **arguments).plan
     assert 2**15 < plan.peak_bytes <= 2**16
     lines = str(plan).splitlines()
-    assert lines[0] == f"3 outputs, {plan.rows} samples at a time, k = 8, exact head 9"
+    assert lines[0] == f"3 outputs, {plan.rows} samples and 3 outputs at a time, k = 8, exact head 9"
     assert [line.split()[0] for line in lines[2:]] == list(plan.sketch.shapes)
     assert lines[2].split()[1:] == ["6x1x3x3", "contiguous"]
 
@@ -306,6 +308,18 @@ def test_the_estimate_is_of_the_size_of_the_error():
             pairs.append((found.sketch_error, float((found.kernel() - exact).norm() / exact.norm())))
         estimate, truth = torch.tensor(pairs).square().mean(0).sqrt()
         assert 0.5 < estimate / truth < 3
+
+
+def test_norm_errors_have_mean_zero_and_the_variance_of_the_map():
+    """300 seeds of a Gaussian map: |phi~|^2 / |phi|^2 has mean 1 and variance 2 / k; z-scores below 5."""
+    model, x = build(perceptron), batch(None, 1)
+    sample = torch.stack([
+        norm_errors(model, x, tangent_features(model, x, k=8, seed=s, projection="gaussian", outputs=[1]), outputs=[1])
+        for s in range(300)
+    ]).flatten()  # fmt: skip
+    for power, expected in ((1, 0.0), (2, 2 / 8)):
+        values = sample**power
+        assert abs(float((values.mean() - expected) / (values.std() / math.sqrt(300)))) < 5
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
