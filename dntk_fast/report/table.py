@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 __all__ = ["Cells", "method_table", "predictor_table", "readable_bytes", "share_with_spread", "stage_table"]
@@ -23,20 +24,20 @@ PREDICTORS = {
 class Cells:
     """A table as text: title, headings, rows; the first column is words, the others numbers.
 
-    `narrow` names the columns that a terminal shows; the page shows all.
+    `narrow` says which columns a terminal of 80 characters shows, and under which heading; the page shows all.
     """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    narrow: tuple[str, ...]
+    narrow: Mapping[str, str]
 
     def __rich__(self) -> Table:
         """Show it in a terminal."""
-        table = Table(title=self.title)
+        table = Table(title=self.title, box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
         places = [self.head.index(heading) for heading in self.narrow]
-        for place in places:
-            table.add_column(self.head[place], justify="left" if place == 0 else "right")
+        for place, heading in zip(places, self.narrow.values(), strict=True):
+            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True)
         for row in self.rows:
             table.add_row(*(row[place] for place in places))
         return table
@@ -47,7 +48,10 @@ def predictor_table(record: Mapping[str, Any]) -> Cells:
     rows = tuple(_predictor_row(label, record[key]) for key, label in PREDICTORS.items())
     head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K", "effective dim.", "from")
     return Cells(
-        f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}", head, rows, head[:5]
+        f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}",
+        head,
+        rows,
+        {name: name for name in head[:5]},
     )
 
 
@@ -61,7 +65,8 @@ def _predictor_row(label: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 def method_table(record: Mapping[str, Any]) -> Cells:
     """One row per method and number of synthetic gradients per logit."""
     head = ("method", "m", "realised m", "accuracy", "fidelity", "mse", "kernel error", "captured energy", "setting")
-    narrow = ("method", "m", "accuracy", "fidelity", "kernel error", "captured energy")
+    shown = ("method", "m", "accuracy", "fidelity", "kernel error")
+    narrow = {name: name for name in shown} | {"captured energy": "energy"}
     rows = tuple(_method_row(row) for row in record["gradient_distillation"])
     return Cells("gradient distillation (means over classes; ± over draws)", head, rows, narrow)
 
@@ -85,7 +90,7 @@ def stage_table(record: Mapping[str, Any]) -> Cells:
         )
         for s in record["stages"]
     )
-    return Cells("cost: images forward, image-logit pairs backward", head, rows, head)
+    return Cells("cost: images forward, image-logit pairs backward", head, rows, {name: name for name in head})
 
 
 def share_with_spread(row: Mapping[str, Any], key: str) -> str:
