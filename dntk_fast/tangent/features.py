@@ -47,7 +47,8 @@ def tangent_features(
     x : (n, ...) tensor, or a tuple or dict of such arguments of the model
     k : projection size, 1 ... P
     seed : of the map
-    projection : "auto", one of `dntk_fast.projection.KINDS`, or a kind for each parameter (`plan.sketch.kinds`)
+    projection : "auto", one of `dntk_fast.projection.KINDS`, or a kind for each parameter. "auto" looks at the size of the
+        inputs too: for inputs of another size give the kinds of the first ones, `plan.sketch.kinds`
     keep_head : whether the gradient of the final affine layer stays exact; "auto": where there is one
     memory : bytes to work in, beside model and result
     outputs : which logits, or a function (model, batch) -> (n, q) of the model; all logits if None
