@@ -1,0 +1,297 @@
+"""How features get to disk: one job, its manifest, and files that appear whole under their name or not at all.
+
+A folder holds `manifest.json` (what the features are of, and the map), shard-00000.safetensors, ... (R samples each, all
+outputs), and beside each shard its checksum: `sha256sum -c *.sha256` needs nothing of ours. A file is renamed to its name
+once it is on disk, and never changed; a shard stands when its checksum does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from dntk_fast import _check
+from dntk_fast._device import readable_bytes
+from dntk_fast._stages import write_atomically
+from dntk_fast.models import digest, fingerprint
+from dntk_fast.projection import Sketch
+from dntk_fast.tangent.capture import network
+from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.generic import probe, take, trainable
+from dntk_fast.tangent.result import FeaturePlan
+
+__all__ = [
+    "DTYPES",
+    "Job",
+    "Options",
+    "batch_digest",
+    "identity",
+    "read_manifest",
+    "shard_file",
+    "stands",
+    "stored_plan",
+]
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+_FORMAT = "dntk features 1"
+
+
+class Options(TypedDict, total=False):
+    """Further keyword arguments of `tangent_features`, with its defaults."""
+
+    projection: str | Mapping[str, str]
+    keep_head: bool | Literal["auto"]
+    memory: int
+    outputs: Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
+    parameters: Callable[[str], bool] | Sequence[str] | None
+    quality: float
+
+
+class Job:
+    """Features that are to be written: `begin` in one process, then `write` each part of `parts`, in any process."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        model: nn.Module,
+        x: Any,
+        *,
+        k: int,
+        seed: int,
+        dtype: torch.dtype,
+        shard_rows: int,
+        **options: Unpack[Options],
+    ) -> None:
+        unknown = sorted(options.keys() - Options.__annotations__.keys())
+        if unknown:
+            raise TypeError(f"{unknown[0]}: expected a keyword argument of tangent_features, got another")
+        self.folder, self.model, self.x, self.options = Path(folder), _check.frozen_statistics(model), x, options
+        self.seed, self.rows = _check.seed(seed), _check.integer("shard_rows", shard_rows, 1)
+        self.dtype = _check.choice("dtype", str(dtype).removeprefix("torch."), list(DTYPES))
+        wanted = trainable(model, options.get("parameters"))
+        self.k = _check.dimension(k, sum(p.numel() for p in wanted.values()))
+        self.device = next(iter(wanted.values())).device
+        self.digests: list[str] = []
+        self.samples = 0
+        for part in self.parts():
+            if not self.samples:
+                self.first = part
+            self.samples += _check.samples("x", _check.inputs("x", part))
+            self.digests.append(batch_digest(part))
+        self.settings = self._settings(list(wanted))
+        self.manifest: dict[str, Any] = {}
+
+    def parts(self) -> Iterator[Any]:
+        """The samples, shard by shard."""
+        return _parts(self.x, self.rows)
+
+    def begin(self) -> None:
+        """Take the folder: make its manifest, or match the one it has; remove drafts that a killed process left."""
+        if self.folder.exists() and not self.folder.is_dir():
+            _check.refuse("folder", "a folder", f"the file {self.folder}")
+        if not (self.folder / "manifest.json").exists():
+            drafts = set(self.folder.glob(".*.part"))
+            if self.folder.exists() and set(self.folder.iterdir()) - drafts:
+                _check.refuse("folder", "an empty folder or an earlier store", f"{self.folder} with other files in it")
+            content = self._new_manifest()
+            content["sha256"] = _checksum({**content, "sha256": None})
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._save(self.folder / "manifest.json", json.dumps(content, indent=1, sort_keys=True).encode())
+        self.match()
+        for draft in self.folder.glob(".*.part"):
+            draft.unlink(missing_ok=True)
+
+    def match(self) -> None:
+        """Read the manifest, and refuse the folder if it holds other features than these.
+
+        Raises
+        ------
+        ValueError
+            The message names what differs.
+        """
+        found = read_manifest(self.folder)
+        odd = [name for name, value in self.settings.items() if found["settings"].get(name) != value]
+        told = [f"{name} {_short(found['settings'].get(name))} (not {_short(self.settings[name])})" for name in odd]
+        if not told and not self._same_network(found["first"]):
+            told = ["other outputs at the first sample"]
+        if told:
+            _check.refuse("folder", "features of the same settings", f"{self.folder} with {', '.join(told)}")
+        self.manifest = found
+
+    def write(self, index: int, part: Any) -> None:
+        """Make one shard, unless it stands.
+
+        Raises
+        ------
+        ValueError
+            Other samples than on the first pass; features too large for the dtype.
+        OSError
+            The disk is full.
+        """
+        if stands(self.folder, index):
+            return
+        if index >= len(self.digests) or batch_digest(part) != self.digests[index]:
+            _check.refuse("x", "the same samples in the same order on every pass", f"others in shard {index}")
+        made = tangent_features(self.model, self._here(part), k=self.k, seed=self.seed, **self._settled())
+        tensors = {"body": self._cast(made.body)}
+        if made.head is not None:
+            tensors["head"] = self._cast(made.head)
+        content, path = safetensors.torch.save(tensors, identity(self.manifest, index)), shard_file(self.folder, index)
+        path.with_suffix(".sha256").unlink(missing_ok=True)  # of a shard that was removed; the order matters to a kill
+        self._save(path, content)
+        self._save(path.with_suffix(".sha256"), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
+
+    def _settled(self) -> Options:
+        """The options, with what "auto" chose when the store was begun."""
+        plan = stored_plan(self.manifest)
+        return {**self.options, "projection": plan.sketch.kinds, "keep_head": plan.head is not None}
+
+    def _here(self, batch: Any) -> Any:
+        return tree_map(lambda part: part.to(self.device), batch)
+
+    def _cast(self, features: Tensor) -> Tensor:
+        found = features.to("cpu", DTYPES[self.dtype]).contiguous()
+        if not bool(torch.isfinite(found).all()):
+            largest = float(features.abs().max())
+            _check.refuse("dtype", f"one that holds features up to {largest:.3g}", self.dtype)
+        return found
+
+    def _save(self, path: Path, content: bytes) -> None:
+        try:
+            write_atomically(path, lambda draft: draft.write_bytes(content))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            done = sum(stands(self.folder, index) for index in range(len(self.digests)))
+            stand = f"{done} of {len(self.digests)} shards stand in {self.folder}"
+            told = f"{os.strerror(error.errno)}: {path.name} needs {readable_bytes(len(content))}; {stand}"
+            raise OSError(error.errno, f"{told}; make room and write again with the same settings") from None
+
+    def _settings(self, wanted: list[str]) -> dict[str, Any]:
+        """What makes two stores the same, as JSON gives it back; the budget is not part of it."""
+        given = {**(tangent_features.__kwdefaults__ or {}), **self.options}
+        outputs, projection = given["outputs"], given["projection"]
+        found = {
+            "model": fingerprint(self.model),
+            "data": _checksum(self.digests),
+            "samples": self.samples,
+            "seed": self.seed,
+            "k": self.k,
+            "dtype": self.dtype,
+            "shard_rows": self.rows,
+            "projection": dict(projection) if isinstance(projection, Mapping) else projection,
+            "keep_head": given["keep_head"],
+            "quality": given["quality"],
+            "parameters": wanted,
+            "outputs": "a function" if callable(outputs) else None if outputs is None else [int(c) for c in outputs],
+        }
+        return dict(json.loads(json.dumps(found)))
+
+    def _outputs(self) -> Tensor:
+        """Outputs at the first sample, (C,)."""
+        return probe(network(self.model, self.options.get("outputs")), self._here(take(self.first, slice(0, 1))))[0]
+
+    def _same_network(self, outputs: list[float]) -> bool:
+        """The fingerprint sees weights alone; the outputs see architecture and output function, up to rounding."""
+        own = self._outputs()
+        found, eps = torch.tensor(outputs, dtype=torch.float64), torch.finfo(own.dtype).eps
+        change = own.double().cpu() - found if own.shape == found.shape else torch.tensor(torch.inf)
+        return float(change.abs().max()) <= eps**0.5 * float(found.abs().max())
+
+    def _new_manifest(self) -> dict[str, Any]:
+        plan = feature_plan(self.model, self._here(self.first), k=self.k, seed=self.seed, **self.options)
+        drawn = [[name, list(shape), plan.sketch.kinds[name]] for name, shape in plan.sketch.shapes.items()]  # type: ignore[index]
+        chosen = {part.name: getattr(plan, part.name) for part in dataclasses.fields(plan) if part.name != "sketch"}
+        first = self._outputs().double().tolist()
+        return {"format": _FORMAT, "settings": self.settings, "first": first, "map": drawn, "plan": chosen}
+
+
+# --- files and samples ------------------------------------------------------------------------------------------------
+
+
+def shard_file(folder: Path, index: int) -> Path:
+    """The file of a shard; that of its checksum differs in the suffix.
+
+    >>> shard_file(Path("features"), 3).name
+    'shard-00003.safetensors'
+    """
+    return folder / f"shard-{index:05d}.safetensors"
+
+
+def identity(manifest: Mapping[str, Any], index: int) -> dict[str, str]:
+    """What a shard says of itself: its place and its store; one entry, for safetensors writes several in any order."""
+    return {"shard": f"{index} of {manifest['sha256']}"}
+
+
+def stands(folder: Path, index: int) -> bool:
+    """Whether a shard and its checksum, which is written after it, are there; reading says whether they are sound."""
+    path = shard_file(folder, index)
+    return path.exists() and path.with_suffix(".sha256").exists()
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, or in one line why there is none."""
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"folder: expected a store of features, got {folder} without manifest.json") from None
+    except ValueError as error:
+        raise ValueError(f"manifest.json: expected JSON in {folder}, got {error}") from None
+    if not isinstance(found, dict) or _checksum({**found, "sha256": None}) != found.get("sha256"):
+        _check.refuse("manifest.json", f"the one that was written into {folder}", "a damaged one")
+    if found["format"] != _FORMAT:
+        _check.refuse("manifest.json", _FORMAT, found["format"])
+    return found
+
+
+def stored_plan(manifest: Mapping[str, Any]) -> FeaturePlan:
+    """The plan that a manifest describes, its map included."""
+    settings, drawn = manifest["settings"], manifest["map"]
+    shapes, kinds = {name: tuple(shape) for name, shape, _ in drawn}, {name: kind for name, _, kind in drawn}
+    chosen = {**manifest["plan"], "generic": tuple(manifest["plan"]["generic"])}
+    return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
+
+
+def batch_digest(batch: Any) -> str:
+    """Names, shapes, types and bytes of the tensors of one shard."""
+    if isinstance(batch, Tensor):
+        return digest({"": batch})
+    return digest(batch if isinstance(batch, dict) else {str(place): part for place, part in enumerate(batch)})
+
+
+def _parts(x: Any, rows: int) -> Iterator[Any]:
+    """Cut samples, or batches of any sizes, into batches of `rows` samples (the last may be smaller)."""
+    if isinstance(x, Tensor | tuple | dict) or not isinstance(x, Iterable):
+        yield from (take(x, slice(at, at + rows)) for at in range(0, _check.samples("x", x), rows))
+        return
+    if isinstance(x, Iterator):
+        _check.refuse("x", "batches that can be read twice", f"the iterator {type(x).__name__}")
+    held: Any = None
+    for batch in x:
+        batch = tuple(batch) if isinstance(batch, list) else batch
+        held = batch if held is None else tree_map(lambda *pair: torch.cat(pair), held, batch)
+        while _check.samples("x", held) > rows:
+            yield take(held, slice(0, rows))
+            held = take(held, slice(rows, None))
+    yield held if held is not None else _check.refuse("x", "at least one batch", "none")
