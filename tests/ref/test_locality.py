@@ -321,6 +321,15 @@ def test_the_left_sides_of_lg_3_by_the_loops(case, epsilon_local, epsilon_global
     assert found.gap_energy == pytest.approx(energy, abs=slack(K))
 
 
+def test_lg_3_by_hand():
+    found = locality.corollary_lg3(
+        *(np.diag([4.0, 1.0]), [0, 0]), epsilon_local=0.2, epsilon_global=0.1, coverage_threshold=0.75
+    )
+    assert (found.largest, found.largest_bound) == (1.0, 1.0)
+    assert (found.weighted, found.weighted_bound) == pytest.approx((0.2, 0.2 / 0.9), rel=TOL["hand"])
+    assert (found.gap_energy, found.gap_bound) == (1.0, 4.0)
+
+
 def test_a_weighted_gap_of_twelve_per_cent_is_impossible_at_five():
     found = locality.corollary_lg3(
         *(np.eye(4), [0, 0, 1, 1]), epsilon_local=0.05, epsilon_global=0.05, coverage_threshold=0.5

@@ -202,6 +202,9 @@ def test_small_angles_keep_their_digits(angle):
 def test_angles_with_nothing_are_none():
     assert subspace.principal_angles([[0.0, 0.0]], [[1.0, 0.0]]).shape == (0,)
     assert subspace.principal_angles([[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0]]).shape == (1,)
+    thin = np.diag([1.0, 1e-3])
+    assert subspace.principal_angles(np.eye(2), thin, rtol=0.01).shape == (1,)
+    assert subspace.principal_angles(thin, np.eye(2), rtol=0.01).shape == (1,)
 
 
 @given(projected())
