@@ -17,7 +17,7 @@ def clouds(rng, n, d):
 class Barycenter(Pair):
     """Support and weights, the best of ten seeded starts; the error is that of the cost, two local minima."""
 
-    params = [grid(n=(200, 400, 800), d=(64, 256), m=(10, 50), dtype=("float64", "float32"))]
+    params = [grid(n=(200, 400, 800), d=(32, 128), m=(10, 20), dtype=("float64", "float32"))]
 
     def work(self, rng, size):
         Z = clouds(rng, size.n, size.d)

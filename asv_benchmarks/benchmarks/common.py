@@ -94,7 +94,7 @@ def synchronise():
         torch.cuda.synchronize()
 
 
-def ratio(work, unit, *, rounds=21, budget=2.0):
+def ratio(work, unit, *, rounds=21, budget=1.0):
     """Median over interleaved rounds of the time of `work` over that of `unit`, after one warm-up of each.
 
     The small grid stops after `budget` seconds, though not before the third round; the whole one does every round.
