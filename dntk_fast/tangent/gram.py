@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dntk_fast.tangent.layers import Factors, Lookup, Outer, Tangent
 
-__all__ = ["add_gram", "squared_norms"]
+__all__ = ["add_gram", "block_rows", "squared_norms", "tile_side"]
 
 # Working set of one tile: about what a core's second-level cache holds, so that a tile is multiplied before it leaves.
 TILE_BYTES = 4 * 2**20
@@ -59,10 +59,21 @@ def _add_products(total: Tensor, U: Tensor, V: Tensor | None, pairing: str) -> N
         total += _pair(U, V, pairing)
         return
     n = U.shape[1]
-    for i in _tiles(n, max(64, -(-n // 8))):
+    for i in _tiles(n, block_rows(n)):
         later = slice(i.start, n)
         part = _part(total, i, later, pairing)
         part += _pair(U[:, i], U[:, later], pairing)
+
+
+def block_rows(n: int) -> int:
+    """Rows of one block of a symmetric product of gradients: few to skip the lower half, enough to be fast."""
+    return max(64, -(-n // 8))
+
+
+def tile_side(T: int, S: int, outputs: int, size: int) -> int:
+    """Rows on a side of a tile of products of positions, so that it fits into the cache."""
+    side = int((TILE_BYTES / (outputs * T * S * size)) ** 0.5)
+    return max(1, side) if T * S > 1 else max(256, side)
 
 
 # --- factored: sum_ts (d_t . d'_s)(a_t . a'_s) ------------------------------------------------------------------------
@@ -72,10 +83,7 @@ def _by_factors(total: Tensor, left: Factors, right: Factors | None, pairing: st
     other = left if right is None else right
     C, n1, groups, T, _ = left.cotangent.shape
     n2, S = other.cotangent.shape[1], other.cotangent.shape[3]
-    outputs = C * C if pairing == "full" else C
-    side = max(1, int((TILE_BYTES / (outputs * T * S * left.cotangent.element_size())) ** 0.5))
-    if T == 1:
-        side = max(side, 256)
+    side = tile_side(T, S, C * C if pairing == "full" else C, left.cotangent.element_size())
     for g in range(groups):
         A, B = left.activation[:, g].contiguous(), other.activation[:, g].contiguous()
         D, E = left.cotangent[:, :, g].contiguous(), other.cotangent[:, :, g].contiguous()

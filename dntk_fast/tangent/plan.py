@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
 from dntk_fast.tangent.capture import Trace
+from dntk_fast.tangent.gram import block_rows, tile_side
 from dntk_fast.tangent.layers import Lookup, Outer, Tangent
 
 __all__ = ["KernelPlan", "LayerPlan", "Need", "norm_rule", "plan_kernel"]
@@ -79,14 +80,27 @@ def _size(tangent: Tangent) -> tuple[int, int, int, int]:
     return 1, sum(shape.numel() for shape in tangent.shapes.values()), 1, 1
 
 
-def _layer(tangent: Tangent, rows: int, pairs: int, outputs: int, output_pairs: int) -> LayerPlan:
+def _layer(tangent: Tangent, n1: int, n2: int | None, outputs: int, output_pairs: int, size: int) -> LayerPlan:
     T, p, q, groups = _size(tangent)
+    rows = n1 + (n2 or 0)
+
+    def pairs(block: int) -> float:
+        """Pairs of rows that are multiplied: of a symmetric block the upper half and the blocks on the diagonal."""
+        return n1 * n2 if n2 is not None else min(n1 * n1, n1 * (n1 + block) / 2)
+
     P = p * q * groups
     # sum_ts (d_t . d'_s)(a_t . a'_s): the activations' products serve all outputs, their positions' product is T^2
-    factors = groups * pairs * T**2 * (PRODUCT * (p + output_pairs * q) + CACHED * output_pairs)
+    factors = (
+        groups
+        * pairs(tile_side(T, T, output_pairs, size))
+        * T**2
+        * (PRODUCT * (p + output_pairs * q) + CACHED * output_pairs)
+    )
     factors += rows * T * groups * (p + outputs * q) * STORED
     # sum_t d_t a_t^T for every row and output, then one product with all P entries of each row
-    explicit = rows * outputs * P * max(BATCHED_PRODUCT * T, STORED) + PRODUCT * pairs * output_pairs * P
+    explicit = (
+        rows * outputs * P * max(BATCHED_PRODUCT * T, STORED) + PRODUCT * pairs(block_rows(n1)) * output_pairs * P
+    )
     explicit += rows * T * groups * p * STORED
     if not isinstance(tangent, Outer):
         factors = float("inf")
@@ -97,8 +111,7 @@ def _layer(tangent: Tangent, rows: int, pairs: int, outputs: int, output_pairs: 
 
 def norm_rule(tangent: Tangent, outputs: int) -> str:
     """The cheaper rule for |grad f_c(x)|^2 alone."""
-    layer = _layer(tangent, 1, 1, outputs, outputs)
-    return layer.rule
+    return _layer(tangent, 1, None, outputs, outputs, 8).rule
 
 
 @dataclass(frozen=True)
@@ -148,8 +161,8 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
             held = left * need.holding(classes) + right * max(need.passing(classes, batched), need.holding(classes))
         return held + blocks
 
-    workspace = memory // 4
-    least = peak(1, smallest) * 4 // 3 + 4
+    workspace = memory // 8
+    least = peak(1, smallest) * 8 // 7 + 8
     if least > memory:
         _check.refuse("memory", f"at least {least} ({readable_bytes(least)})", f"{memory} ({readable_bytes(memory)})")
 
@@ -165,9 +178,8 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
     sizes = sorted({-(-C // part) for part in range(1, C + 1)}) if pairing != "full" else [C]
     _, classes, rows = min((best(c) for c in sizes if peak(1, c) <= memory - workspace), key=lambda b: (b[0], -b[1]))
-    pairs = min(n1 * n1, n1 * (n1 + 64) // 2) if n2 is None else n1 * n2
-    total, output_pairs = n1 + (n2 or 0), C * C if pairing == "full" else C
-    layers = tuple(_layer(tangent, total, pairs, C, output_pairs) for tangent in trace.tangents)
+    output_pairs = C * C if pairing == "full" else C
+    layers = tuple(_layer(tangent, n1, n2, C, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
         rows, classes, rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
         passes(rows) * -(-C // classes), passes(rows) * C,
@@ -175,7 +187,9 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest integer in [1, most] that fits, where fitting is monotone and 1 fits."""
+    """All of them if they fit (one block needs less than two); else the most that fit, by bisection; 1 always fits."""
+    if fits(most):
+        return most
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
