@@ -76,6 +76,8 @@ def flat(result):
 def relative_error(found, true):
     """|found - true| / |true|, Euclidean norms over all numbers of the two results."""
     found, true = flat(found), flat(true)
+    if found.shape != true.shape:
+        raise ValueError(f"found: expected {true.size} numbers, got {found.size}")
     return float(np.linalg.norm(found - true) / np.linalg.norm(true))
 
 
