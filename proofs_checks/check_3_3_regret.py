@@ -7,10 +7,20 @@ from typing import Any
 from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.regret import (
+    exact_regret,
+    printed_regret_bound,
+    regret_decomposition,
+    true_regret_bound_convex,
+    true_regret_bound_smooth,
+)
+from dntk_ref.regret import (
+    model_regret as reference_regret,
+)
 from proofs_checks import rational as qq
 from proofs_checks.instances import Population, drawn, fixed, matrices, orthogonal, populations, positive
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal
-from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
+from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement, meet
 
 __all__ = ["STATEMENTS"]
 
@@ -152,6 +162,24 @@ OUTSIDE = drawn(quadratics().map(out_of_span))
 STIFF = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[1]]),
                 qq.mat([[4]]))  # curvature four times the constant
 
+def reference_sides(case: OneStep) -> list[float]:
+    """dntk_ref's regret of the model and both right sides."""
+    arguments = (qq.floats(case.gradient)[:, 0], qq.floats(case.update)[:, 0], qq.floats(case.projector))
+    return [side(*arguments, smoothness=float(case.smoothness))
+            for side in (reference_regret, printed_regret_bound, exact_regret)]
+
+
+def exact_sides(case: OneStep) -> fmpq_mat:
+    """The same three numbers."""
+    return qq.mat([[model_regret(case), printed_right(case), distance_right(case)]])
+
+
+def size(case: OneStep) -> float:
+    """The largest term of the regret."""
+    steps = qq.norm2(case.update) + qq.norm2(case.best)
+    return 1 + float(case.smoothness * steps + qq.norm2(case.gradient) * (1 + 1 / case.smoothness))
+
+
 REGRET_TWINS = (
     Twin("right side halved", {"right": half(printed_right)}),
     Twin("smoothness constant a quarter of the true one", {"hypotheses": (in_span,)}, fixed(STIFF)),
@@ -167,6 +195,7 @@ THM_3_3 = Statement("thm_3_3", "Thm 3.3 (5)", (
             Twin("right side halved", {"right": half(distance_right)}),
             Twin("update outside the span", {"hypotheses": ()}, OUTSIDE),
         ), {"left": model_regret, "right": distance_right, "relation": equal}, "always an equality"),
+        agreement("dntk_ref's three sides", QUADRATICS, reference_sides, exact_sides, size),
     ), hypotheses=("the update lies in the span of the distilled gradients",)),
     Reading("R2", r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)", Verdict.HOLDS, (
@@ -197,6 +226,20 @@ def corrected(case: OneStep, *, factor: fmpq, hypotheses: tuple = (in_span, smoo
     return at_most_root(linear, factor * factor * product)
 
 
+def reference_bounds(case: OneStep) -> list[float]:
+    """dntk_ref's two right sides of 3.3.2."""
+    arguments = (qq.floats(case.gradient)[:, 0], qq.floats(case.update)[:, 0], qq.floats(case.projector))
+    return [side(*arguments, smoothness=float(case.smoothness))
+            for side in (true_regret_bound_smooth, true_regret_bound_convex)]
+
+
+def exact_bounds(case: OneStep) -> fmpq_mat:
+    """The same, with the root taken in ball arithmetic and rounded once."""
+    root = arb(qq.norm2(case.projector * case.gradient) * qq.norm2(case.update - case.best)).sqrt()
+    rounded = qq.q(float(root.mid()))
+    return qq.mat([[2 * rounded + distance_right(case), rounded + distance_right(case)]])
+
+
 # t - t^2/2 with L = 1, D* = -1: near D* the linear term is attained with the factor 2.
 ATTAINED = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([["-999/1000"]]), qq.mat([[-1]]))
 LINEAR = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[5]]), qq.mat([[0]]))
@@ -208,6 +251,7 @@ SEC_3_3_2 = Statement("sec_3_3_2", "3.3.2 Corrected true-loss bound", (
             Twin("factor 1 without convexity", {"factor": fmpq(1)}, fixed(ATTAINED)),
             Twin("smooth from above only: t - 5 t^2 with L = 1", {"hypotheses": (in_span,)}, fixed(ONE_SIDED)),
         ), {"factor": fmpq(2)}, "t - t^2/2 near its model's minimum, to first order"),
+        agreement("dntk_ref's right sides for both factors", QUADRATICS, reference_bounds, exact_bounds, size),
     ), hypotheses=("gradient Lipschitz with constant L on both segments", "the update lies in the span")),
     Reading("convex", r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
             r"+\frac{L}{2}\|\Delta-\Delta^*\|^2", Verdict.HOLDS, (
@@ -345,6 +389,19 @@ def decomposition(case: Tasks, *, offset: int = 1, irreducible: Callable = sprea
     return equal(case.expected_regret(update), common + irreducible(case))
 
 
+def reference_decomposition(case: Tasks) -> list[float]:
+    """dntk_ref's total and irreducible regret."""
+    step = qq.floats(case.rows.transpose() * case.coefficients)[:, 0]
+    found = regret_decomposition(qq.floats(case.law.features), step, qq.floats(qq.projector(case.rows)),
+                                 smoothness=float(case.smoothness), probabilities=[float(w) for w in case.law.weights])
+    return [found.total, found.irreducible]
+
+
+def exact_decomposition(case: Tasks) -> fmpq_mat:
+    """The same two numbers."""
+    return qq.mat([[case.expected_regret(case.rows.transpose() * case.coefficients), spread(case)]])
+
+
 CEX_2 = Tasks(Population(qq.mat([[1], [-1]]), qq.mat([[0], [0]]), (fmpq(1, 2), fmpq(1, 2))), qq.mat([[1]]), fmpq(1),
               qq.mat([[0]]))
 ONE_TASK = replace(CEX_2, law=replace(CEX_2.law, features=qq.mat([[1], [1]])))
@@ -371,6 +428,9 @@ REGRET_IDENTITY = Statement("regret_identity", "Regret identity and irreducible 
             Twin("sign of the mean gradient flipped", {"offset": -1}),
             Twin("covariance replaced by the residual", {"irreducible": residual_only}),
         ), attained="always an equality"),
+        agreement("dntk_ref's total and irreducible parts", TASKS, reference_decomposition, exact_decomposition,
+                  lambda c: 1 + float((qq.frobenius2(c.law.features) + qq.norm2(c.coefficients) * qq.frobenius2(c.rows))
+                                      * (1 + c.smoothness + 1 / c.smoothness))),
     )),
 ), table=2)
 

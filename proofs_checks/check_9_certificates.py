@@ -8,11 +8,12 @@ from typing import Any
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+import dntk_ref.certificate as reference
 from dntk_ref.ridge import effective_dimension, leave_one_out, leverage
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, positive, projectors, ridges, spectral
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, by_reference, equal, psd
-from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
+from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
 
@@ -120,6 +121,43 @@ def with_edges(count: int) -> tuple[Certified, ...]:
     return (*CASES(count), SINGLE, FLAT)
 
 
+def arrays(case: Certified) -> tuple[Any, Any, Any, float]:
+    """Features, targets, guess and ridge as dntk_ref takes them."""
+    ridge = case.ridge
+    return qq.floats(ridge.features), qq.floats(ridge.targets)[:, 0], qq.floats(case.guess)[:, 0], float(ridge.lam)
+
+
+def reference_bounds(case: Certified) -> list[float]:
+    """dntk_ref's bounds on weights (upper, lower), energy, its gap, B0 and B3, all but the energies squared."""
+    phi, y, w, lam = arrays(case)
+    r, test = reference.residual(phi, y, w, lam), qq.floats(case.ridge.test).T
+    return [reference.weights_bound(r, lam) ** 2, reference.weights_bound_lower(phi, r, lam) ** 2,
+            reference.excess(phi, y, w, lam), reference.excess_bound(r, lam), reference.duality_gap(phi, y, w, lam),
+            reference.pointwise_bound(test, r, lam)[0] ** 2,
+            reference.pointwise_bound_by_rows(test, phi, list(case.subset), r, lam)[0] ** 2]
+
+
+def exact_bounds(case: Certified) -> fmpq_mat:
+    """The same seven numbers."""
+    ridge, r, lam, phi = case.ridge, case.residual, case.ridge.lam, case.ridge.test
+    squared = qq.norm2(r)
+    inner = case.rows.transpose() * case.rows + qq.identity(case.spectral.p) * lam
+    rows = qq.dot(phi, inner.solve(phi)) * qq.dot(r, inner.solve(r))
+    excess = ridge.objective(case.guess) - ridge.objective(ridge.weights)
+    return qq.mat([[squared / lam**2, squared / (top(case) + lam) ** 2, excess, squared / (2 * lam),
+                    squared / (2 * lam),
+                    qq.norm2(phi) * squared / lam**2, rows]])
+
+
+def amplified(case: Certified) -> float:
+    """The largest term, |r|^2 (1 + |phi|^2) / lambda^2, and the terms of r, times the condition number of H."""
+    lam = float(case.ridge.lam)
+    phi2, y2, w2 = (float(qq.norm2(m)) for m in (case.ridge.features, case.ridge.targets, case.guess))
+    size = (1 + phi2) ** 2 * (1 + y2 + w2) * (1 + lam) ** 2
+    return size * (1 + float(qq.norm2(case.ridge.test))) * (1 + 1 / lam) ** 2 * (1 + phi2 / lam)
+
+
+MILD = drawn(certified().filter(lambda c: amplified(c) < 1e7))  # one unit stays far below a thousandth
 PRIMAL = Statement("certificate_primal", "9.3 primal certificates", (
     Reading("weights and training error", r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{"
                                           r"\lambda},\quad"
@@ -145,6 +183,7 @@ PRIMAL = Statement("certificate_primal", "9.3 primal certificates", (
             Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
             Twin("a hundredth", {"scale": fmpq(1, 100)}),
         ), {"plain": False, "scale": fmpq(1)}, "S all of the training set and one feature"),
+        agreement("dntk_ref's bounds, energies and duality gap", MILD, reference_bounds, exact_bounds, amplified),
     )),
 ), table=2)
 

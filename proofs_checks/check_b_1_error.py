@@ -9,9 +9,11 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+import numpy as np
 from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+import dntk_ref.error as reference
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.instances import (
@@ -26,7 +28,7 @@ from proofs_checks.instances import (
     spectral,
 )
 from proofs_checks.margin import Margin, all_of, at_most, equal
-from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, meet
+from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement, meet
 
 __all__ = ["STATEMENTS"]
 
@@ -111,6 +113,40 @@ def sharp(case: Design, *, cross: bool, a: fmpq) -> Margin:
     return all_of(equal(total(case), joined), at_most(joined, split))
 
 
+def whole(case: Design) -> Any:
+    """The population as dntk_ref takes it."""
+    law = case.law
+    return reference.population(qq.floats(law.features), qq.floats(law.values)[:, 0], [float(w) for w in law.weights])
+
+
+def reference_squares(case: Design) -> list[float]:
+    """dntk_ref's expectations of Prop B.3."""
+    found = reference.expected_squares(whole(case), case.n, float(case.lam))
+    return [found.total, found.approximation, found.bias, found.variance, found.bias_and_variance]
+
+
+def exact_squares(case: Design) -> fmpq_mat:
+    """The same five numbers."""
+    parts = (lambda a, b, v: (a + b + v) ** 2, lambda a, b, v: a * a, lambda a, b, v: b * b, lambda a, b, v: v * v,
+             lambda a, b, v: (b + v) ** 2)
+    return qq.mat([[case.mean(part) for part in parts]])
+
+
+def conditioned(case: Design) -> float:
+    """Size of a squared error times the condition numbers of the pseudo-inverse and of the ridge systems."""
+    gram = qq.floats(case.law.second_moment)
+    values = np.linalg.eigvalsh(gram)
+    kept = values[values > 1e-9 * max(values[-1], 1e-300)]
+    condition = (kept[-1] / kept[0] if kept.size else 1.0) * (1 + values[-1] / float(case.lam))
+    return float(condition**2) * float((1 + qq.norm2(case.law.values)) * (1 + qq.frobenius2(case.law.features)))
+
+
+def clear(case: Design) -> bool:
+    """The second moment is singular or far from it: float64 can take its pseudo-inverse."""
+    values = np.linalg.eigvalsh(qq.floats(case.law.second_moment))
+    return not np.any((np.abs(values) > 1e-13 * values[-1]) & (values < 1e-4 * values[-1])) if values[-1] > 0 else True
+
+
 ROOTLESS = Population(qq.mat([[0], [1]]), qq.mat([[0], [1]]), (fmpq(1, 2), fmpq(1, 2)))
 # phi^2 in {0, 2}: phi = sqrt(2) is not rational. With phi -> phi / sqrt(2), w* -> sqrt(2) w*, lambda -> lambda / 2
 # every
@@ -119,6 +155,7 @@ ROOTLESS = Population(qq.mat([[0], [1]]), qq.mat([[0], [1]]), (fmpq(1, 2), fmpq(
 # squared errors are twice those of f = the new feature.
 CEX_18 = Design(ROOTLESS, 1, fmpq(1, 2))
 DESIGNS = drawn(designs(), 0.6)
+CLEAR = drawn(designs().filter(clear), 0.6)
 
 
 def doubled(function: Callable) -> Callable:
@@ -143,6 +180,8 @@ PROP_B_3 = Statement("prop_b_3", "Prop B.3 (21)", (
             Twin("factor 1", {"factor": fmpq(1)}),
             Twin("factor 1/2", {"factor": fmpq(1, 2)}),
         ), {"factor": fmpq(3), "relation": at_most}),
+        agreement("dntk_ref's expectations, by its own enumeration", CLEAR, reference_squares, exact_squares,
+                  conditioned),
     )),
     Reading("R2, factor 1", r"E(f-\hat f)^2\leq E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2", Verdict.FAILS, refutations=(
         Refutation("CEX-18", scaled_decomposition, CEX_18, (
@@ -275,6 +314,8 @@ APPROXIMATION = Statement("b_3_approximation", "B.3 table, approximation row", (
             Twin("residual variance", {"explained": mean_square}),
             Twin("regression with intercept", {"explained": intercept}),
         ), {"explained": uncentred}, "always an equality"),
+        agreement("dntk_ref's approximation error", CLEAR, lambda c: reference.approximation_error(whole(c)),
+                  lambda c: c.law.mean([a * a for a, _, _ in c.errors(c.best)]), conditioned),
     ), (
         Refutation("CEX-20", approximation, CEX_20, (
             Twin("uncentred", {"explained": uncentred}),
@@ -389,6 +430,12 @@ BIAS_BOUND = Statement("bias_bound", "Corrected bias bound (Appendix B)", (
             Twin("half the bound", {"right": lambda c: saturated(c) / 2}, fixed(peak(fmpq(0), fmpq(1, 10)))),
             Twin("power lambda^3", {"right": lambda c: saturated(c) * c.lam**2}),
         ), {"right": saturated}),
+        agreement("dntk_ref's bias of a population", CLEAR, lambda c: reference.bias(whole(c), float(c.lam)),
+                  lambda c: c.law.mean([b * b for _, b, _ in c.errors(c.best)]), conditioned),
+        agreement("dntk_ref's bound", drawn(biases(UP_TO_ONE).filter(lambda c: max(c.spectrum) > 0)),
+                  lambda c: reference.bias_bound(
+            float(c.lam), float(c.twice_s / 2), float(c.radius) ** 0.5, float(max(c.spectrum))),
+            lambda c: qq.q(float(arb(saturated(c)).mid())), lambda c: 1 + float(arb(saturated(c)).mid())),
         Step("nearly attained at mu = lambda (1 + 2 s) / (1 - 2 s)", bias,
              fixed(*(peak(fmpq(i, 8), fmpq(1, 7)) for i in range(4))), (
             Twin("a thousandth less", {"right": lambda c: saturated(c) * fmpq(999, 1000)}),
@@ -408,6 +455,12 @@ def variance_identity(case: Design, *, design: int) -> Margin:
         right = qq.ridge_solve(empirical, inner + phi.transpose() * noise * fmpq(1, case.n), case.lam)
         margins.append(equal(w - case.shrunk, right))
     return all_of(margins)
+
+
+def reference_deviation(case: Design) -> Any:
+    """dntk_ref's design and noise terms of the last sample, summed."""
+    terms = reference.weight_deviation_terms(whole(case), case.samples[-1][1], float(case.lam))
+    return (terms.design + terms.noise)[:, None]
 
 
 @dataclass(frozen=True)
@@ -547,6 +600,8 @@ IDENTITY = Statement("variance_identity", "Exact identity (Variance)", (
             Twin("design term dropped", {"design": 0}),
             Twin("sign of the design term", {"design": -1}),
         ), {"design": 1}, "always an equality"),
+        agreement("dntk_ref's two terms, summed", CLEAR, reference_deviation, lambda c: c.samples[-1][2] - c.shrunk,
+                  conditioned),
     )),
 ), table=2)
 

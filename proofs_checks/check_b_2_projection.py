@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flint import fmpq, fmpq_mat
+from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+import dntk_ref.projection_error as reference
 from proofs_checks import rational as qq
 from proofs_checks.instances import Spectral, drawn, fixed, generators, matrices, positive, spectral
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal, sampled
-from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
+from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
 
@@ -115,6 +116,56 @@ def split_25(case: Projected, *, coefficients: Callable) -> Margin:
     return at_most(left, 1 / (case.lam + case.low))
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """A projected problem together with the map whose Gram matrix it holds."""
+
+    problem: Projected
+    map: fmpq_mat
+
+
+@st.composite
+def mapped(draw: Any) -> Mapped:
+    """Draw a problem and its map."""
+    case = draw(projections())
+    m = draw(matrices(case.spectral.p, draw(st.integers(1, 2))))
+    return Mapped(replace(case, gram=qq.kernel_of(m)), m)
+
+
+def problem(case: Mapped) -> Any:
+    """The problem as dntk_ref takes it."""
+    p = case.problem
+    return reference.projected_problem(qq.floats(p.phi), qq.floats(p.test)[:, 0], qq.floats(case.map),
+                                       qq.floats(p.targets)[:, 0], float(p.lam))
+
+
+def reference_terms(case: Mapped) -> list[float]:
+    """dntk_ref's difference, both terms of both orders, and the two bounds of (I) and (I') as printed."""
+    p = problem(case)
+    sides = (reference.prediction_difference, reference.term_i, reference.term_ii, reference.term_i_prime,
+             reference.term_ii_prime, reference.term_i_bound, reference.term_i_prime_bound_printed)
+    return [side(p) for side in sides]
+
+
+def exact_terms(case: Mapped) -> fmpq_mat:
+    """The same seven numbers; the norms by ball arithmetic, rounded once."""
+    p = case.problem
+    change, fall = p.row - p.projected_row, p.alpha - p.projected_alpha
+    bound = arb(qq.norm2(change) * qq.norm2(p.targets)).sqrt() / arb(p.lam + p.low)
+    rounded = qq.q(float(bound.mid()))
+    return qq.mat([[p.gap, qq.dot(change, p.alpha), qq.dot(p.projected_row, fall), qq.dot(change, p.projected_alpha),
+                    qq.dot(p.row, fall), rounded, rounded]])
+
+
+def magnified(case: Mapped) -> float:
+    """The largest term, |phi| |y| |Phi| (1 + |G|) / lambda, times the condition numbers of both systems."""
+    p = case.problem
+    g, phi = 1 + float(qq.frobenius2(p.gram)), 1 + float(qq.frobenius2(p.phi))
+    size = (1 + float(qq.norm2(p.test))) * (1 + float(qq.norm2(p.targets))) * phi * g
+    return size * (1 + phi * g / float(p.lam)) * (1 + 1 / float(p.lam))
+
+
+MAPPED = drawn(mapped().filter(lambda c: magnified(c) < 1e8))
 B_2_I = Statement("b_2_i", "B.2 (I)", (
     Reading("order (I)", r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
                          r"\lambda_{min}(K)}", Verdict.HOLDS, (
@@ -123,6 +174,9 @@ B_2_I = Statement("b_2_i", "B.2 (I)", (
                                                  "second": lambda c: c.projected_row}),
             Twin("full row in both terms", {"second": lambda c: c.row}),
         ), {"first": lambda c: c.alpha, "second": lambda c: c.projected_row}, "always an equality"),
+        agreement("dntk_ref's terms of both orders, and the bounds of (I) and (I')", MAPPED, reference_terms,
+                  exact_terms,
+                  magnified),
         Step("the bound, squared", first_part, lambda n: (*CASES(n), *WORST(n)), (
             Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.low}, WORST),
             Twin("projected coefficients", {"coefficients": lambda c: c.projected_alpha}, WORST),

@@ -194,13 +194,14 @@ def to_json(found: list[Record], count: int) -> str:
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
-def _row(record: Record) -> str:
+def _row(record: Record, first: bool) -> str:
+    anchor = f"<a id=\"{record['label']}\"></a>" if first else ""
     twins = [twin for step in record["steps"] for twin in step["twins"]]
     ratios = [step["tightest"] for step in record["steps"] if step["tightest"] is not None]
     attained = "; ".join(step["attained"] for step in record["steps"] if step["attained"])
     tight = f"{max(ratios):.4g}" if ratios else ""
     file = f"[{record['file']}]({record['file']})" if record["file"] else ""
-    cells = [f"<a id=\"{record['label']}\"></a>`{record['label']}`", record["row"], record["reading"],
+    cells = [f"{anchor}`{record['label']}`", record["row"], record["reading"],
              f"**{record['found']}**",
              _evidence_cell(record), " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
              str(sum(step["instances"] for step in record["steps"])),
@@ -210,6 +211,12 @@ def _row(record: Record) -> str:
 
 HEAD = ("| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected "
         "| file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |")
+
+
+def _rows(found: list[Record]) -> Iterator[str]:
+    """Return the lines of a table; the first reading of a statement carries its anchor."""
+    for place, record in enumerate(found):
+        yield _row(record, first=place == 0 or found[place - 1]["label"] != record["label"])
 
 
 def _details(record: Record) -> Iterator[str]:
@@ -244,7 +251,7 @@ def to_markdown(found: list[Record], count: int) -> str:
               f"false alarm "
               "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.", ""]
     for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
-        lines += [f"## {title}", "", HEAD, *(_row(r) for r in found if r["table"] == table), ""]
+        lines += [f"## {title}", "", HEAD, *_rows([r for r in found if r["table"] == table]), ""]
     lines += ["## Evidence", ""]
     for record in found:
         lines += _details(record)

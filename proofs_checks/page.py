@@ -81,7 +81,8 @@ def _matrices(case: str) -> str:
     return "".join([*parts, escape(case[last:])])
 
 
-def _reading(record: Record) -> str:
+def _reading(record: Record, first: bool) -> str:
+    anchor = f' id="{record["label"]}"' if first else ""
     words = record["found"].split()
     style = "added" if "added" in words else words[0]
     refutations = "".join(
@@ -91,7 +92,7 @@ def _reading(record: Record) -> str:
                     for s in record["steps"])
     formula = f"<p>{formula_svg(record['formula'])}</p>" if record["formula"] else ""
     note = f"<p><small>{escape(record['note'])}</small></p>" if record["note"] else ""
-    return (f"<h3 id=\"{record['label']}\">{escape(record['row'])} "
+    return (f"<h3{anchor}>{escape(record['row'])} "
             f"<small>{escape(record['reading'])}</small></h3>{formula}"
             f'<p class="verdict '
             f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}')
@@ -100,7 +101,9 @@ def _reading(record: Record) -> str:
 def to_html(found: list[Record]) -> str:
     """Return the page; it needs nothing from outside."""
     honesty = "".join(f"<li>{escape(line)}</li>" for line in HONESTY)
-    body = "".join(f"<h2>{title}</h2>" + "".join(_reading(r) for r in found if r["table"] == table)
+    body = "".join(f"<h2>{title}</h2>" + "".join(
+                       _reading(r, first=place == 0 or found[place - 1]["label"] != r["label"])
+                       for place, r in enumerate(found) if r["table"] == table)
                    for table, title in ((1, "Items of the paper"), (2, "What the audit adds")))
     return (f"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>The ledger</title><style>{STYLE}</style>"
             f"<h1>The ledger</h1><p>{escape(summary(found))}.</p><ul>{honesty}</ul>{body}</html>\n")

@@ -5,11 +5,26 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from proofs_checks.margin import Margin
+from flint import fmpq, fmpq_mat
+
+from proofs_checks.margin import Margin, by_reference
+from proofs_checks.rational import ones
 
 __all__ = [
-    "Evidence", "Nature", "Reading", "Refutation", "RefutationEvidence", "Statement", "Step", "StepEvidence", "Twin",
-    "TwinEvidence", "Verdict", "found_verdict", "meet",
+    "Evidence",
+    "Nature",
+    "Reading",
+    "Refutation",
+    "RefutationEvidence",
+    "Statement",
+    "Step",
+    "StepEvidence",
+    "Twin",
+    "TwinEvidence",
+    "Verdict",
+    "agreement",
+    "found_verdict",
+    "meet",
 ]
 
 Check = Callable[..., Margin]
@@ -194,3 +209,18 @@ def meet(case: Any, hypotheses: Sequence[Callable[[Any], bool]]) -> None:
     for hypothesis in hypotheses:
         if not hypothesis(case):
             raise AssertionError(f"the instance does not meet the hypothesis {hypothesis.__name__!r}: {case}")
+
+
+def agreement(claim: str, cases: Cases, reference: Callable, exact: Callable, scale: Callable) -> Step:
+    """Return the step that dntk_ref's float64 quantity is the exact one; its twins move the exact value by a
+    thousandth.
+    """
+    def moved(case: Any) -> Any:
+        value = exact(case)
+        return value + (ones(value.nrows(), value.ncols()) if isinstance(value, fmpq_mat) else 1) * fmpq(1, 1000)
+
+    def doubled(case: Any) -> Any:
+        return moved(case) * fmpq(2)
+
+    twins = (Twin("a thousandth added", {"exact": moved}), Twin("doubled, a thousandth added", {"exact": doubled}))
+    return Step(claim, by_reference, cases, twins, {"reference": reference, "exact": exact, "scale": scale})
