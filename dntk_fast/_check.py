@@ -114,6 +114,15 @@ def dimension(k: Any, parameters: int) -> int:
 # --- arrays of any kind -----------------------------------------------------------------------------------------------
 
 
+def _finite(value: Any) -> bool:
+    # torch looks at one entry at a time; a NaN or an infinity anywhere shows in the sum, which is an order cheaper. A sum
+    # that is not finite may have overflowed: only then every entry is looked at.
+    if isinstance(value, Tensor) and bool(torch.isfinite(value.detach().sum())):
+        return True
+    xp = array_namespace(value)
+    return bool(xp.all(xp.isfinite(value)))
+
+
 def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> Any:
     """A finite real floating-point array with exactly `ndim` axes, or at least `least` of them."""
     try:
@@ -125,7 +134,7 @@ def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> 
     if (ndim is not None and value.ndim != ndim) or value.ndim < least:
         expected = f"{ndim} axes" if ndim is not None else f"at least {least} axes"
         refuse(name, expected, f"shape {tuple(value.shape)}")
-    if not bool(xp.all(xp.isfinite(value))):
+    if not _finite(value):
         refuse(name, "finite entries", "some that are NaN or infinite")
     return value
 
@@ -172,7 +181,7 @@ def inputs(name: str, value: Any) -> Any:
     samples(name, value)
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
     for part in parts:
-        if part.is_floating_point() and not bool(torch.isfinite(part).all()):
+        if part.is_floating_point() and not _finite(part):
             refuse(name, "finite entries", "some that are NaN or infinite")
     return value
 
@@ -224,7 +233,7 @@ def logits(value: Any, n: int) -> Tensor:
         refuse("model", f"outputs of shape ({n}, C)", f"shape {tuple(value.shape)}")
     if not value.is_floating_point():
         raise TypeError(f"model: expected real floating-point outputs, got dtype {value.dtype}")
-    if not bool(torch.isfinite(value).all()):
+    if not _finite(value):
         refuse("model", "finite outputs", "some that are NaN or infinite")
     return value
 

@@ -14,7 +14,7 @@ from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.projection import KINDS, Sketch
 from dntk_fast.tangent import generic
 from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
-from dntk_fast.tangent.generic import Wrapped
+from dntk_fast.tangent.generic import Wrapped, differentiable
 from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
 from dntk_fast.tangent.sketching import Projector, choose_kinds
@@ -22,6 +22,7 @@ from dntk_fast.tangent.sketching import Projector, choose_kinds
 __all__ = ["FeaturePlan", "TangentFeatures", "feature_plan", "head_weights", "norm_errors", "tangent_features"]
 
 
+@differentiable
 def tangent_features(
     model: nn.Module,
     x: Any,
@@ -81,6 +82,7 @@ def tangent_features(
     return _stream(model, x, job, memory)
 
 
+@differentiable
 def feature_plan(
     model: nn.Module,
     x: Any,
@@ -134,6 +136,7 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
     return torch.cat((weight, layer.bias.detach()[:, None]), dim=1) if layer.bias.requires_grad else weight.clone()
 
 
+@differentiable
 def norm_errors(
     model: nn.Module, x: Any, features: TangentFeatures, *, memory: int = 2**30, outputs: Outputs = None
 ) -> Tensor:

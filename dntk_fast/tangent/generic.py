@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ __all__ = [
     "affine_head",
     "call",
     "chunk_rows",
+    "differentiable",
     "per_sample_gradients",
     "probe",
     "projected",
@@ -31,6 +33,30 @@ __all__ = [
 
 # Relative change of an output, by another sample in the batch or by a second call, that is more than rounding.
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def differentiable(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
+
+    Inputs that were made in inference mode are copied: autograd can save nothing of them.
+    """
+
+    def usable(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.clone() if value.is_inference() else value
+        if type(value) is dict:
+            return {name: usable(part) for name, part in value.items()}
+        return tuple(usable(part) for part in value) if type(value) is tuple else value
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*(usable(a) for a in args), **{name: usable(a) for name, a in kwargs.items()})  # type: ignore[arg-type]
+
+    return inner
 
 
 class Wrapped(nn.Module):
@@ -180,11 +206,22 @@ def probe(module: Wrapped, batch: Any) -> Tensor:
     n = _check.samples("x", batch)
     pair, twin = (take(batch, torch.tensor(rows)) for rows in ((0, n - 1), (0, 0)))
     with torch.no_grad(), _plain_attention():
-        found, again = (_check.logits(module(rows), 2) for rows in (pair, twin))
+        try:
+            values = [module(rows) for rows in (pair, twin)]
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            _check.refuse("inputs", f"what the model takes ({reason[0]})", _described(batch))
+    found, again = (_check.logits(value, 2) for value in values)
     change = float((found[0] - again[0]).abs().max())
     if change > _ROUNDING.get(found.dtype, 1e-2) * float(found.abs().max()):
         _check.refuse("model", "outputs of a sample that depend on it alone", f"a change of {change:.3g} by another")
     return found
+
+
+def _described(batch: Any) -> str:
+    """Shapes and dtypes of a batch, in words."""
+    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple) else (batch,)
+    return ", ".join(f"shape {tuple(part.shape)} of {part.dtype}" for part in parts)
 
 
 def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
-from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
-from dntk_fast.tangent.generic import take
+from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect, network
+from dntk_fast.tangent.generic import differentiable, probe, take
 from dntk_fast.tangent.gram import add_gram, squared_norms
 from dntk_fast.tangent.layers import Tangent
 from dntk_fast.tangent.plan import KernelPlan, norm_rule, plan_kernel
@@ -22,6 +22,7 @@ __all__ = ["cast", "kernel_diagonal", "kernel_plan", "tangent_kernel", "tangent_
 MEMORY = 2**30
 
 
+@differentiable
 def tangent_kernel(
     model: nn.Module,
     x1: Any,
@@ -65,6 +66,7 @@ def tangent_kernel(
     return _kernel("class", model, x1, x2, memory, dtype, outputs, parameters, out)
 
 
+@differentiable
 def tangent_kernel_sum(
     model: nn.Module,
     x1: Any,
@@ -84,6 +86,7 @@ def tangent_kernel_sum(
     return _kernel("sum", model, x1, x2, memory, dtype, outputs, parameters, out)
 
 
+@differentiable
 def tangent_kernel_full(
     model: nn.Module,
     x1: Any,
@@ -105,6 +108,7 @@ def tangent_kernel_full(
     return _kernel("full", model, x1, x2, memory, dtype, outputs, parameters, None).permute(1, 0, 3, 2)
 
 
+@differentiable
 def kernel_diagonal(
     model: nn.Module,
     x: Any,
@@ -133,6 +137,7 @@ def kernel_diagonal(
     return found
 
 
+@differentiable
 def kernel_plan(
     model: nn.Module,
     x1: Any,
@@ -177,6 +182,7 @@ def _kernel(
     if x2 is not None:
         n2 = _check.samples("x2", _check.inputs("x2", x2))
         _, x2 = cast(model, x2, dtype)
+        probe(network(model, outputs), x2)
     trace = inspect(model, x1, outputs=outputs, parameters=parameters)
     plan = plan_kernel(trace, n1, None if x2 is None else n2, memory, pairing)
     C = trace.outputs

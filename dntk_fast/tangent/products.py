@@ -14,12 +14,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast.tangent.capture import Outputs, Parameters, network
-from dntk_fast.tangent.generic import Wrapped, _plain_attention, chunk_rows, probe, saved_bytes, take, trainable
+from dntk_fast.tangent.generic import (
+    Wrapped,
+    _plain_attention,
+    chunk_rows,
+    differentiable,
+    probe,
+    saved_bytes,
+    take,
+    trainable,
+)
 from dntk_fast.tangent.kernel import MEMORY, cast
 
 __all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
 
 
+@differentiable
 def jacobian_vector(
     model: nn.Module,
     x: Any,
@@ -60,6 +70,7 @@ def jacobian_vector(
     return task.forward(lambda c: {name: w[c if len(w) > 1 else 0] for name, w in directions.items()}, shared)
 
 
+@differentiable
 def vector_jacobian(
     model: nn.Module,
     x: Any,
@@ -98,6 +109,7 @@ def vector_jacobian(
     return task.backward(a, range(task.outputs))
 
 
+@differentiable
 def kernel_vector(
     model: nn.Module,
     x: Any,
@@ -122,6 +134,7 @@ def kernel_vector(
     return found
 
 
+@differentiable
 def quadratic_forms(
     model: nn.Module,
     x: Any,
@@ -150,6 +163,7 @@ def quadratic_forms(
     return found
 
 
+@differentiable
 def trace_probes(
     model: nn.Module,
     x: Any,

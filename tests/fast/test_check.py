@@ -120,3 +120,15 @@ def test_batch_norm_without_running_statistics_is_refused_in_evaluation_mode_too
 
 def test_free_memory_is_what_the_system_reports():
     assert 2**20 < _device.available_memory("cpu") < 2**60
+
+
+@pytest.mark.parametrize("entries", [[3e38, 3e38], [-3e38, -3e38, 1.0], [0.0]])
+def test_finite_entries_whose_sum_overflows_pass(entries):
+    value = torch.tensor(entries)
+    assert _check.array("x", value) is value
+
+
+@pytest.mark.parametrize("entries", [[float("inf"), float("-inf")], [1.0, float("nan")], [float("inf"), 1.0]])
+def test_entries_that_are_not_finite_are_refused_whatever_their_sum(entries):
+    with pytest.raises(ValueError, match="x: expected finite entries"):
+        _check.array("x", torch.tensor(entries))
