@@ -86,7 +86,7 @@ def distributed_features(
     """
     rows, n, (rank, world) = _check.integer("rows", rows, 1), _check.samples("x", x), _place()
     plan = feature_plan(model, x, k=k, seed=seed, **options)
-    drawn = [list(plan.sketch.shapes.items()), dict(plan.sketch.kinds), plan.head, plan.outputs]  # type: ignore[arg-type]
+    drawn = [list(plan.sketch.shapes.items()), plan.sketch.kinds, plan.head, plan.outputs]
     _agree({"model": fingerprint(model), "x": batch_digest(x), "k": k, "seed": seed, "rows": rows, "options": drawn})
     settled: Options = {**options, "projection": plan.sketch.kinds, "keep_head": plan.head is not None}
     body, head = None, None

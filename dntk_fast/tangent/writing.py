@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import safetensors.torch
 import torch
@@ -180,7 +181,8 @@ class Job:
 
     def _settings(self, wanted: list[str]) -> dict[str, Any]:
         """What makes two stores the same, as JSON gives it back; the budget is not part of it."""
-        given = {**(tangent_features.__kwdefaults__ or {}), **self.options}
+        defaults = {name: given.default for name, given in signature(tangent_features).parameters.items()}
+        given = {**defaults, **self.options}
         outputs, projection = given["outputs"], given["projection"]
         found = {
             "model": fingerprint(self.model),
@@ -211,7 +213,8 @@ class Job:
 
     def _new_manifest(self) -> dict[str, Any]:
         plan = feature_plan(self.model, self._here(self.first), k=self.k, seed=self.seed, **self.options)
-        drawn = [[name, list(shape), plan.sketch.kinds[name]] for name, shape in plan.sketch.shapes.items()]  # type: ignore[index]
+        kinds = cast(Mapping[str, str], plan.sketch.kinds)
+        drawn = [[name, list(shape), kinds[name]] for name, shape in plan.sketch.shapes.items()]
         chosen = {part.name: getattr(plan, part.name) for part in dataclasses.fields(plan) if part.name != "sketch"}
         first = self._outputs().double().tolist()
         return {"format": _FORMAT, "settings": self.settings, "first": first, "map": drawn, "plan": chosen}

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from dntk_fast.tangent import features, writing
 from dntk_fast.tangent import store as reading
-from dntk_fast.tangent import writing
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
@@ -75,6 +75,12 @@ def test_shards_are_the_features_rounded_once(tmp_path, dtype):
         assert torch.equal(part.body, made.body.to(dtype))
         assert torch.equal(part.head, made.head.to(dtype))
         assert part.plan.sketch == made.plan.sketch
+        # The order of the parameters is that of the rows of the map's matrix.
+        assert (
+            list(part.plan.sketch.shapes)
+            == list(made.plan.sketch.shapes)
+            == ["0.weight", "0.bias", "2.weight", "2.bias"]
+        )
         assert part.plan.head == made.plan.head == "4"
 
 
@@ -114,8 +120,6 @@ def test_a_model_without_a_head_and_chosen_outputs(tmp_path):
     store = write(tmp_path, **settings)
     assert store.load().head is None
     assert close(store.values, tangent_features(network(), samples(), k=8, seed=3, **settings).values, TOL["features"])
-    # The order of the parameters is part of the map's matrix.
-    assert list(store.plan.sketch.shapes) == ["0.weight", "2.bias"]
 
 
 class Two(nn.Module):
@@ -367,6 +371,35 @@ def test_an_unfinished_store_is_refused_and_goes_on_where_it_stopped(tmp_path, a
     assert content(tmp_path / "whole") != content(tmp_path / "part") | {"manifest.json": b""}
 
 
+def test_a_new_choice_of_auto_does_not_reach_a_store_that_was_begun(tmp_path, monkeypatch):
+    write(tmp_path / "whole")
+    interrupt(tmp_path / "part", 1)
+    monkeypatch.setattr(features, "choose_kinds", lambda tangents, shapes, *_: dict.fromkeys(shapes, "gaussian"))
+    assert set(write(tmp_path / "new").plan.sketch.kinds.values()) == {"gaussian"}
+    write(tmp_path / "part")
+    assert content(tmp_path / "part") == content(tmp_path / "whole") != content(tmp_path / "new")
+
+
+def test_an_old_checksum_never_meets_a_new_shard(tmp_path, monkeypatch):
+    """A shard was removed, its damaged checksum was not, and the run that makes it again ends between the two files."""
+    write(tmp_path)
+    before = content(tmp_path)
+    (tmp_path / "shard-00001.safetensors").unlink()
+    flip(tmp_path / "shard-00001.sha256", 5)
+
+    def save(job, path, data, real=writing.Job._save):
+        if path.suffix == ".sha256":
+            raise StopError
+        real(job, path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.Job, "_save", save)
+        with pytest.raises(StopError):
+            write(tmp_path)
+    write(tmp_path)
+    assert content(tmp_path) == before
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("suffix", ["safetensors", "sha256"])
 def test_a_full_disk_is_told_in_one_line_and_loses_nothing(tmp_path, suffix):
@@ -406,45 +439,78 @@ SPAWN.set_forkserver_preload(
 )
 
 
-def live(folder, moment, delay, count):
-    """A process that writes, and is killed at the given file operation, or after the given time, by signal 9."""
+def live(folder, moment, delay, atomic):
+    """A process that writes, and is killed by signal 9 at the given operation on files, or after the given time.
+
+    Every file counts as written in two halves, so that some of the moments lie within it.
+    """
     seen = 0
 
-    def watch(event, arguments):
+    def step():
         nonlocal seen
-        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(folder):
-            seen += 1
-            if seen == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
+        seen += 1
+        if seen == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
 
+    def watch(event, arguments):
+        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(folder):
+            step()
+
+    def halves(path, data):
+        with open(path, "wb", buffering=0) as file:
+            file.write(data[: len(data) // 2])
+            step()
+            file.write(data[len(data) // 2 :])
+
+    Path.write_bytes = halves
+    if not atomic:
+        writing.write_atomically = lambda path, write: write(path)
     torch.set_num_threads(1)
     sys.addaudithook(watch)
     if delay is not None:
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
     write(folder, shard_rows=1)
-    if count is not None:
-        Path(count).write_text(str(seen))
+    Path(f"{folder}.count").write_text(str(seen))
     os._exit(0)
 
 
-def run(folder, *, moment=None, delay=None, count=None):
-    process = SPAWN.Process(target=live, args=(str(folder), moment, delay, count))
+def run(folder, *, moment=None, delay=None, atomic=True):
+    """Its exit code."""
+    process = SPAWN.Process(target=live, args=(str(folder), moment, delay, atomic))
     process.start()
     process.join()
     return process.exitcode
 
 
-def test_killed_between_any_two_file_operations(tmp_path):
-    """Twelve operations drawn from all of them; each time a fresh folder, one kill, one resumption."""
-    assert run(tmp_path / "whole", count=str(tmp_path / "count")) == 0
-    operations, standing = int((tmp_path / "count").read_text()), set()
+def resumed(folder):
+    """What the folder holds after another run with the same settings; None if that is refused."""
+    try:
+        write(folder, shard_rows=1)
+    except ValueError:
+        return None
+    return content(folder)
+
+
+def test_killed_between_any_two_operations_on_files(tmp_path):
+    """Twelve moments drawn from all of them; each time a fresh folder, one kill, one resumption."""
+    assert run(tmp_path / "whole") == 0
+    operations, standing = int((tmp_path / "whole.count").read_text()), set()
     for moment in 1 + np.random.default_rng(2).choice(operations, 12, replace=False):
         folder = tmp_path / f"killed-{moment}"
         assert run(folder, moment=int(moment)) == -signal.SIGKILL
         standing.add(len(list(folder.glob("shard-*.sha256"))))
-        write(folder, shard_rows=1)
-        assert content(folder) == content(tmp_path / "whole")
+        assert resumed(folder) == content(tmp_path / "whole")
     assert len(standing) > 4
+
+
+def test_a_writer_that_is_not_atomic_would_be_seen(tmp_path):
+    """The broken twin writes under the final names; a kill within its first file or its first checksum stays."""
+    write(tmp_path / "whole", shard_rows=1)
+    survived = []
+    for moment in range(1, 9):
+        assert run(tmp_path / f"killed-{moment}", moment=moment, atomic=False) == -signal.SIGKILL
+        survived.append(resumed(tmp_path / f"killed-{moment}") == content(tmp_path / "whole"))
+    assert not all(survived)
 
 
 def test_killed_again_and_again_at_any_time(tmp_path):
@@ -453,5 +519,4 @@ def test_killed_again_and_again_at_any_time(tmp_path):
     rng = np.random.default_rng(3)
     codes = [run(tmp_path / "killed", delay=float(delay)) for delay in rng.uniform(0.02, 0.3, size=8)]
     assert set(codes) <= {0, -signal.SIGKILL}
-    assert len(write(tmp_path / "killed", shard_rows=1)) == 11
-    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert resumed(tmp_path / "killed") == content(tmp_path / "whole")
