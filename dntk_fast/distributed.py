@@ -39,7 +39,7 @@ def process_group(*, backend: str = "gloo", timeout: float = 60.0) -> Iterator[i
 
     Parameters
     ----------
-    backend : "gloo" (any device; results travel through main memory) or "nccl"
+    backend : "gloo" (any device; results travel through main memory), or "nccl" after torch.cuda.set_device
     timeout : seconds that a process waits for another before it gives up: more than one shard takes
 
     Raises

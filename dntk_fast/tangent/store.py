@@ -46,7 +46,7 @@ def write_features(
     x : (n, ...) tensor, a tuple or dict of such arguments of the model, or an iterable of batches of either (a DataLoader
         without labels and shuffling); read once to be told apart from other data, and once more to be worked on
     dtype : of the numbers on disk: bfloat16, float16, float32 or float64
-    shard_rows : samples in a file; what is held in memory at a time, beside the working `memory`, is three such shards
+    shard_rows : samples in a file; held at a time, beside the working `memory`: four such shards at most
     progress : called with (shards that stand, all shards) after every shard
 
     Returns

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
@@ -27,7 +27,7 @@ from dntk_fast._device import readable_bytes
 from dntk_fast._stages import write_atomically
 from dntk_fast.models import digest, fingerprint
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.capture import network
+from dntk_fast.tangent.capture import Outputs, Parameters, network
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.generic import probe, take, trainable
 from dntk_fast.tangent.result import FeaturePlan
@@ -54,8 +54,8 @@ class Options(TypedDict, total=False):
     projection: str | Mapping[str, str]
     keep_head: bool | Literal["auto"]
     memory: int
-    outputs: Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
-    parameters: Callable[[str], bool] | Sequence[str] | None
+    outputs: Outputs
+    parameters: Parameters
     quality: float
 
 

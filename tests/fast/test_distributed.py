@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def network(seed=0):
 
 def samples(n=11):
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+class StopError(Exception):
+    """Stands for whatever ends a run early."""
 
 
 def content(folder):
@@ -68,6 +73,21 @@ def test_a_process_that_torchrun_did_not_start_is_refused(monkeypatch):
         process_group().__enter__()
 
 
+def test_a_group_gives_up_after_a_minute_and_always_parts(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    calls = []
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 5)
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: calls.append("parted"))
+    with pytest.raises(StopError), process_group() as rank:
+        assert rank == 5
+        raise StopError
+    assert calls == [(("gloo",), {"timeout": timedelta(seconds=60)}), "parted"]
+    with pytest.raises(ValueError, match="timeout: expected a number above 0"):
+        process_group(timeout=0).__enter__()
+
+
 def test_processes_that_differ_are_told_what_in(monkeypatch):
     """Another process answers with the digests of another model."""
     answers = []
@@ -95,10 +115,6 @@ def work(folder):
                 call(network(rank), samples(), **SETTINGS)
             except ValueError as error:
                 (folder / f"refused-{rank}-{call.__name__}.txt").write_text(str(error))
-
-
-class StopError(Exception):
-    """Stands for whatever ends a run early."""
 
 
 def interrupt(*_):
