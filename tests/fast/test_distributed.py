@@ -9,34 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from dntk_fast import distributed
 from dntk_fast.distributed import distributed_features, process_group, write_distributed
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
+from tests.fast.test_store import StopError, content, network, samples
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"k": 8, "seed": 3}
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).double()
-
-
-def samples(n=11):
-    return torch.randn(n, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-class StopError(Exception):
-    """Stands for whatever ends a run early."""
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 # --- one process ------------------------------------------------------------------------------------------------------
@@ -81,9 +64,8 @@ def test_a_group_gives_up_after_a_minute_and_always_parts(monkeypatch):
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 5)
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: calls.append("parted"))
     with pytest.raises(StopError), process_group() as rank:
-        assert rank == 5
-        raise StopError
-    assert calls == [(("gloo",), {"timeout": timedelta(seconds=60)}), "parted"]
+        interrupt(calls.append(rank))
+    assert calls == [(("gloo",), {"timeout": timedelta(seconds=60)}), 5, "parted"]
     with pytest.raises(ValueError, match="timeout: expected a number above 0"):
         process_group(timeout=0).__enter__()
 
