@@ -1,0 +1,193 @@
+"""Refinement: textbook conjugate gradients, a true certificate at every step, and a run that goes on where it was killed."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dntk_fast import refine as module
+from dntk_fast.certificate import FullProblem, held_out, training_subset
+from dntk_fast.refine import refine
+from tests.fast.plain import close
+from tests.fast.test_certificate import Case, at_most, flat, named
+from tests.tolerances import TOL
+
+cases = st.builds(Case, st.integers(0, 2**31), n=st.integers(2, 6), t=st.integers(1, 3), m=st.integers(0, 2))
+
+
+def doubles(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def run(case, steps, rms=0.0, **options):
+    held = held_out(case.subset, case.test)
+    return refine(case.problem, named(case.model, case.w), case.subset, held, rms=rms, steps=steps, **options)
+
+
+@settings(max_examples=8)
+@given(cases)
+def test_every_step_is_certified_and_the_last_is_the_full_solution(case):
+    before = None
+    for steps in range(5):
+        found = run(case, steps)
+        errors, training, excess, _ = case.errors(flat(found.weights))
+        last, rms = found.history[-1], errors.square().mean(1).sqrt()
+        assert [one.step for one in found.history] == list(range(steps + 1))
+        assert at_most(rms, doubles(last.held_out_rms))
+        assert at_most(training, doubles(last.training_rms))
+        assert at_most(excess, doubles(last.excess))
+        start = case.errors(case.w)[0].square().mean(1).sqrt()
+        assert at_most(start, doubles(last.start_rms))
+        assert before is None or at_most(excess, before)  # conjugate gradients never raise the objective
+        before = excess
+    found = run(case, 12)
+    assert close(flat(found.weights), case.star, TOL["squared_kernel"])
+    assert close(found.fitted, case.product(case.Phi, case.star), TOL["squared_kernel"])
+    start = case.errors(case.w)[0].square().mean(1).sqrt()
+    assert torch.allclose(doubles(found.history[-1].start_rms), start, rtol=TOL["apart"], atol=TOL["apart"])
+
+
+def textbook(case, steps):
+    """Plain conjugate gradients with their recursive residual, on the formed problem; for an empty subset."""
+    H = case.Phi.mT @ case.Phi + case.ridge[:, None, None] * torch.eye(case.w.shape[1])
+    w = case.w.double()
+    r = case.product(H, case.star) - case.product(H, w)
+    p = r.clone()
+    for _ in range(steps):
+        Hp = case.product(H, p)
+        a = r.square().sum(1) / (p * Hp).sum(1)
+        w, new = w + a[:, None] * p, r - a[:, None] * Hp
+        p, r = new + (new.square().sum(1) / r.square().sum(1))[:, None] * p, new
+    return w, r
+
+
+@settings(max_examples=8)
+@given(st.builds(Case, st.integers(0, 2**31), n=st.just(5), m=st.just(0)), st.integers(1, 3))
+def test_without_a_subset_it_is_plain_cg(case, steps):
+    assert close(flat(run(case, steps).weights), textbook(case, steps)[0], TOL["squared_kernel"])
+
+
+def test_with_all_rows_one_step_suffices():
+    case = Case(1)
+    case.subset = training_subset(case.problem, torch.arange(5))
+    assert close(flat(run(case, 1).weights), case.star)
+
+
+def test_the_recursive_residual_certifies_falsely_and_the_true_one_does_not():
+    case = Case(3, m=0, dtype=torch.float32)
+    found = run(case, 25)
+    error = case.errors(flat(found.weights))[0].square().mean(1).sqrt()
+    assert bool((error > 0).all())
+    assert bool((error <= found.held_out.rms).all())
+    scale = case.Phi_t.norm(dim=(1, 2)) / case.ridge / case.Phi_t.shape[1] ** 0.5
+    w, r = plain32(case, 12)
+    drifted = case.errors(w)[0].square().mean(1).sqrt()
+    assert bool((r.norm(dim=1).double() * scale < 0.1 * drifted).all())
+
+
+def plain32(case, steps):
+    """The same in float32 with the residual of the recursion."""
+    Phi, lam, w = case.Phi.float(), case.ridge.float(), case.w
+    r = ((case.y.float() - (Phi @ w[..., None])[..., 0])[:, None] @ Phi)[:, 0] - lam[:, None] * w
+    p = r.clone()
+    for _ in range(steps):
+        Hp = ((Phi @ p[..., None])[..., 0][:, None] @ Phi)[:, 0] + lam[:, None] * p
+        a = r.square().sum(1) / (p * Hp).sum(1)
+        w, new = w + a[:, None] * p, r - a[:, None] * Hp
+        p, r = new + (new.square().sum(1) / r.square().sum(1))[:, None] * p, new
+    return w, r
+
+
+def test_it_stops_at_the_requested_rms():
+    case = Case(5, m=1)
+    bounds = [max(one.held_out_rms) for one in run(case, 6).history]
+    wanted = bounds[3]
+    expected = next(i for i, bound in enumerate(bounds) if bound <= wanted * 1.001)
+    found = run(case, 20, rms=wanted * 1.001)
+    assert found.converged
+    assert found.history[-1].step == expected
+    assert float(found.held_out.rms.max()) <= wanted * 1.001
+    short = run(case, expected - 1, rms=wanted * 1.001)
+    assert not short.converged
+    assert short.history[-1].step == expected - 1
+
+
+def test_passes_are_counted():
+    case = Case(2, m=1)
+    calls = {"forward": 0, "backward": 0}
+
+    class Counting(FullProblem):
+        def forward(self, weights):
+            calls["forward"] += 1
+            return super().forward(weights)
+
+        def backward(self, coefficients):
+            calls["backward"] += 1
+            return super().backward(coefficients)
+
+        def rows(self, chosen):
+            part = super().rows(chosen)  # the subset's own passes are not passes over the data
+            return FullProblem(part.model, part.x, part.targets, part.lam)
+
+    case.problem = Counting(case.model, case.x, case.problem.targets, case.lam)
+    case.subset = training_subset(case.problem, torch.tensor([0]))
+    last = run(case, 3).history[-1]
+    assert (
+        (last.forward_passes, last.backward_passes) == (calls["forward"], calls["backward"]) == (5, 5)
+    )  # 3, start, end
+
+
+@pytest.mark.parametrize("refresh", [2, 10])
+def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
+    monkeypatch.setattr(module, "_REFRESH", refresh)
+    case, path = Case(4, m=1), tmp_path / "state.safetensors"
+
+    def killed(step):
+        if step.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(case, 6, checkpoint=path, progress=killed)
+    seen = []
+    found = run(case, 3, checkpoint=path, progress=seen.append)
+    straight = run(case, 6)
+    assert [one.step for one in seen] == [3, 4, 5, 6]
+    assert all(torch.equal(found.weights[name], straight.weights[name]) for name in found.weights)
+    assert found.history == straight.history
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    other = Case(4, m=1)
+    other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
+    other.subset = training_subset(other.problem, torch.tensor([0]))
+    with pytest.raises(ValueError, match="checkpoint: expected one of the same network, inputs, targets and lam"):
+        run(other, 1, checkpoint=path)
+
+
+def test_inputs_may_be_named(tmp_path):
+    case = Case(0)
+
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = case.model
+
+        def forward(self, x):
+            return self.inner(x)
+
+    problem = FullProblem(Named().eval(), {"x": case.x}, case.problem.targets, case.lam)
+    subset = training_subset(problem, torch.tensor([1]))
+    weights = {f"inner.{name}": w for name, w in named(case.model, case.w).items()}
+    held = held_out(subset, {"x": case.test})
+    path = tmp_path / "state.safetensors"
+    found = refine(problem, weights, subset, held, rms=0.0, steps=12, checkpoint=path)
+    assert close(flat(found.weights), case.star, TOL["squared_kernel"])
+
+
+def test_refused():
+    case, other = Case(0), Case(1)
+    held, w = held_out(case.subset, case.test), named(case.model, case.w)
+    with pytest.raises(ValueError, match="subset: expected training rows of the same problem"):
+        refine(case.problem, w, other.subset, held, rms=0.0, steps=1)
+    with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
+        refine(case.problem, w, case.subset, held, rms=-1.0, steps=1)
+    with pytest.raises(ValueError, match="steps: expected an integer in"):
+        refine(case.problem, w, case.subset, held, rms=0.0, steps=-1)
