@@ -42,4 +42,7 @@ TOL = {
     "theorem R": 1e-5,
     # A small network in bfloat16 against float64: eight bits of mantissa, 4e-3, through half a dozen layers and back.
     "bfloat16": 5e-2,
+    # A minimum over a grid whose neighbours differ by a factor 1.1: at most 5 % beside it, where the function is flat up to
+    # a small multiple of the square, 2.5e-3, and its root to half of that.
+    "multipliers": 2e-3,
 }
