@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from dntk_fast import report
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
+from dntk_fast.experiment import real_gradients, write_arrays
 from dntk_fast.models import MODELS
 from dntk_fast.pipeline import run as run_pipeline
 
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
+
+experiments = typer.Typer(no_args_is_help=True, help="Experiments whose results are kept in the repository.")
+app.add_typer(experiments, name="experiment")
 
 
 @app.callback(invoke_without_command=True)
@@ -72,6 +76,16 @@ def run(
     for table in (report.predictor_table, report.method_table, report.stage_table):
         console.print(table(result.record))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
+
+
+@experiments.command()
+def gradients(
+    out: Annotated[Path, typer.Option(help="The compressed .npz file to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
+) -> None:
+    """Train conv8 on digits; keep exact eigen-factors of its class kernels on 200 training images."""
+    write_arrays(out, real_gradients(seed=seed))
+    typer.echo(f"{out}: {out.stat().st_size} bytes")
 
 
 class _Bars:
