@@ -293,8 +293,7 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
     values = problem.backward(known - problem.targets.to(known))
     for name, w in weights.items():
-        lam = problem.ridge.to(values[name]).reshape(-1, *[1] * (w.ndim - 1))
-        values[name] = values[name] + lam * w.to(values[name])
+        values[name].add_(_scaled(problem.ridge, w.to(values[name])))
     unit = torch.finfo(next(iter(values.values())).dtype).eps
     size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()
     allowance = unit * (size**2 * w_norm + size * y + problem.ridge * w_norm)
@@ -329,15 +328,20 @@ class Subset:
         """Return V^T Phi_S w, (C, m)."""
         if not len(self.rows):
             return self.eigenvalues
-        return apply(self.vectors.mT, self.part.forward({name: w.double() for name, w in weights.items()}))
+        return apply(self.vectors.mT, self.part.forward(weights))
 
-    def inverse(self, weights: Weights, coordinates: Tensor, shift: Tensor) -> Weights:
-        """Return (Phi_S^T Phi_S + s I)^-1 w by Woodbury, in the precision of w, from the coordinates of w."""
+    def inverse(self, weights: Mapping[str, Tensor], coordinates: Tensor, shift: Tensor) -> Weights:
+        """Return (Phi_S^T Phi_S + s I)^-1 w by Woodbury, in float64, from the coordinates of w."""
         inverse = 1 / shift
         if not len(self.rows):
-            return {name: _scaled(inverse, w) for name, w in weights.items()}
+            return {name: _scaled(inverse, w.double()) for name, w in weights.items()}
         inside = self.part.backward(apply(self.vectors, coordinates / (self.eigenvalues + shift[:, None])))
-        return {name: _scaled(inverse, w.double() - inside[name]).to(w) for name, w in weights.items()}
+        for (
+            name,
+            w,
+        ) in weights.items():  # in place: at ten outputs of a large network these are the largest arrays there are
+            inside[name].neg_().add_(w).mul_(_spread(inverse, w))
+        return {name: inside[name] for name in weights}
 
     def energy(self, squared_norm: Tensor, coordinates: Tensor, shift: Tensor) -> Tensor:
         """Return w^T (Phi_S^T Phi_S + s I)^-1 w from |w|^2 and the coordinates of w, for shifts (C,) or (C, G)."""
@@ -401,8 +405,7 @@ class Seen:
     @cached_property
     def solved(self) -> Weights:
         """Return z = H_S^-1 r, in float64."""
-        r = {name: value.double() for name, value in self.residual.values.items()}
-        return self.subset.inverse(r, self.coordinates, self.subset.problem.ridge)
+        return self.subset.inverse(self.residual.values, self.coordinates, self.subset.problem.ridge)
 
     def energy(self, shift: Tensor) -> Tensor:
         """Return r^T (Phi_S^T Phi_S + s I)^-1 r for shifts (C,) or (C, G)."""
@@ -565,8 +568,12 @@ def combined(a: Mapping[str, Tensor], factor: Tensor, b: Mapping[str, Tensor]) -
     >>> combined({"w": torch.ones(2, 1)}, torch.tensor([1.0, 2.0]), {"w": torch.ones(2, 1)})["w"].tolist()
     [[2.0], [3.0]]
     """
-    return {name: value + _scaled(factor, b[name]).to(value) for name, value in a.items()}
+    return {name: value + _scaled(factor, b[name].to(value)) for name, value in a.items()}
 
 
 def _scaled(factor: Tensor, value: Tensor) -> Tensor:
-    return factor.to(value).reshape(-1, *[1] * (value.ndim - 1)) * value
+    return _spread(factor.to(value), value) * value
+
+
+def _spread(factor: Tensor, like: Tensor) -> Tensor:
+    return factor.reshape(-1, *[1] * (like.ndim - 1))
