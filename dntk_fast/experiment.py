@@ -66,7 +66,7 @@ def real_gradients(*, seed: int = 0, epochs: int = Config.epochs, per_class: int
         "factor": eigen_factor(kernel), "hidden": hidden, "weight": head.weight, "bias": head.bias, "logits": logits,
         "labels": data.y_train[rows], "rows": rows, "accuracy": torch.tensor(accuracy, dtype=torch.float64),
     }  # fmt: skip
-    return {name: np.ascontiguousarray(value.detach().numpy()) for name, value in arrays.items()}
+    return {name: value.detach().contiguous().numpy() for name, value in arrays.items()}
 
 
 def eigen_factor(kernel: Tensor) -> Tensor:
