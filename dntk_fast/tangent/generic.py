@@ -35,7 +35,8 @@ __all__ = [
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
@@ -54,7 +55,7 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         with torch.inference_mode(False), torch.enable_grad():
-            return function(*(usable(a) for a in args), **{name: usable(a) for name, a in kwargs.items()})  # type: ignore[arg-type]
+            return function(*(usable(a) for a in args), **{name: usable(a) for name, a in kwargs.items()})
 
     return inner
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from dntk_fast import report
@@ -18,16 +19,25 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def some(tmp_path):
+    """Three hundred training and a hundred held-out photographs of the pack, beside the test and gone with it."""
+    with np.load(FOLDER / "imagenette32-mini.npz") as pack:
+        rows = np.concatenate([np.flatnonzero(pack["split"] == part)[::step] for part, step in ((0, 3), (1, 5))])
+        (tmp_path / "pack").mkdir()
+        np.savez(tmp_path / "pack" / "some.npz", **{name: pack[name][rows] for name in ("images", "labels", "split")})
+    return tmp_path / "pack"
+
+
 @pytest.mark.slow
-def test_a_run_on_the_folder_of_a_pack_goes_end_to_end(tmp_path):
-    config = Config(data=str(FOLDER), per_class=4, k=128, epochs=2, distil_steps=3, gradients=(4, 8), draws=2)
+def test_a_run_on_the_folder_of_a_pack_goes_end_to_end(some, tmp_path):
+    config = Config(data=str(some), per_class=4, k=128, epochs=4, distil_steps=3, gradients=(4, 8), draws=2)
     result = run(config, tmp_path / "run")
     jsonschema.validate(json.loads(json.dumps(result.record, allow_nan=False)), report.schema())
-    assert result.record["data"]["n_train"] == 1000
-    assert result.record["data"]["n_test"] == 500
+    assert (result.record["data"]["n_train"], result.record["data"]["n_test"]) == (334, 100)
     assert result.record["network"]["name"] == "conv32"
-    assert result.record["network"]["accuracy"] > 0.2  # chance is 0.1; two epochs on 1,000 photographs
+    assert result.record["network"]["accuracy"] > 0.15  # chance is 0.1; four epochs on 334 photographs
     # Theorem R: with logit targets and an exact head the full kernel's ridge regression follows the network
-    assert result.record["full_kernel"]["fidelity"] > 0.9
+    assert result.record["full_kernel"]["fidelity"] > 0.8
     report.write_page(result.record, result.images, result.labels, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 10_000
