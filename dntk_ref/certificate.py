@@ -31,6 +31,7 @@ __all__ = [
     "dual_objective",
     "dual_residual",
     "duality_gap",
+    "duality_gap_at",
     "energy_distance",
     "error_interval",
     "excess",
@@ -243,6 +244,24 @@ def duality_gap(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam
     """
     Phi, y, w, lam = _problem(features, targets, weights, lam)
     return objective(Phi, y, w, lam) - dual_objective(Phi, y, y - Phi @ w, lam)
+
+
+def duality_gap_at(
+    features: ArrayLike, targets: ArrayLike, weights: ArrayLike, coefficients: ArrayLike, lam: float
+) -> float:
+    """The gap at any dual point: J(w) - D(lam alpha) = (|Phi w - y + lam alpha|^2 + lam |w - Phi^T alpha|^2) / 2.
+
+    Never below J(w) - J(w_*): equal to it at alpha = (K + lam I)^-1 y, |r|^2 / (2 lam) at alpha = (y - Phi w) / lam, and
+    |rho|^2 / 2 for w = Phi^T alpha. |w - w_*|_H <= sqrt(2 gap), which bounds the training error too.
+    Parameters: features (n, P), targets (n,), weights (P,), coefficients alpha (n,), lam > 0. Returns: a number. Raises:
+    ValueError.
+
+    >>> duality_gap_at([[1.0]], [2.0], [2.0], [1.0], 1.0)
+    1.0
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    alpha = _check.vector("coefficients", coefficients, len(Phi))
+    return float(np.sum((Phi @ w - y + lam * alpha) ** 2) + lam * np.sum((w - Phi.T @ alpha) ** 2)) / 2
 
 
 def rms(features: ArrayLike, difference: ArrayLike) -> float:

@@ -163,6 +163,25 @@ def test_energy(problem):
     assert differs(c.duality_gap(Phi, y, w, 2 * lam), c.excess_bound(r, lam))
 
 
+@given(problems(), st.integers(0, 2**32 - 1))
+def test_the_gap_at_any_dual_point(problem, seed):
+    Phi, y, w, lam, *_ = problem
+    alpha, K = np.random.default_rng(seed).standard_normal(len(y)), Phi @ Phi.T
+    found = c.duality_gap_at(Phi, y, w, alpha, lam)
+    expected = ridge.objective(Phi, y, w, lam) - c.dual_objective(Phi, y, lam * alpha, lam)
+    np.testing.assert_allclose(found, expected, rtol=TOL["float64"], atol=TOL["squared_kernel"])
+    assert at_most(c.excess(Phi, y, w, lam), found)
+    best = ridge.dual_coefficients(K, y, lam)
+    np.testing.assert_allclose(c.duality_gap_at(Phi, y, w, best, lam), c.excess(Phi, y, w, lam), **CLOSE)
+    np.testing.assert_allclose(
+        c.duality_gap_at(Phi, y, w, (y - Phi @ w) / lam, lam), c.duality_gap(Phi, y, w, lam), **CLOSE
+    )
+    rho = c.dual_residual(K, y, alpha, lam)
+    np.testing.assert_allclose(c.duality_gap_at(Phi, y, Phi.T @ alpha, alpha, lam), rho @ rho / 2, **CLOSE)
+    assert at_most(c.rms(Phi, error_of(problem)), np.sqrt(2 * found / len(Phi)))
+    assert differs(c.duality_gap_at(Phi, y, w, best, 2 * lam), c.excess(Phi, y, w, lam))
+
+
 @given(problems())
 def test_training_rms(problem):
     Phi, y, w, lam, _, subset = problem
