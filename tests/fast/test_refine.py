@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dntk_fast import refine as module
 from dntk_fast.certificate import FullProblem, held_out, training_subset
-from dntk_fast.refine import refine
+from dntk_fast.refine import refine, solve
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
 from tests.tolerances import TOL
@@ -158,7 +158,9 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other = Case(4, m=1)
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
-    with pytest.raises(ValueError, match="checkpoint: expected one of the same network, inputs, targets and lam"):
+    with pytest.raises(
+        ValueError, match="checkpoint: expected one of the same network, inputs, targets, lam and preconditioner"
+    ):
         run(other, 1, checkpoint=path)
 
 
@@ -182,6 +184,103 @@ def test_inputs_may_be_named(tmp_path):
     assert close(flat(found.weights), case.star, TOL["squared_kernel"])
 
 
+# With the projected features of all training rows
+
+
+def sketched(case, k=12):
+    """Features (C, n, k) by a Gaussian map: a kernel that is near the exact one."""
+    generator = torch.Generator().manual_seed(0)
+    return case.Phi @ torch.randn(case.Phi.shape[2], k, generator=generator, dtype=torch.float64) / k**0.5
+
+
+def dual(case, steps, rms=0.0, k=12, **options):
+    return solve(case.problem, sketched(case, k), held_out(case.subset, case.test), rms=rms, steps=steps, **options)
+
+
+def holds(case, step, weights, slack=at_most):
+    errors, training, excess, _ = case.errors(flat(weights))
+    truths = errors.square().mean(1).sqrt(), training, excess
+    return all(
+        slack(truth, doubles(bound))
+        for truth, bound in zip(truths, (step.held_out_rms, step.training_rms, step.excess), strict=True)
+    )
+
+
+@settings(max_examples=8)
+@given(cases, st.sampled_from([3, 12]))  # fewer and more coordinates than rows
+def test_every_dual_step_is_certified_and_the_last_is_the_full_solution(case, k):
+    first = dual(case, 0, k=k)
+    start = case.errors(flat(first.weights))[0].square().mean(1).sqrt()
+    for steps in range(4):
+        found = dual(case, steps, k=k)
+        assert [one.step for one in found.history] == list(range(steps + 1))
+        assert holds(case, found.history[-1], found.weights)
+        assert at_most(start, doubles(found.history[-1].start_rms))
+    found = dual(case, 12, k=k)
+    assert close(flat(found.weights), case.star, TOL["squared_kernel"])
+    assert close(case.product(case.Phi.mT, found.coefficients), case.star, TOL["squared_kernel"])
+    assert torch.allclose(doubles(found.history[-1].start_rms), start, rtol=TOL["apart"], atol=TOL["apart"])
+
+
+def test_the_dual_bounds_are_the_gap_at_their_own_point():
+    case = Case(7, m=1)
+    found = dual(case, 1)
+    w, lam = flat(found.weights), case.ridge
+    rho = case.product(case.Phi, w) - case.y + lam[:, None] * found.coefficients
+    assert close(doubles(found.history[-1].excess), rho.square().sum(1) / 2)
+    objective = (case.product(case.Phi, w) - case.y).square().sum(1) / 2 + lam * w.square().sum(1) / 2
+    a = lam[:, None] * found.coefficients
+    value = (case.y * a).sum(1) - a.square().sum(1) / 2 - case.product(case.Phi.mT, a).square().sum(1) / (2 * lam)
+    assert close(doubles(found.history[-1].excess), objective - value, TOL["squared_kernel"])
+
+
+def test_exact_features_start_at_the_solution():
+    case = Case(1)
+    held = held_out(case.subset, case.test)
+    found = solve(case.problem, case.Phi, held, rms=TOL["squared_kernel"], steps=5)
+    assert found.converged
+    assert found.history[-1].step == 0
+    assert close(flat(found.weights), case.star, TOL["squared_kernel"])
+
+
+def test_the_dual_solver_stops_at_the_requested_rms_and_counts_its_passes():
+    case = Case(6, m=1)
+    bounds = [max(one.held_out_rms) for one in dual(case, 4, k=4).history]
+    wanted = 1.001 * bounds[2]
+    found = dual(case, 20, k=4, rms=wanted)
+    assert found.converged
+    assert found.history[-1].step == next(i for i, bound in enumerate(bounds) if bound <= wanted)
+    assert found.history[-1].forward_passes == found.history[-1].backward_passes == 2 + found.history[-1].step
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 2**31), st.sampled_from([0, 3, 25]))
+def test_the_dual_bounds_allow_for_float32(seed, steps):
+    case = Case(seed, dtype=torch.float32)
+    found = solve(case.problem, sketched(case).float(), held_out(case.subset, case.test), rms=0.0, steps=steps)
+    assert holds(case, found.history[-1], found.weights, lambda truth, bound: bool((truth <= bound).all()))
+
+
+@pytest.mark.parametrize("refresh", [2, 10])
+def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
+    monkeypatch.setattr(module, "_REFRESH", refresh)
+    case, path = Case(4, m=1), tmp_path / "state.safetensors"
+
+    def killed(step):
+        if step.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dual(case, 6, checkpoint=path, progress=killed)
+    seen = []
+    found, straight = dual(case, 3, checkpoint=path, progress=seen.append), dual(case, 6)
+    assert [one.step for one in seen] == [3, 4, 5, 6]
+    assert torch.equal(found.coefficients, straight.coefficients)
+    assert found.history == straight.history
+    with pytest.raises(ValueError, match="checkpoint: expected one of the same network"):
+        dual(case, 1, k=11, checkpoint=path)
+
+
 def test_refused():
     case, other = Case(0), Case(1)
     held, w = held_out(case.subset, case.test), named(case.model, case.w)
@@ -191,3 +290,9 @@ def test_refused():
         refine(case.problem, w, case.subset, held, rms=-1.0, steps=1)
     with pytest.raises(ValueError, match="steps: expected an integer in"):
         refine(case.problem, w, case.subset, held, rms=0.0, steps=-1)
+    with pytest.raises(ValueError, match=r"features: expected shape \(2, 5, any\), got shape \(2, 4, 12\)"):
+        solve(case.problem, sketched(case)[:, :4], held, rms=0.0, steps=1)
+    with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
+        solve(case.problem, sketched(case), held, rms=-1.0, steps=1)
+    with pytest.raises(ValueError, match="steps: expected an integer in"):
+        solve(case.problem, sketched(case), held, rms=0.0, steps=-1)
