@@ -217,7 +217,8 @@ def optimal_objective(kernel: ArrayLike, targets: ArrayLike, lam: float) -> floa
     >>> optimal_objective([[1.0]], [2.0], 1.0)
     1.0
     """
-    return float(lam * _check.vector("targets", targets) @ dual_coefficients(kernel, targets, lam)) / 2
+    alpha = dual_coefficients(kernel, targets, lam)
+    return float(lam * _check.vector("targets", targets) @ alpha) / 2
 
 
 def dual_objective(features: ArrayLike, targets: ArrayLike, coefficients: ArrayLike, lam: float) -> float:
@@ -347,7 +348,9 @@ def residual_energy(rows: ArrayLike, residual: ArrayLike, lam: float, *, shift: 
     """
     s = _check.positive("lam", lam) if shift is None else _check.positive("shift", shift)
     r = _check.vector("residual", residual)
-    return float(r @ _solve_rows(np.asarray(rows, dtype=np.float64), r[:, None], s)[:, 0])
+    none = np.shape(rows)[:1] == (0,)
+    Phi = np.zeros((0, r.size)) if none else _check.matrix("rows", rows, columns=r.size)
+    return float(r @ _solve_rows(Phi, r[:, None], s)[:, 0])
 
 
 def pointwise_bound_by_rows(
@@ -499,7 +502,7 @@ def subsampled_residual(
     """
     Phi, y, w, lam = _problem(features, targets, weights, lam)
     rows = _check.partition("drawn", drawn, np.asarray(drawn).size)
-    if rows.min() < 0 or rows.max() >= len(Phi):
+    if rows.size == 0 or rows.min() < 0 or rows.max() >= len(Phi):
         raise ValueError(f"drawn: expected integers in [0, {len(Phi) - 1}], got {rows.tolist()}")
     return np.asarray(lam * w + len(Phi) / rows.size * Phi[rows].T @ (Phi[rows] @ w - y[rows]))
 

@@ -151,7 +151,7 @@ def projected_ratio_bound(projected: Any, epsilon: float, embedding: float) -> f
     >>> projected_ratio_bound([[3.0, 0.0], [0.0, 1.0]], 0.25, 0.0)
     0.125
     """
-    values, eps = spectrum(projected), _check.fraction("epsilon", epsilon)
+    values, eps = spectrum(_check.kernel("projected", projected)), _check.fraction("epsilon", epsilon)
     r = truncation_rank_of_spectrum(values, eps)
     following = values[r] if r < values.size else 0.0
     mean = _check.positive("mean eigenvalue of the projected kernel", values.mean())
@@ -195,7 +195,7 @@ def naive_rank(projected: Any, epsilon: float) -> int:
     >>> naive_rank([[9.0, 0.0], [0.0, 1.0]], 0.1)
     1
     """
-    return truncation_rank(projected, epsilon)
+    return truncation_rank(_check.kernel("projected", projected), epsilon)
 
 
 def cross_validated_rank(first: Any, second: Any, epsilon: float) -> int:

@@ -453,6 +453,8 @@ def ridge_grid(kernel: ArrayLike) -> Array:
     """
     dims = np.ndim(kernel)
     K = _check.array("kernel", kernel, 3 if dims == 3 else 2)
+    if K.shape[-2] != K.shape[-1]:
+        raise ValueError(f"kernel: expected square matrices, got shape {K.shape}")
     scale = _check.positive("mean of the kernel's diagonal", np.mean(np.diagonal(K, axis1=-2, axis2=-1)))
     return np.array([scale * 10.0**exponent for exponent in GRID_EXPONENTS])
 

@@ -4,92 +4,212 @@ The table holds one good value for each argument name; a function is called with
 """
 
 import inspect
+import pkgutil
 import re
 from importlib import import_module
 
 import numpy as np
 import pytest
 
-from dntk_ref import cases
+import dntk_ref
+from dntk_ref import cases, error, gradient_distillation, projection_error
 
 RNG = np.random.default_rng(7)
 PI = np.diag([1.0, 1.0, 0.0, 0.0])
 MLP = cases.tiny_mlp(rng=RNG)
+KERNEL = cases.kernel_with_spectrum([3.0, 2.0, 1.0], rng=RNG)
+WHOLE = error.population(RNG.standard_normal((3, 4)), RNG.standard_normal(3))
+ERRORS = error.expected_squares(WHOLE, 2, 0.5)
+PROBLEM = projection_error.projected_problem(
+    RNG.standard_normal((3, 4)), RNG.standard_normal(4), RNG.standard_normal((4, 2)), RNG.standard_normal(3), 0.5
+)
+CLASSES = {"features": RNG.standard_normal((2, 3, 4)), "targets": RNG.standard_normal((2, 3))}
+SYNTHETIC = gradient_distillation.exact_gradient(RNG.standard_normal((3, 4)), RNG.standard_normal(3), 0.5)
 
 GOOD = {
+    "P": 6,
+    "U": RNG.standard_normal((2, 3)),
+    "V": RNG.standard_normal((2, 3)),
     "a": RNG.standard_normal((3, 4)),
+    "affinity": "positive",
+    "approximation": KERNEL / 2,
     "b": RNG.standard_normal((2, 4)),
     "basis": np.eye(3)[:, :2],
+    "batches": RNG.standard_normal((2, 3, 4)),
+    "beta": 2.0,
+    "bias": RNG.standard_normal(2),
+    "bijective": False,
+    "body": 2,
+    "bounds": np.ones((3, 2)),
     "channels": None,
     "classes": 2,
     "clusters": 2,
+    "coefficients": RNG.standard_normal(3),
     "columns": 2,
     "condition": 10.0,
+    "constant": 2.0,
     "copies": 2,
+    "cosine": 0.5,
     "cost": 1.0,
     "coverage": np.array([0.2, 0.8]),
     "coverage_threshold": 0.5,
+    "cross": RNG.standard_normal((2, 3)),
+    "delta": 0.1,
+    "diagonal": np.ones(2),
+    "difference": RNG.standard_normal(4),
     "differentials": RNG.standard_normal((3, 4)),
     "direction": RNG.standard_normal(4),
+    "directions": np.eye(3)[:, :2],
     "distinct": 2,
+    "drawn": np.array([0, 2, 2]),
+    "dual_residual": RNG.standard_normal(3),
+    "effective_dimension": 2.0,
     "eigenvalues": np.array([2.0, 1.0, 0.5]),
+    "embedding": 0.5,
     "epsilon": 0.1,
     "epsilon_global": 0.1,
     "epsilon_local": 0.1,
+    "errors": ERRORS,
+    "estimate_norm": 1.0,
     "exponent": 1.0,
     "features": RNG.standard_normal((3, 4)),
+    "first": KERNEL,
+    "found": np.eye(3),
     "gamma": 2.0,
     "global_basis": np.eye(3)[:, :2],
     "global_rank": 2,
     "gradient": RNG.standard_normal(4),
     "gradients": RNG.standard_normal((3, 4)),
+    "grid": np.array([0.1, 1.0]),
+    "head_norm": 1.0,
+    "hessian_norm": 1.0,
     "hidden": RNG.standard_normal((3, 2)),
     "hidden_inducing": RNG.standard_normal((2, 2)),
+    "images": RNG.standard_normal((3, 2)),
     "inducing": RNG.standard_normal((2, 4)),
     "inputs": 2,
     "jacobian": RNG.standard_normal((3, 2, 4)),
-    "kernel": cases.kernel_with_spectrum([3.0, 2.0, 1.0], rng=RNG),
+    "k": 2,
+    "kernel": KERNEL,
+    "kind": "gaussian",
     "labels": np.array([0, 1, 1]),
+    "lam": 0.5,
+    "lam_mean": 0.5,
+    "lam_scaled": 0.5,
+    "largest_term": 1.0,
+    "layer_norms": np.ones(3),
     "lipschitz": 1.0,
     "local_basis": np.eye(3)[:, :1],
     "logits": RNG.standard_normal((3, 2)),
     "loss": lambda theta: float(theta @ theta),
+    "losses": RNG.standard_normal((2, 3)),
+    "m": 2,
+    "mean": RNG.standard_normal(3),
     "metric": np.eye(4),
     "moment": np.eye(4),
+    "mu": 0.5,
     "n": 4,
+    "network_norm": 1.0,
+    "network_weights": RNG.standard_normal(4),
+    "noise_variance": 1.0,
+    "nonzeros": 2,
+    "norms": False,
+    "own": np.eye(2),
+    "p": PROBLEM,
     "parameters": 5,
+    "points": RNG.standard_normal((3, 4)),
+    "predictions": RNG.standard_normal((3, 2)),
     "probabilities": np.full(3, 1 / 3),
-    "projected": cases.kernel_with_spectrum([3.0, 2.0, 1.0], rng=RNG),
+    "probes": 2,
+    "projected": KERNEL,
     "projector": PI,
     "q": 1,
     "r": 1,
+    "radius": 1.0,
     "rank": 2,
     "rate": 0.5,
+    "residual": RNG.standard_normal(4),
     "ridge": 0.5,
     "rng": np.random.default_rng(0),
     "rows": RNG.standard_normal((2, 4)),
     "rtol": 1e-12,
+    "s": 0.5,
+    "sample": [0, 1],
+    "scale": 1.0,
+    "scales": np.ones(3),
+    "second": KERNEL,
+    "selected": [0, 1],
     "sensitivity": RNG.standard_normal((3, 2)),
     "sensitivity_moment": np.eye(2),
+    "shape": (2, 3),
+    "shift": 1.0,
     "size": 1,
     "smoothness": 2.0,
+    "sparsity": 3.0,
+    "spectrum": np.array([2.0, 1.0, 0.5]),
     "spread": 0.5,
+    "squared_overlaps": np.eye(4),
+    "stage_six": "orthonormal",
+    "start": 0,
     "step": PI @ RNG.standard_normal(4),
     "steps": np.array([0.1, 0.01]),
+    "subset": np.array([0, 2]),
+    "support": RNG.standard_normal((2, 4)),
+    "synthesis": RNG.standard_normal((3, 2)),
+    "synthetic": SYNTHETIC,
+    "target": RNG.standard_normal(4),
+    "target_mean": RNG.standard_normal(3),
+    "target_spread": np.ones(3),
     "targets": RNG.standard_normal((3, 2)),
+    "tau_g": 0.5,
+    "tau_v": 0.5,
+    "test": RNG.standard_normal((2, 4)),
     "tests": 1,
     "theta": RNG.standard_normal(4),
     "threshold": 0.5,
+    "top": 1.0,
+    "true": np.eye(3),
+    "u": RNG.standard_normal(4),
+    "unit": 1e-16,
+    "v": RNG.standard_normal(4),
     "value": 1.0,
+    "values": RNG.standard_normal(3),
+    "vectors": RNG.standard_normal((3, 2)),
+    "weight": RNG.standard_normal((2, 3)),
+    "weights": RNG.standard_normal(4),
+    "whole": WHOLE,
     "width": 3,
 }
 OTHERWISE = {
+    "barycenter": {"targets": RNG.standard_normal((3, 4)), "spread": np.ones(3), "weights": np.array([0.4, 0.6])},
+    "certificate": {"targets": RNG.standard_normal(3)},
+    "error": {"a": 1.0, "step": 1.0},
+    "gradient_distillation": {"targets": RNG.standard_normal(3)},
+    "projection_error": {"targets": RNG.standard_normal(3)},
+    "ridge": {"targets": RNG.standard_normal(3)},
     "cases.orthonormal": {"rows": 3},
+    "certificate.residual_norm_by_kernels": {"cross": RNG.standard_normal((3, 2)), "coefficients": np.ones(2)},
+    "certificate.subsampled_bound": {"drawn": 3},
+    "gradient_distillation.local_global_distillation": CLASSES,
+    "gradient_distillation.local_global_synthesis": CLASSES,
+    "gradient_distillation.mean_kernel": CLASSES,
+    "gradient_distillation.selection": {"rows": np.array([0, 2])},
     "network.forward": {"network": MLP.network, "inputs": MLP.inputs},
     "network.jacobian": {"network": MLP.network, "inputs": MLP.inputs},
     "network.penultimate": {"network": MLP.network, "inputs": MLP.inputs},
     "network.taylor_remainder": {"network": MLP.network, "inputs": MLP.inputs, "direction": np.ones(43)},
     "network.unflatten": {"network": MLP.network, "theta": np.ones(43)},
+    "certificate.residual_energy": {"shift": None},
+    "projection.draw": {"kind": "achlioptas", "nonzeros": None},
+    "projection.failure_probability": {"kind": "haar"},
+    "projection.guaranteed_distortion": {"kind": "haar"},
+    "projection.inner_product_variance": {"kind": "achlioptas"},
+    "projection.kernel_error_expectation": {"kind": "achlioptas"},
+    "projection.smallest_dimension": {"kind": "haar"},
+    "projection.union_bound": {"kind": "haar"},
+    "projection.variance_coefficients": {"kind": "achlioptas"},
+    "projected_spectrum.hutchinson_estimate": {"probes": RNG.standard_normal((2, 3))},
+    "projection_error.projected_problem": {"test": RNG.standard_normal(4)},
     "redundancy.data_redundant_r2": {"gamma": 0.5},
     "redundancy.subset_residual": {"rows": np.array([0, 2])},
 }
@@ -98,11 +218,11 @@ ELSEWHERE = {"network.mlp", "network.conv_net", "network.flatten", "network.head
 
 
 def functions():
-    for module_name in ("kernel", "subspace", "regret", "redundancy", "locality", "network", "cases"):
-        module = import_module(f"dntk_ref.{module_name}")
+    for info in pkgutil.iter_modules(dntk_ref.__path__):
+        module_name, module = info.name, import_module(f"dntk_ref.{info.name}")
         for name in module.__all__:
             function = getattr(module, name)
-            if inspect.isfunction(function) and f"{module_name}.{name}" not in ELSEWHERE:
+            if module_name != "_check" and inspect.isfunction(function) and f"{module_name}.{name}" not in ELSEWHERE:
                 yield f"{module_name}.{name}", function
 
 
@@ -111,8 +231,8 @@ FUNCTIONS = dict(functions())
 
 def good_call(path):
     """Good values for all arguments of a function."""
-    names = inspect.signature(FUNCTIONS[path]).parameters
-    return {name: OTHERWISE.get(path, {}).get(name, GOOD.get(name)) for name in names}
+    own = OTHERWISE.get(path.partition(".")[0], {}) | OTHERWISE.get(path, {})
+    return {name: own.get(name, GOOD.get(name)) for name in inspect.signature(FUNCTIONS[path]).parameters}
 
 
 def bad_values(value):
@@ -121,6 +241,8 @@ def bad_values(value):
         poisoned = value.astype(object if value.dtype.kind == "i" else float)
         poisoned.flat[0] = "a" if value.dtype.kind == "i" else np.nan
         return [poisoned, value[..., None], np.zeros((*value.shape[:-1], 0), dtype=value.dtype), value.astype(complex)]
+    if isinstance(value, bool):  # flags
+        return []
     if isinstance(value, int):
         return [float(value), -1, True]
     if isinstance(value, float):
@@ -129,7 +251,7 @@ def bad_values(value):
 
 
 ARGUMENTS = [(path, name) for path in FUNCTIONS for name, value in good_call(path).items() if bad_values(value)]
-OPTIONAL_COLUMNS = {"global_basis", "local_basis", "basis", "coverage"}  # none of them is a good value
+OPTIONAL = {"global_basis", "local_basis", "basis", "coverage", "directions", "subset"}  # none of them is a good value
 
 
 @pytest.mark.parametrize("path", FUNCTIONS)
@@ -141,7 +263,7 @@ def test_good_values_are_let_through(path):
 def test_each_bad_value_is_refused_by_the_name_of_its_argument(path, name):
     call = good_call(path)
     for bad in bad_values(call[name]):
-        if name in OPTIONAL_COLUMNS and isinstance(bad, np.ndarray) and bad.size == 0:
+        if name in OPTIONAL and isinstance(bad, np.ndarray) and bad.size == 0:
             continue
         with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected ") as refusal:
             FUNCTIONS[path](**{**call, name: bad})
