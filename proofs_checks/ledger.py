@@ -15,9 +15,31 @@ from proofs_checks.instances import SEED
 from proofs_checks.judge import judge
 from proofs_checks.margin import ALLOWED, Kind, Margin
 from proofs_checks.registry import Registry, file_of
-from proofs_checks.statement import Evidence, RefutationEvidence, Statement, StepEvidence, TwinEvidence, Verdict
+from proofs_checks.statement import (
+    Evidence,
+    Measurement,
+    RefutationEvidence,
+    Statement,
+    StepEvidence,
+    TwinEvidence,
+    Verdict,
+)
 
-__all__ = ["HONESTY", "Record", "differences", "examine", "record_of", "records", "summary", "to_json", "to_markdown"]
+__all__ = [
+    "HONESTY",
+    "ON_REAL_GRADIENTS",
+    "REAL",
+    "Record",
+    "differences",
+    "examine",
+    "record_of",
+    "records",
+    "spread",
+    "summary",
+    "theory",
+    "to_json",
+    "to_markdown",
+]
 
 Record = dict[str, Any]
 
@@ -35,6 +57,13 @@ HONESTY = (
     "\"Heuristic\" means that no precise statement of this form is claimed to be true; what is provable near it is "
     "checked instead. "
     "\"Pending\" means that nothing was checked.",
+)
+ON_REAL_GRADIENTS = (
+    "One network (conv8, trained on digits), ten class kernels on 200 training images: *measurements, not proofs*. They "
+    "say how the statements above look on data, nothing about other networks or data sets.",
+    "Where a theorem guarantees an inequality it is checked here too, with broken twins: this tests the numbers and "
+    "the theorem's reading, not the theorem. A cell \"a [b, c]\" is the mean over the ten classes, the least and the "
+    "largest; rows without a number beside them have no theorem to compare with.",
 )
 
 
@@ -72,6 +101,16 @@ def _refutation(found: RefutationEvidence) -> Record:
             "carries": found.carries}
 
 
+def _measurement(found: Measurement) -> Record:
+    return {"quantity": found.quantity, "theory": found.theory, "bounds": [_digits(v) for v in found.bounds],
+            "values": [_digits(v) for v in found.values]}
+
+
+def _digits(value: float) -> float:
+    """Return six digits: more would be those of one machine."""
+    return float(f"{value:.6g}")
+
+
 def record_of(evidence: Evidence) -> Record:
     """Return everything that the ledger keeps of one reading, as plain numbers and strings."""
     statement, reading = evidence.statement, evidence.reading
@@ -83,6 +122,7 @@ def record_of(evidence: Evidence) -> Record:
         "disagreement": statement.disagreement,
         "steps": [_step(step) for step in evidence.steps],
         "refutations": [_refutation(refutation) for refutation in evidence.refutations],
+        "measurements": [_measurement(found) for found in reading.measured()],
     }
 
 
@@ -144,6 +184,7 @@ def _kinds(record: Record) -> dict[str, Record]:
     return worst
 
 
+REAL = 3
 UNITS = {Kind.EXACT: "", Kind.BALL: "", Kind.FLOAT: " roundings", Kind.SAMPLE: " s.e."}
 
 
@@ -158,11 +199,16 @@ def _evidence_cell(record: Record) -> str:
 
 
 def counts(found: list[Record]) -> Record:
-    """Count the readings by verdict, the broken twins, the counterexamples and the instances."""
+    """Count the readings by verdict, the broken twins, the counterexamples and the instances.
+
+    What is seen on real gradients decides no verdict: it is counted apart.
+    """
+    real = [record for record in found if record["table"] == REAL]
     twins = [twin for record in found for step in record["steps"] for twin in step["twins"]]
     refutations = [r for record in found for r in record["refutations"]]
     return {
-        "verdicts": dict(Counter(record["found"] for record in found)),
+        "verdicts": dict(Counter(record["found"] for record in found if record["table"] != REAL)),
+        "real_gradients": len(real), "real_gradients_hold": sum(r["found"] == Verdict.HOLDS for r in real),
         "twins": len(twins), "twins_rejected": sum(twin["rejected"] for twin in twins),
         "counterexamples": len(refutations), "counterexamples_carry": sum(r["carries"] for r in refutations),
         "violations_found_by_search": sum(r["found"] is not None for r in refutations),
@@ -175,9 +221,11 @@ def summary(found: list[Record]) -> str:
     """Return one line: how many readings hold, hold with additions, fail, are heuristic, defined or pending."""
     number = counts(found)
     verdicts = ", ".join(f"{number['verdicts'].get(str(v), 0)} {v}" for v in Verdict if number["verdicts"].get(str(v)))
+    real = (f"; on real gradients {number['real_gradients_hold']} of {number['real_gradients']} statements hold"
+            if number["real_gradients"] else "")
     return (f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
             f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
-            f"{number['violations_found_by_search']} violations found by search")
+            f"{number['violations_found_by_search']} violations found by search{real}")
 
 
 def versions() -> dict[str, str]:
@@ -219,6 +267,35 @@ def _rows(found: list[Record]) -> Iterator[str]:
         yield _row(record, first=place == 0 or found[place - 1]["label"] != record["label"])
 
 
+REAL_HEAD = ("| label | statement | quantity | theory | measurement | worst margin | twins rejected | file |\n"
+             "| --- | --- | --- | --- | --- | --- | ---: | --- |")
+
+
+def spread(values: list[float]) -> str:
+    """Return one number, or the mean of several with the least and the largest."""
+    if len(values) == 1:
+        return f"{values[0]:.4g}"
+    return f"{sum(values) / len(values):.4g} [{min(values):.4g}, {max(values):.4g}]"
+
+
+def theory(found: Record) -> str:
+    """Return what theory says of a measurement, with its numbers."""
+    return " ".join(filter(None, (found["theory"], spread(found["bounds"]) if found["bounds"] else "")))
+
+
+def _real_rows(found: list[Record]) -> Iterator[str]:
+    """Return a line for each measurement; the first one of a statement carries its anchor, margins and file."""
+    for record in found:
+        twins = [twin for step in record["steps"] for twin in step["twins"]]
+        first = [f"<a id=\"{record['label']}\"></a>`{record['label']}`", record["row"]]
+        last = [_evidence_cell(record), f"{sum(t['rejected'] for t in twins)}/{len(twins)}",
+                f"[{record['file']}]({record['file']})"]
+        for measured in record["measurements"]:
+            cells = [*first, measured["quantity"], theory(measured), spread(measured["values"]), *last]
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            first, last = ["", ""], ["", "", ""]
+
+
 def _details(record: Record) -> Iterator[str]:
     yield f"### `{record['label']}` {record['reading']}: {record['found']}"
     yield ""
@@ -252,6 +329,10 @@ def to_markdown(found: list[Record], count: int) -> str:
               "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.", ""]
     for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
         lines += [f"## {title}", "", HEAD, *_rows([r for r in found if r["table"] == table]), ""]
+    real = [r for r in found if r["table"] == REAL]
+    if real:
+        lines += ["## On real gradients", "", *(f"* {line}" for line in ON_REAL_GRADIENTS), "", REAL_HEAD,
+                  *_real_rows(real), ""]
     lines += ["## Evidence", ""]
     for record in found:
         lines += _details(record)

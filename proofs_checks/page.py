@@ -8,7 +8,7 @@ from math import copysign, log10
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 
-from proofs_checks.ledger import HONESTY, Record, summary
+from proofs_checks.ledger import HONESTY, ON_REAL_GRADIENTS, REAL, Record, spread, summary, theory
 
 __all__ = ["formula_svg", "to_html"]
 
@@ -98,6 +98,13 @@ def _reading(record: Record, first: bool) -> str:
             f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}')
 
 
+def _measurements(record: Record) -> str:
+    """Return what was measured beside what theory says, as a table."""
+    rows = "".join(f"<tr><td>{escape(m['quantity'])}</td><td>{escape(theory(m))}</td><td>{spread(m['values'])}</td></tr>"
+                   for m in record["measurements"])
+    return f"<table><tr><th>quantity</th><th>theory</th><th>measurement</th></tr>{rows}</table>" if rows else ""
+
+
 def to_html(found: list[Record]) -> str:
     """Return the page; it needs nothing from outside."""
     honesty = "".join(f"<li>{escape(line)}</li>" for line in HONESTY)
@@ -105,5 +112,10 @@ def to_html(found: list[Record]) -> str:
                        _reading(r, first=place == 0 or found[place - 1]["label"] != r["label"])
                        for place, r in enumerate(found) if r["table"] == table)
                    for table, title in ((1, "Items of the paper"), (2, "What the audit adds")))
+    real = [r for r in found if r["table"] == REAL]
+    if real:
+        words = "".join(f"<li>{escape(line)}</li>" for line in ON_REAL_GRADIENTS)
+        body += f"<h2>On real gradients</h2><ul>{words}</ul>" + "".join(
+            _reading(r, first=True) + _measurements(r) for r in real)
     return (f"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>The ledger</title><style>{STYLE}</style>"
             f"<h1>The ledger</h1><p>{escape(summary(found))}.</p><ul>{honesty}</ul>{body}</html>\n")

@@ -21,6 +21,8 @@ from proofs_checks import (
     check_b_1_error,
     check_b_2_projection,
     check_b_6_redundancy,
+    check_real_gradients,
+    check_real_maps,
 )
 from proofs_checks.rows import ITEMS, MOMENTS, NAMED, SECTIONS
 from proofs_checks.statement import Reading, Statement, Verdict
@@ -32,6 +34,7 @@ MODULES: tuple[ModuleType, ...] = (
     check_3_4_coverage, check_4_1_barycenter, check_4_2_projection, check_4_2_moments, check_4_3_synthesis,
     check_5_headlines,
     check_a_ridge, check_b_1_error, check_b_2_projection, check_b_6_redundancy, check_9_spectrum, check_9_certificates,
+    check_real_gradients, check_real_maps,
 )
 Registry = tuple[Statement, ...]
 
@@ -41,7 +44,7 @@ def _pending(label: str, row: str, table: int) -> Statement:
 
 
 def registry() -> Registry:
-    """Return every statement: first the items of the paper, then what the audit adds."""
+    """Return every statement: first the items of the paper, then what the audit adds, then both on real gradients."""
     proven = {statement.label: statement for module in MODULES for statement in module.STATEMENTS}
     if len(proven) != sum(len(module.STATEMENTS) for module in MODULES):
         raise ValueError("two statements share a label")

@@ -12,6 +12,7 @@ from proofs_checks.rational import ones
 
 __all__ = [
     "Evidence",
+    "Measurement",
     "Nature",
     "Reading",
     "Refutation",
@@ -94,6 +95,19 @@ class Refutation:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """A number of one network and one data set beside what theory says of it: one value for each class, or one.
+
+    `theory` is a sentence; `bounds` are its numbers, one for each value or one, where it has any.
+    """
+
+    quantity: str
+    theory: str
+    values: tuple[float, ...]
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Reading:
     """One way to read a statement whose formula was lost, with the recorded verdict and its evidence."""
 
@@ -106,11 +120,12 @@ class Reading:
     hypotheses: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     note: str = ""
+    measured: Callable[[], tuple[Measurement, ...]] = tuple
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A row of the ledger. `row` is the item as the list of statements names it."""
+    """A row of the ledger. `row` is the item as the list of statements names it; table 3 is "On real gradients"."""
 
     label: str
     row: str
