@@ -27,8 +27,10 @@ def test_kernel_and_features_give_one_predictor(n, k, lam):
     dual = KernelProblem(features @ features.mT, test @ features.mT).fit(targets, lam=lam)
     assert primal.lam == pytest.approx(dual.lam, rel=TOL["float64"])
     assert primal.on_edge == dual.on_edge
-    torch.testing.assert_close(primal.predictions, dual.predictions, rtol=0, atol=1e-8 * float(targets.abs().max()))
-    assert primal.effective_dimension == pytest.approx(dual.effective_dimension, rel=1e-8)
+    torch.testing.assert_close(
+        primal.predictions, dual.predictions, rtol=0, atol=TOL["squared_kernel"] * float(targets.abs().max())
+    )
+    assert primal.effective_dimension == pytest.approx(dual.effective_dimension, rel=TOL["squared_kernel"])
 
 
 def test_the_ridge_solves_its_equation():
