@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from dntk_fast import report
+from dntk_fast.bench import floor
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
 from dntk_fast.experiment import real_gradients, write_arrays
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
+bench = typer.Typer(no_args_is_help=True, help="Measure on this machine: ratios with intervals, errors beside them.")
+app.add_typer(bench, name="bench")
 
 experiments = typer.Typer(no_args_is_help=True, help="Experiments whose results are kept in the repository.")
 app.add_typer(experiments, name="experiment")
@@ -76,6 +79,29 @@ def run(
     for table in (report.predictor_table, report.method_table, report.stage_table):
         console.print(table(result.record))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
+
+
+@bench.command("floor")
+def bench_floor(
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; below 21 nothing is stated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; as many as it has if not given.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(floor.CASES)}; may be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two images and three rounds: does it run?")] = False,
+) -> None:
+    """Time kernels, features and plain gradients in floors: one forward and C plain backward passes of the same images."""
+    if json is not None and not json.parent.is_dir():
+        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    console = Console()
+    with _Bars(console) as bars:
+        record = floor.measure(only=only or (), rounds=rounds, threads=threads, quick=quick, progress=bars.update)
+    for table in floor.tables(record):
+        console.print(table)
+    if not record["complete"]:
+        console.print("Stopped: whole rounds so far; no file is written.")
+        raise typer.Exit(130)
+    if json is not None:
+        report.write_record(record, json)
 
 
 @experiments.command()

@@ -45,4 +45,12 @@ TOL = {
     # A minimum over a grid whose neighbours differ by a factor 1.1: at most 5 % beside it, where the function is flat up to
     # a small multiple of the square, 2.5e-3, and its root to half of that.
     "multipliers": 2e-3,
+    # Root mean square of a sketch's error over 20 seeds, three images, one map for all logits: the squares scatter by
+    # about their mean, so the root by 1 / (2 sqrt(20)) = 0.11; three and a half times that. Half or twice the size is out.
+    "sketch error over seeds": 0.4,
+    # Root mean square over 4,000 draws of an error whose square scatters by about its mean: 1 / (2 sqrt(4000)) = 0.008,
+    # five times that.
+    "simulated error": 0.04,
+    # How improbable a count of independent trials must be before its stated probability is given up; the seeds are fixed.
+    "p-value": 1e-3,
 }
