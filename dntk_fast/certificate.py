@@ -39,8 +39,10 @@ __all__ = [
     "certified",
     "certify",
     "combined",
+    "duality_gap_at",
     "fidelity_bound",
     "fidelity_error",
+    "gap_allowance",
     "held_out",
     "held_out_bounds",
     "inner",
@@ -298,6 +300,54 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()
     allowance = unit * (size**2 * w_norm + size * y + problem.ridge * w_norm)
     return Residual(values, inner(values, values).sqrt(), allowance)
+
+
+def duality_gap_at(
+    problem: FullProblem, weights: Weights, coefficients: Tensor, *, fitted: Tensor | None = None
+) -> Tensor:
+    """The gap at any dual point, (|Phi w - y + lam alpha|^2 + lam |w - Phi^T alpha|^2) / 2, with what rounding may hide.
+
+    Never below J(w) - J(w_*), and equal to it at alpha = (K + lam I)^-1 y: with coefficients near those (`refine.solve`) the certificate of
+    any weights is nearly tight. |w - w_*|_H <= sqrt(2 gap) bounds the training RMS by sqrt(2 gap / n) and the held-out RMS
+    by sqrt(2 gap spread / t).
+
+    Parameters
+    ----------
+    weights : by parameter name, (C, *shape), of all trainable parameters
+    coefficients : alpha (C, n)
+    fitted : as in `residual`
+
+    Returns
+    -------
+    Tensor (C,), float64
+
+    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
+    >>> gap = duality_gap_at(problem, {"weight": torch.ones(1, 1, 1)}, torch.tensor([[1 / 3]]))  # alpha of the optimum
+    >>> round(float(gap), 4)
+    0.5
+    """
+    _check.companion("coefficients", coefficients, problem.targets, tuple(problem.targets.shape))
+    known = problem.forward(weights) if fitted is None else fitted
+    _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
+    lam, alpha = problem.ridge, coefficients.double()
+    outside = combined(problem.backward(coefficients), -torch.ones_like(lam), weights)
+    inside = known.double() - problem.targets.double() + lam[:, None] * alpha
+    size = (inside.square().sum(1) + lam * inner(outside, outside)).sqrt()
+    return (size + gap_allowance(problem, weights, alpha)) ** 2 / 2
+
+
+def gap_allowance(problem: FullProblem, weights: Weights, coefficients: Tensor) -> Tensor:
+    """What rounding may hide in sqrt(2 gap): u (|Phi|_F |w| + |y| + lam |alpha| + sqrt(lam) |Phi|_F |alpha|), (C,).
+
+    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 4.0)
+    >>> float(gap_allowance(problem, {"weight": torch.ones(1, 1, 1)}, torch.ones(1, 1)) / torch.finfo(torch.float32).eps)
+    13.0
+    """
+    unit = torch.finfo(next(iter(weights.values())).dtype).eps
+    size, lam, alpha = problem.traces.sqrt(), problem.ridge, coefficients.double().norm(dim=1)
+    w, y = inner(weights, weights).sqrt(), problem.targets.double().norm(dim=1)
+    found: Tensor = unit * (size * w + y + (lam + lam.sqrt() * size) * alpha)
+    return found
 
 
 # --- a subset of training rows ------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from dntk_fast.certificate import (
     Weights,
     certify,
     combined,
+    gap_allowance,
     held_out_bounds,
     inner,
     residual,
@@ -347,15 +348,12 @@ def _begin_dual(problem: FullProblem, precondition: Callable[[Tensor], Tensor], 
 def _dual_residual(problem: FullProblem, state: _Dual) -> tuple[Tensor, Tensor]:
     """Return rho = Phi w + lam alpha - y and sqrt(2 J(w) - 2 D(lam alpha)), what rounding may hide included.
 
-    2 (J - D) = |rho|^2 + lam |w - Phi^T alpha|^2; the second is rounding alone, u sqrt(tr K) |alpha| at most for each
-    step since w was taken from alpha.
+    2 (J - D) = |rho|^2 + lam |w - Phi^T alpha|^2; the second is rounding alone, once for each step since w was taken from
+    alpha.
     """
-    alpha, lam = state.coefficients, problem.ridge
-    rho = state.fitted + lam[:, None] * alpha - problem.targets.double()
-    unit, size = torch.finfo(next(iter(state.weights.values())).dtype).eps, problem.traces.sqrt()
-    w = inner(state.weights, state.weights).sqrt()
-    once = size * w + problem.targets.double().norm(dim=1) + (lam + (lam * problem.traces).sqrt()) * alpha.norm(dim=1)
-    return rho, rho.norm(dim=1) + (1 + state.age) * unit * once
+    alpha = state.coefficients
+    rho = state.fitted + problem.ridge[:, None] * alpha - problem.targets.double()
+    return rho, rho.norm(dim=1) + (1 + state.age) * gap_allowance(problem, state.weights, alpha)
 
 
 def _advance_dual(

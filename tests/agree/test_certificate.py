@@ -83,6 +83,17 @@ def test_the_bounds_on_weights_and_objective_agree(case):
 
 @few
 @given(cases)
+def test_the_gap_at_a_dual_point_agrees(case):
+    alpha = np.cos(case.y)
+    found = fast.duality_gap_at(case.problem, case.named(case.w), torch.from_numpy(alpha))
+    agrees(
+        found,
+        case.by_class(lambda c, r, lam: reference.duality_gap_at(case.Phi[c], case.y[c], case.w[c], alpha[c], lam)),
+    )
+
+
+@few
+@given(cases)
 def test_the_training_bound_agrees_up_to_its_grid_of_multipliers(case):
     found = back(fast.certify(case.seen).training_rms)
     best = case.by_class(lambda c, r, lam: reference.training_rms_bound_by_rows(case.Phi[c], case.chosen, r, lam))

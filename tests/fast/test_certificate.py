@@ -16,6 +16,7 @@ from dntk_fast.certificate import (
     certified,
     certify,
     combined,
+    duality_gap_at,
     fidelity_bound,
     fidelity_error,
     held_out,
@@ -25,7 +26,7 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.ridge import ridge_weights
+from dntk_fast.ridge import dual_coefficients, ridge_weights
 from dntk_fast.tangent.features import head_weights, tangent_features
 from tests.fast.plain import close, features
 from tests.kinds import assert_same_kind, back, kinds, to
@@ -232,6 +233,20 @@ def test_all_rows_know_the_objective():
     assert close(found.excess, case.errors(case.w)[2])
 
 
+@few
+@given(cases, st.integers(0, 2**31))
+def test_the_gap_at_any_dual_point(case, seed):
+    w, excess = named(case.model, case.w), case.errors(case.w)[2]
+    alpha = torch.randn(case.y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert at_most(excess, duality_gap_at(case.problem, w, alpha))
+    fitted = case.product(case.Phi, case.w)
+    best = dual_coefficients(case.Phi @ case.Phi.mT, case.y, case.ridge)
+    assert close(duality_gap_at(case.problem, w, best, fitted=fitted), excess)
+    plain = duality_gap_at(case.problem, w, (case.y - fitted) / case.ridge[:, None])
+    assert close(plain, residual(case.problem, w).norm ** 2 / (2 * case.ridge))
+    assert not close(duality_gap_at(case.problem, w, best, fitted=fitted + 1), excess)
+
+
 def test_a_forged_subset_certifies_falsely():
     # One training row e_1 with target 0 and the weights e_2: the error at e_2 is 1. A distilled row 10 e_2 in S hides it.
     model = nn.Linear(2, 1, bias=False).double()
@@ -257,6 +272,8 @@ def test_float32_is_allowed_for(seed):
         bounds, at = certify(seen), held_out_bounds(seen, held_out(case.subset, case.test))
         assert bool((errors.abs() <= at.pointwise).all())
         assert bool((errors.square().mean(1).sqrt() <= at.rms).all())
+        alpha = dual_coefficients(case.Phi @ case.Phi.mT, case.y, case.ridge).float()
+        assert bool((excess <= duality_gap_at(case.problem, named(case.model, w), alpha)).all())
         pairs = (training, bounds.training_rms), (excess, bounds.excess), (distance, bounds.weights)
         assert all(bool((truth <= bound).all()) for truth, bound in pairs)
 
@@ -303,6 +320,7 @@ def test_only_training_rows_are_a_subset(rows, kind, message):
         (lambda c: FullProblem(c.model, c.x, c.y, 0.0), "lam: expected a number above 0"),
         (lambda c: FullProblem(c.model, c.x, c.y, torch.tensor([1.0, -1.0])), "lam: expected numbers above 0"),
         (lambda c: residual(c.problem, named(c.model, c.w), fitted=c.y[:, :1]), r"fitted: expected shape \(2, 5\)"),
+        (lambda c: duality_gap_at(c.problem, named(c.model, c.w), c.y.T), r"coefficients: expected shape \(2, 5\)"),
         (lambda c: held_out(c.subset, c.test, spread="norm"), "spread: expected one of kernel, trace"),
         (lambda c: certified(c.y, -c.y.abs()), "bounds: expected numbers that are 0 or above"),
         (lambda c: fidelity_bound(c.Phi, -torch.ones(2).double(), c.Phi, 1.0), "network_norm: expected numbers that"),

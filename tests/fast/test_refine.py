@@ -24,7 +24,7 @@ def run(case, steps, rms=0.0, **options):
     return refine(case.problem, named(case.model, case.w), case.subset, held, rms=rms, steps=steps, **options)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(cases)
 def test_every_step_is_certified_and_the_last_is_the_full_solution(case):
     before = None
@@ -61,7 +61,7 @@ def textbook(case, steps):
     return w, r
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.builds(Case, st.integers(0, 2**31), n=st.just(5), m=st.just(0)), st.integers(1, 3))
 def test_without_a_subset_it_is_plain_cg(case, steps):
     assert close(flat(run(case, steps).weights), textbook(case, steps)[0], TOL["squared_kernel"])
@@ -206,7 +206,7 @@ def holds(case, step, weights, slack=at_most):
     )
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(cases, st.sampled_from([3, 12]))  # fewer and more coordinates than rows
 def test_every_dual_step_is_certified_and_the_last_is_the_full_solution(case, k):
     first = dual(case, 0, k=k)
@@ -253,7 +253,7 @@ def test_the_dual_solver_stops_at_the_requested_rms_and_counts_its_passes():
     assert found.history[-1].forward_passes == found.history[-1].backward_passes == 2 + found.history[-1].step
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.integers(0, 2**31), st.sampled_from([0, 3, 25]))
 def test_the_dual_bounds_allow_for_float32(seed, steps):
     case = Case(seed, dtype=torch.float32)
