@@ -102,6 +102,12 @@ def test_proposition_b_3_sharp_form_and_bounds(seed, n, lam, a):
         np.testing.assert_allclose(er.decomposition_sharp_bound(errors, best), triangle, **CLOSE)
 
 
+def test_the_two_bounds_of_the_decomposition_by_hand():
+    errors = er.SquaredErrors(6.0, 1.0, 2.0, 4.0, 5.0)
+    assert er.decomposition_bound_r1(errors) == 3 * (1 + 2 + 4)
+    assert er.decomposition_bound_r1_tighter(errors) == 1 + 2 * (2 + 4)
+
+
 def cex_18():
     return er.population([[0.0], [sqrt(2)]], [0.0, sqrt(2)])
 
@@ -319,6 +325,7 @@ def test_truncations_are_attained():
     # mu_j = lam beyond r: mu^2 / (mu + lam)^2 = 1/4 = mu / (4 lam).
     assert er.noise_factor_truncated([0.5], 0.5, 0) == er.noise_factor_population_printed([0.5], 0.5) == 0.25
     assert er.noise_factor_truncated_printed([2.0, 1.0], 0.5, 1) == 5
+    assert er.noise_factor_truncated_printed([2.0, 0.5], 0.5, 1) == 2  # 1 + (1/2)^2 / (1/2)^2: squares, no other power
     assert er.effective_dimension_truncated([2.0, 1.0], 0.5, 1) == 3
 
 
@@ -333,6 +340,14 @@ def test_design_leverage_is_bounded_and_sums_to_the_dimension(seed, lam):
     np.testing.assert_allclose(expectation(whole, each), d_eff, **CLOSE)
     size = er.design_sample_size(whole, lam, 0.1, 3.0)
     assert size == pytest.approx(3 * each.max() * log((1 + d_eff) / 0.1), rel=TOL["float64"])
+
+
+@given(SEEDS, RIDGES)
+def test_design_sample_size_where_eigenvalues_are_nought_up_to_rounding(seed, lam):
+    whole = draw_population(seed, N=2, P=6)  # rank 2 of 6: float64 finds some of the other four below nought
+    each = [x @ np.linalg.inv(er.covariance(whole) + lam * np.eye(6)) @ x for x in whole.features]
+    expected = 3 * max(each) * log((1 + expectation(whole, np.array(each))) / 0.1)
+    assert er.design_sample_size(whole, lam, 0.1, 3.0) == pytest.approx(expected, rel=TOL["float64"])
 
 
 @given(st.floats(0.05, 5), st.floats(1e-4, 5))

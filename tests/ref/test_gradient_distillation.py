@@ -286,6 +286,7 @@ def test_one_gradient_is_exact(seed, scale, lam):
     np.testing.assert_allclose(made.features[0], scale * full, **CLOSE)
     assert made.features.shape == (1, 4)
     assert (made.labels.size, made.gap.size) == (6, 0)
+    assert made.gap.dtype == made.labels.dtype == np.int64  # row numbers, also where there are none
     assert differs(gd.synthetic_weights(made, 2 * lam), full)
     assert differs(gd.sketched_weights_printed(F, y, made.synthesis, lam), full)
 
