@@ -294,6 +294,9 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     known = problem.forward(weights) if fitted is None else fitted
     _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
     values = problem.backward(known - problem.targets.to(known))
+    unknown = sorted(weights.keys() - values.keys())
+    if unknown:
+        _check.refuse("weights", "parameters of the problem", unknown)
     for name, w in weights.items():
         values[name].add_(_scaled(problem.ridge, w.to(values[name])))
     unit = torch.finfo(next(iter(values.values())).dtype).eps
@@ -307,13 +310,13 @@ def duality_gap_at(
 ) -> Tensor:
     """The gap at any dual point, (|Phi w - y + lam alpha|^2 + lam |w - Phi^T alpha|^2) / 2, with what rounding may hide.
 
-    Never below J(w) - J(w_*), and equal to it at alpha = (K + lam I)^-1 y: with coefficients near those (`refine.solve`) the certificate of
-    any weights is nearly tight. |w - w_*|_H <= sqrt(2 gap) bounds the training RMS by sqrt(2 gap / n) and the held-out RMS
-    by sqrt(2 gap spread / t).
+    Never below J(w) - J(w_*), and equal to it at alpha = (K + lam I)^-1 y: with coefficients near those (`refine.solve`)
+    the certificate of any weights is nearly tight. |w - w_*|_H <= sqrt(2 gap) bounds the training RMS by sqrt(2 gap / n)
+    and the held-out RMS by sqrt(2 gap spread / t).
 
     Parameters
     ----------
-    weights : by parameter name, (C, *shape), of all trainable parameters
+    weights : by parameter name, (C, *shape)
     coefficients : alpha (C, n)
     fitted : as in `residual`
 
@@ -613,12 +616,12 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
 
 
 def combined(a: Mapping[str, Tensor], factor: Tensor, b: Mapping[str, Tensor]) -> Weights:
-    """The sums a_c + factor_c b_c, in the precision of a.
+    """The sums a_c + factor_c b_c, in the precision of a; a name that b lacks counts as zero there.
 
     >>> combined({"w": torch.ones(2, 1)}, torch.tensor([1.0, 2.0]), {"w": torch.ones(2, 1)})["w"].tolist()
     [[2.0], [3.0]]
     """
-    return {name: value + _scaled(factor, b[name].to(value)) for name, value in a.items()}
+    return {name: value + _scaled(factor, b[name].to(value)) if name in b else value for name, value in a.items()}
 
 
 def _scaled(factor: Tensor, value: Tensor) -> Tensor:

@@ -175,7 +175,8 @@ def refine(
 def _begin(problem: FullProblem, weights: Weights, held: HeldOut) -> _State:
     fitted = problem.forward(weights)
     start = residual(problem, weights, fitted=fitted)
-    zeros = {name: torch.zeros_like(w) for name, w in weights.items()}
+    zeros = {name: torch.zeros_like(value) for name, value in start.values.items()}
+    weights = zeros | weights  # a name left out counts as zero at the start, and moves like the others
     return _State(
         weights, fitted, start, zeros, torch.zeros_like(start.norm), torch.zeros_like(held.scale), 0, 0, (1, 1)
     )

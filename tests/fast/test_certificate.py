@@ -286,6 +286,19 @@ def test_the_traces_are_computed_or_taken():
     assert given_ones.ridge.tolist() == [1.0, 1.0]
 
 
+def test_a_parameter_left_out_counts_as_zero_and_one_that_is_not_of_the_problem_is_refused():
+    case = Case(0)
+    weights = named(case.model, case.w)
+    zero = weights | {"0.bias": torch.zeros_like(weights["0.bias"])}
+    partial = {name: w for name, w in weights.items() if name != "0.bias"}
+    assert close(residual(case.problem, partial).norm, residual(case.problem, zero).norm)
+    pair = (duality_gap_at(case.problem, w, case.y) for w in (partial, zero))
+    assert close(*pair)
+    problem = FullProblem(case.model, case.x, case.problem.targets, case.lam, parameters=["4.weight"])
+    with pytest.raises(ValueError, match="weights: expected parameters of the problem, got"):
+        residual(problem, weights)
+
+
 def test_weights_by_name():
     a, b = {"w": torch.full((2, 3), 2.0), "v": torch.ones(2)}, {"w": torch.ones(2, 3), "u": torch.ones(2)}
     assert inner(a, b).tolist() == [6.0, 6.0]

@@ -164,6 +164,15 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
         run(other, 1, checkpoint=path)
 
 
+def test_a_parameter_left_out_starts_at_zero_and_is_refined():
+    case = Case(0)
+    weights = named(case.model, case.w)
+    del weights["0.bias"]
+    found = refine(case.problem, weights, case.subset, held_out(case.subset, case.test), rms=0.0, steps=12)
+    order = {name: found.weights[name] for name, _ in case.model.named_parameters()}
+    assert close(flat(order), case.star, TOL["squared_kernel"])
+
+
 def test_inputs_may_be_named(tmp_path):
     case = Case(0)
 
