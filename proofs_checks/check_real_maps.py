@@ -153,7 +153,7 @@ def _jl() -> tuple[Measurement, ...]:
 
 
 SEC_4_2_JL = Statement("real_sec_4_2_jl", "4.2, distances under a Gaussian map", (
-    Reading(AS_MEASURED, r"\binom n2p_G(k,\epsilon)\leq\delta", Verdict.HOLDS, (
+    Reading(AS_MEASURED, r"\binom{n}{2}p_G(k,\epsilon)\leq\delta", Verdict.HOLDS, (
         Step("the worst distortion is what the union bound allows at delta = 1e-7", keeps_distances, real, (
             Twin("the typical distortion", {"epsilon": lambda n: typical_distortion(JL_WIDTH)}),
             Twin("the guarantee of 16 times the width", {"epsilon": lambda n: guaranteed_distortion(
