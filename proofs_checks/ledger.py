@@ -14,6 +14,7 @@ from typing import Any
 from proofs_checks.instances import SEED
 from proofs_checks.judge import judge
 from proofs_checks.margin import ALLOWED, Kind, Margin
+from proofs_checks.mutation import footer
 from proofs_checks.registry import Registry, file_of
 from proofs_checks.statement import (
     Evidence,
@@ -337,5 +338,6 @@ def to_markdown(found: list[Record], count: int) -> str:
     for record in found:
         lines += _details(record)
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
-    lines += [f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.", ""]
+    lines += [f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.", "",
+              footer(), ""]
     return "\n".join(lines)
