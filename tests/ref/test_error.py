@@ -87,6 +87,13 @@ def test_equation_21_telescopes(seed, lam):
 # Proposition B.3
 
 
+def test_the_bounds_of_the_decomposition_by_hand():
+    errors = er.SquaredErrors(6.0, 1.0, 2.0, 4.0, 5.0)
+    assert er.decomposition_bound_r1(errors) == 3 * (1 + 2 + 4)
+    assert er.decomposition_bound_r1_tighter(errors) == 1 + 2 * (2 + 4)
+    assert er.decomposition_sharp_bound(errors, 2.0) == 1 + 3 * 2 + 1.5 * 4
+
+
 @given(SEEDS, st.integers(1, 3), RIDGES, st.floats(0.1, 10))
 def test_proposition_b_3_sharp_form_and_bounds(seed, n, lam, a):
     errors = er.expected_squares(draw_population(seed), n, lam)
@@ -100,12 +107,6 @@ def test_proposition_b_3_sharp_form_and_bounds(seed, n, lam, a):
         best = sqrt(errors.variance / errors.bias)
         triangle = errors.approximation + (sqrt(errors.bias) + sqrt(errors.variance)) ** 2
         np.testing.assert_allclose(er.decomposition_sharp_bound(errors, best), triangle, **CLOSE)
-
-
-def test_the_two_bounds_of_the_decomposition_by_hand():
-    errors = er.SquaredErrors(6.0, 1.0, 2.0, 4.0, 5.0)
-    assert er.decomposition_bound_r1(errors) == 3 * (1 + 2 + 4)
-    assert er.decomposition_bound_r1_tighter(errors) == 1 + 2 * (2 + 4)
 
 
 def cex_18():
@@ -325,7 +326,7 @@ def test_truncations_are_attained():
     # mu_j = lam beyond r: mu^2 / (mu + lam)^2 = 1/4 = mu / (4 lam).
     assert er.noise_factor_truncated([0.5], 0.5, 0) == er.noise_factor_population_printed([0.5], 0.5) == 0.25
     assert er.noise_factor_truncated_printed([2.0, 1.0], 0.5, 1) == 5
-    assert er.noise_factor_truncated_printed([2.0, 0.5], 0.5, 1) == 2  # 1 + (1/2)^2 / (1/2)^2: squares, no other power
+    assert er.noise_factor_truncated_printed([2.0, 0.5], 0.25, 1) == 5  # 1 + (1/2)^2 / (1/4)^2: no power but the square
     assert er.effective_dimension_truncated([2.0, 1.0], 0.5, 1) == 3
 
 
