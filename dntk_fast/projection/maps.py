@@ -25,6 +25,10 @@ __all__ = ["SPARSITY", "Contiguous", "Dense", "Map", "Rows", "SparseJL", "Subsam
 SPARSITY = 4
 # Entries of the accumulator that stay in a core's own cache while the runs pass through it.
 _TILE = 2**17
+# Runs shorter than this are turned many at a time: one call for each would cost more than its additions.
+_SHORT = 256
+# Entries that are turned at a time.
+_TURNED = 2**18
 # Coordinates of a dense map that are drawn at a time: 4 M entries.
 _DENSE_BLOCK = 2**22
 
@@ -62,8 +66,21 @@ class Contiguous:
 
     def accumulate(self, rows: Tensor, wide: Tensor) -> None:
         """Add A u of rows (..., d) to `wide` (..., 2 k), where a shifted run lies in one piece; `fold` gives A u."""
-        for start, stop, shift in self._runs():
+        whole = self.d // self.k if self.k < _SHORT else 0
+        self._turn(rows, wide[..., : self.k], whole)
+        for start, stop, shift in self._runs()[whole:]:
             wide[..., shift : shift + stop - start].addcmul_(rows[..., start:stop], self.signs[start:stop])
+
+    def _turn(self, rows: Tensor, total: Tensor, whole: int) -> None:
+        """Add the first runs to `total` (..., k), many at a time: bucket j of a run takes its entry (j - shift) mod k."""
+        step = max(1, _TURNED // max(1, rows[..., : self.k].numel()))
+        shifts, places = torch.tensor(self.shifts, device=rows.device), torch.arange(self.k, device=rows.device)
+        for first in range(0, whole, step):
+            last = min(first + step, whole)
+            part = slice(first * self.k, last * self.k)
+            runs = (rows[..., part] * self.signs[part]).unflatten(-1, (last - first, self.k))
+            source = (places - shifts[first:last, None]) % self.k
+            total += runs.gather(-1, source.expand_as(runs)).sum(-2)
 
     @staticmethod
     def fold(wide: Tensor) -> Tensor:
@@ -85,6 +102,8 @@ class Contiguous:
 
     def adjoint(self, weights: Tensor) -> Tensor:
         """Return A^T w of every row w: (m, k) -> (m, d)."""
+        if self.k < _SHORT:
+            return weights[:, self.buckets(torch.arange(self.d, device=weights.device))] * self.signs
         twice = torch.cat((weights, weights), dim=1)
         found = weights.new_empty(len(weights), self.d)
         for start, stop, shift in self._runs():

@@ -381,3 +381,17 @@ def test_contiguous_is_never_worse_than_countsketch_and_tensorsketch_at_most_thr
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 64, 255])
+@pytest.mark.parametrize("d", [1, 63, 64, 65, 500, 513])
+def test_short_runs_turned_together_are_the_same_map(k, d, monkeypatch):
+    """Against the loop over runs, which serves long runs: bucket by bucket the same signed sums."""
+    rows = torch.linspace(-1, 1, 3 * d, dtype=torch.float64).reshape(3, d).sin()
+    weights = torch.linspace(-1, 1, 2 * k, dtype=torch.float64).reshape(2, k).cos()
+    one = maps.Contiguous((5, "w"), d, k, torch.float64, torch.device("cpu"))
+    monkeypatch.setattr(maps, "_TURNED", 100)  # several steps, the last one short
+    together = one.apply(rows), one.adjoint(weights)
+    monkeypatch.setattr(maps, "_SHORT", 0)
+    torch.testing.assert_close(together[0], one.apply(rows), rtol=0, atol=TOL["features"] * d)
+    assert torch.equal(together[1], one.adjoint(weights))
