@@ -17,6 +17,7 @@ from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
 from dntk_fast.experiment import real_gradients, write_arrays
 from dntk_fast.models import MODELS
+from dntk_fast.pipeline import explain as explain_run
 from dntk_fast.pipeline import run as run_pipeline
 
 __all__ = ["app", "main"]
@@ -58,6 +59,9 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run with another configuration in that folder.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the plans and their memory, and do nothing.")
+    ] = False,
 ) -> None:
     """Run the whole distilled neural tangent kernel on one data set and write report.json and report.html.
 
@@ -66,6 +70,9 @@ def run(
     config = Config(
         data=data, model=model, per_class=per_class, k=k, seed=seed, epochs=epochs, distil_steps=distil_steps
     )
+    if explain:
+        typer.echo(explain_run(config))
+        return
     folder = out or default_folder(config)
     console = Console()
     try:

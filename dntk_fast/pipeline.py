@@ -19,8 +19,10 @@ from dntk_fast._stages import Stage, StageStore
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import Dataset, load
 from dntk_fast.redundancy import truncation_rank_of_spectrum
+from dntk_fast.tangent.features import feature_plan
+from dntk_fast.tangent.kernel import kernel_plan
 
-__all__ = ["Report", "run"]
+__all__ = ["Report", "explain", "run"]
 
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
@@ -98,6 +100,35 @@ def run(
     record = _record(config, name, model, data, stages.done)
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
     return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
+
+
+def explain(config: Config) -> str:
+    """Say, before any work, which rule serves which layer in a run's kernels and features, and how much memory they take.
+
+    Parameters
+    ----------
+    config
+        What would be run.
+
+    Returns
+    -------
+    str
+        The plans of the exact kernel on the training images and of the features of the held-out ones.
+
+    Raises
+    ------
+    ValueError
+        As `run`, for what can be refused before the work.
+    """
+    data = load(config.data)
+    name, blank = _network(config, data)
+    _refuse_early(config, data, blank)
+    kernel = kernel_plan(blank, data.x_train)
+    features = feature_plan(blank, data.x_test, k=config.k, seed=config.seeds["sketch"])
+    return (
+        f"{name} on {data.name}\n\nexact kernel, {len(data.x_train)} training images\n{kernel}\n\n"
+        f"features, {len(data.x_test)} held-out images, k = {config.k}\n{features}"
+    )
 
 
 class _Stages:

@@ -227,6 +227,16 @@ def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path
     assert len(error.strip().splitlines()) == 1
 
 
+def test_the_plan_is_explained_before_any_work(pack, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, "run", "--data", pack, *QUICK, "--explain") == 0
+    text = capsys.readouterr().out
+    assert "exact kernel, 320 training images" in text
+    assert "features, 80 held-out images, k = 64" in text
+    assert "peak" in text
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_a_full_disk_ends_in_one_line(pack, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
