@@ -50,7 +50,7 @@ from proofs_checks.statement import Measurement, Reading, Statement, Step, Twin,
 
 __all__ = ["STATEMENTS"]
 
-REAL, AS_STATED = 3, "as measured"
+REAL, AS_MEASURED = 3, "as measured"
 
 
 # --- Def 3.1 ----------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def _def_3_1() -> tuple[Measurement, ...]:
 
 
 DEF_3_1 = Statement("real_def_3_1", "Def 3.1, data redundancy", (
-    Reading(AS_STATED, r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}", Verdict.HOLDS, (
+    Reading(AS_MEASURED, r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}", Verdict.HOLDS, (
         Step("the rank is where the captured share passes 0.95", truncates, real, (
             Twin("one less", {"rank": lambda c: rank_of(c) - 1}),
             Twin("one more", {"rank": lambda c: rank_of(c) + 1}),
@@ -185,7 +185,7 @@ def _property_a() -> tuple[Measurement, ...]:
 
 
 PROPERTY_A = Statement("real_property_a", "Property (A) with 5 clusters", (
-    Reading(AS_STATED, r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
+    Reading(AS_MEASURED, r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
             Verdict.HOLDS, (
         Step("LG-1: the restricted global vectors miss at most the tail", automatic, real, (
             Twin("random vectors", {"frame": random_frame}),
@@ -261,7 +261,7 @@ def _property_b() -> tuple[Measurement, ...]:
 
 
 PROPERTY_B = Statement("real_property_b", "Property (B) with 5 clusters", (
-    Reading(AS_STATED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
+    Reading(AS_MEASURED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
                        r"\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
         Step("LG-2: the variance outside is the sum of the local tails", separate, real, (
             Twin("local spaces of the class average", {"space": average_local}),
@@ -320,7 +320,7 @@ def _headline() -> tuple[Measurement, ...]:
 
 
 HEADLINE = Statement("real_gap_12_15", '"12–15 % of the global variance outside the local clusters"', (
-    Reading(AS_STATED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
+    Reading(AS_MEASURED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
                        r"\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
         Step("the weighted gap at every local threshold", every_level, real, (
             Twin("unweighted", {"kind": unweighted_gap}),
@@ -377,7 +377,7 @@ def _prop_3_6() -> tuple[Measurement, ...]:
 
 
 PROP_3_6 = Statement("real_prop_3_6", "Prop 3.6 (11)", (
-    Reading(AS_STATED, r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)", Verdict.HOLDS, (
+    Reading(AS_MEASURED, r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)", Verdict.HOLDS, (
         Step("residual = tail + misalignment, misalignment at least 0", energy_split, real, (
             Twin("r a tenth of the rank of the span", {"rank": lambda c: M // 10}),
             Twin("r = 1", {"rank": lambda c: 1}),
@@ -442,7 +442,7 @@ def _dominance() -> tuple[Measurement, ...]:
 
 
 DOMINANCE = Statement("real_pca_dominance", f'"Distillation selects a subspace": {FEW} synthetic gradients', (
-    Reading(AS_STATED, r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
+    Reading(AS_MEASURED, r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
             Verdict.HOLDS, (
         Step("every method against as many top eigenvectors", dominated, real, (
             Twin("one eigenvector fewer", {"columns": lambda u: u.shape[1] - 1}),
@@ -498,7 +498,7 @@ def _prop_b_6() -> tuple[Measurement, ...]:
 
 
 PROP_B_6 = Statement("real_prop_b_6", "Prop B.6, printed and improved", (
-    Reading(AS_STATED, r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},\quad\frac{\|K-K_V\|_F^2"
+    Reading(AS_MEASURED, r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},\quad\frac{\|K-K_V\|_F^2"
                        r"}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}", Verdict.HOLDS, (
         Step("(24) and the floor of the first r", redundancy_chain, real, (
             Twin("the last eigenvalue for the one after the cut", {"tail_side": lambda v, r: v[-1]}),

@@ -61,7 +61,7 @@ class Margin:
     @property
     def holds(self) -> bool:
         """Whether the comparison passed."""
-        return self.excess <= self.allowed
+        return bool(self.excess <= self.allowed)  # NumPy's own truth is no JSON
 
 
 def _exact(value: Any) -> bool:

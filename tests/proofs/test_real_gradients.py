@@ -129,6 +129,12 @@ def test_theory_and_measurement_stand_side_by_side_in_every_output(found):
     assert all(len(m["values"]) == 10 for m in reading["measurements"])
 
 
+@pytest.mark.parametrize("statement", STATEMENTS, ids=[statement.label for statement in STATEMENTS])
+def test_every_record_can_be_written_and_read_again(statement):
+    made = examine(statement, QUICK)
+    assert json.loads(to_json(made, QUICK))["readings"] == made
+
+
 def test_what_is_seen_on_real_gradients_decides_no_verdict(found):
     number = counts(found)
     assert number["verdicts"] == {}
