@@ -226,6 +226,22 @@ def test_every_bound_holds(case):
         assert close(held.scale * seen.root[:, None], b0)
 
 
+def test_the_allowance_is_added_to_every_bound():
+    case = Case(0)
+    found = residual(case.problem, named(case.model, case.w))
+    none, one = (replace(found, allowance=torch.full((2,), a, dtype=torch.float64)) for a in (0.0, 1.0))
+    held, lam, n = held_out(case.subset, case.test), case.ridge, case.problem.n
+    (before, at), (after, there) = (
+        (certify(Seen(case.subset, r)), held_out_bounds(Seen(case.subset, r), held)) for r in (none, one)
+    )
+    assert close(after.weights - before.weights, 1 / lam)
+    assert close((2 * after.duality_gap).sqrt() - (2 * before.duality_gap).sqrt(), 1 / lam.sqrt())
+    assert close((2 * after.excess).sqrt() - (2 * before.excess).sqrt(), 1 / lam.sqrt())
+    assert close(after.training_rms - before.training_rms, 1 / (2 * (lam * n).sqrt()))
+    assert close(there.half_width - at.half_width, held.scale / lam.sqrt()[:, None])
+    assert close(there.rms - at.rms, (held.spread / lam / held.scale.shape[1]).sqrt())
+
+
 def test_all_rows_know_the_objective():
     case = Case(0)
     all_rows = training_subset(case.problem, torch.arange(5))

@@ -243,6 +243,16 @@ def test_the_dual_bounds_are_the_gap_at_their_own_point():
     assert close(doubles(found.history[-1].excess), objective - value, TOL["squared_kernel"])
 
 
+def test_the_allowance_is_added_to_the_dual_bounds_once_for_each_step_carried(monkeypatch):
+    case = Case(7, m=1)
+    before = dual(case, 3).history
+    monkeypatch.setattr(module, "gap_allowance", lambda *parts: torch.ones(2, dtype=torch.float64))
+    after = dual(case, 3).history
+    for step, times in enumerate((1, 2, 3, 1)):  # at the end the weights are taken afresh
+        added = (2 * doubles(after[step].excess)).sqrt() - (2 * doubles(before[step].excess)).sqrt()
+        assert close(added, torch.full_like(added, times), TOL["squared_kernel"])
+
+
 def test_exact_features_start_at_the_solution():
     case = Case(1)
     held = held_out(case.subset, case.test)
