@@ -67,20 +67,23 @@ def _snapshot(work: Path) -> None:
     shutil.copy2(ROOT / "pyproject.toml", work)
 
 
-def _mend(work: Path) -> None:
-    """Remove the results that a killed run left half written, and the mutants with them: mutmut makes both anew."""
-    for file in (work / "mutants").rglob("*.meta"):
-        try:
-            json.loads(file.read_text())
-        except json.JSONDecodeError:
-            file.unlink()
-            file.with_suffix("").unlink()
-
-
 def _codes(work: Path) -> dict[str, int | None]:
     """Return the exit code of every mutant, None for those not tried."""
     files = sorted((work / "mutants").rglob("*.meta"))
     return {name: code for file in files for name, code in json.loads(file.read_text())["exit_code_by_key"].items()}
+
+
+def _stop(work: Path, group: int) -> None:
+    """Kill mutmut and its workers at a moment when no file of results is half written."""
+    while True:
+        os.killpg(group, signal.SIGSTOP)
+        time.sleep(0.05)
+        with suppress(json.JSONDecodeError):
+            _codes(work)
+            break
+        os.killpg(group, signal.SIGCONT)
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
 
 
 def _mutmut(work: Path, names: Sequence[str], processes: int, until: float, tick: Callable[[], None]) -> bool:
@@ -96,7 +99,7 @@ def _mutmut(work: Path, names: Sequence[str], processes: int, until: float, tick
         finally:
             in_time = process.poll() is not None
             if not in_time:
-                os.killpg(process.pid, signal.SIGTERM)  # its workers too
+                _stop(work, process.pid)
             process.wait()
     if in_time and process.returncode:
         raise RuntimeError(f"mutmut: expected a finished run, got exit code {process.returncode}; see log.txt")
@@ -108,9 +111,11 @@ def _generate(work: Path, processes: int, until: float) -> list[str]:
     try:
         _mutmut(work, ["no_such_mutant"], processes, until, lambda: None)
     except RuntimeError:
-        if "nothing matches" not in (work / "log.txt").read_text():
-            raise
-    return list(_codes(work))
+        if "nothing matches" in (work / "log.txt").read_text():
+            return list(_codes(work))
+        raise
+    shutil.rmtree(work / "mutants", ignore_errors=True)
+    raise TimeoutError("--minutes: expected time to write the mutants, got less")
 
 
 def _try(work: Path, names: Sequence[str], processes: int, until: float, console: Console) -> list[str]:
@@ -228,9 +233,7 @@ def _refusal(options: argparse.Namespace) -> str | None:
 
 def _measure(options: argparse.Namespace, old: Result, console: Console) -> Result:
     until = time.monotonic() + 60 * options.minutes
-    if options.resume and (WORK / "mutants").is_dir():
-        _mend(WORK)
-    else:
+    if not (options.resume and (WORK / "mutants").is_dir()):
         shutil.rmtree(WORK, ignore_errors=True)
         WORK.mkdir()
         _snapshot(WORK)
@@ -252,7 +255,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(refusal, style="red", markup=False)
         return 2
     old = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    result = _measure(options, old, console)
+    try:
+        result = _measure(options, old, console)
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 2
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(footer(RESULT), markup=False)
     for kind in ("survivors", "timed_out"):
