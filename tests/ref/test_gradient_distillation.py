@@ -44,6 +44,8 @@ def test_affinities_by_hand():
     np.testing.assert_allclose(gd.affinity_matrix(K, "absolute"), [[4, 2, 0], [2, 4, 0], [0, 0, 0]], **HAND)
     half = [[1, 0.25, 0.5], [0.25, 1, 0.5], [0.5, 0.5, 0.5]]
     np.testing.assert_allclose(gd.affinity_matrix(K, "cosine"), half, **HAND)
+    # A cosine knows no scale, above one or below.
+    np.testing.assert_allclose(gd.affinity_matrix(np.array(K) / 100, "cosine"), half, **HAND)
 
 
 @given(SEEDS, st.sampled_from(["positive", "absolute"]), st.integers(1, 3))
