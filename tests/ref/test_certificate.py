@@ -367,6 +367,7 @@ def test_the_half_of_the_dual_bound_is_attained():
     rho = c.dual_residual(K, [0.0], alpha, lam)
     np.testing.assert_allclose(c.dual_bound_by_norm([1.0], rho, lam), [3.0], **HAND)  # phi(x) = 1: f_hat - f_* = 3
     np.testing.assert_allclose(c.dual_bound_by_cross([[3.0]], K, rho, lam), [3.0], **HAND)
+    np.testing.assert_allclose(c.dual_bound_by_cross([[3.0], [6.0]], K, rho, lam), [3.0, 6.0], **HAND)
     with pytest.raises(ValueError, match="cross: expected 1 columns"):
         c.dual_bound_by_cross([[3.0, 4.0]], K, rho, lam)
 

@@ -276,6 +276,8 @@ def test_split_half_bias_pads_and_vanishes():
     Phi = features(1, n=2, P=3)
     expected = 2 / (4 - 2) * pr.kernel_error_expectation("srht", Phi, 2)
     assert ps.split_half_bias("srht", Phi, 2) == pytest.approx(expected, rel=TOL["hand"])
+    bare = 2 / (3 - 2) * pr.kernel_error_expectation("haar", Phi, 2)
+    assert ps.split_half_bias("haar", Phi, 2) == pytest.approx(bare, rel=TOL["hand"])
     assert [ps.split_half_bias(kind, Phi, 4) for kind in ("gaussian", "achlioptas", "sjlt_block")] == [0, 0, 0]
 
 

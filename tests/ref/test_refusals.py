@@ -134,11 +134,11 @@ GOOD = {
     "rows": RNG.standard_normal((2, 4)),
     "rtol": 1e-12,
     "s": 0.5,
-    "sample": [0, 1],
+    "sample": np.array([0, 1]),
     "scale": 1.0,
     "scales": np.ones(3),
     "second": KERNEL,
-    "selected": [0, 1],
+    "selected": np.array([0, 1]),
     "sensitivity": RNG.standard_normal((3, 2)),
     "sensitivity_moment": np.eye(2),
     "shape": (2, 3),
@@ -251,7 +251,8 @@ def bad_values(value):
 
 
 ARGUMENTS = [(path, name) for path in FUNCTIONS for name, value in good_call(path).items() if bad_values(value)]
-OPTIONAL = {"global_basis", "local_basis", "basis", "coverage", "directions", "subset"}  # none of them is a good value
+# None of them is a good value.
+OPTIONAL = {"global_basis", "local_basis", "basis", "coverage", "directions", "selected", "subset"}
 
 
 @pytest.mark.parametrize("path", FUNCTIONS)

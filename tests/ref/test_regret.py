@@ -275,6 +275,11 @@ def test_the_corrected_bounds_are_for_steps_in_the_span(bound):
 # Eq (6) and what one common step can do
 
 
+def test_equation_6_by_hand():
+    for side in (regret.adaptive_decrease, regret.adaptive_decrease_by_residual):
+        assert side([[2.0, 1.0]], np.diag([1.0, 0.0]), smoothness=4.0) == 0.5  # 2^2 / (2 * 4)
+
+
 @given(task_sets())
 def test_equation_6_by_both_of_its_sides(tasks):
     g, p, Pi, _, L = tasks
