@@ -2,6 +2,7 @@
 
 `python -m proofs_checks.mutation` draws mutants over all modules of `dntk_ref`, runs the tests of `tests/ref` against
 each (mutmut 3, in the git-ignored folder `mutants/`) and writes `mutation.json`, which the ledger's footer shows.
+`dntk-verify --update` copies it there.
 """
 
 import argparse
