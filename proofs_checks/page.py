@@ -15,7 +15,8 @@ __all__ = ["formula_svg", "to_html"]
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 h2{border-bottom:1px solid #ccc;margin-top:2em}.verdict{font-weight:600}.holds,.added{color:#176117}.fails{color:#a11}
 .heuristic,.pending,.definition{color:#555}table{border-collapse:collapse}td{padding:.1em .6em;vertical-align:middle}
-.matrix{border-left:2px solid;border-right:2px solid;display:inline-table;margin:.2em}.matrix td{padding:0
+.matrix{border-left:2px solid;border-right:2px solid;display:inline-table;margin:.2em;
+vertical-align:middle}.matrix td{padding:0
 .4em;text-align:right}
 svg{vertical-align:middle;max-width:100%}small{color:#666}"""
 
@@ -63,6 +64,8 @@ def _margins(record: Record) -> str:
             f'<line x1="210" x2="210" y1="0" y2="20" stroke="#000"/>{lines}</svg>')
 
 
+LEGEND = ("Lines under a verdict: the worst margin of each step in green, of each broken twin and counterexample in red, "
+          "by the order of magnitude: slack to the left of the mark at zero, violation to the right.")
 MATRIX = re.compile(r"(?:\[[^\[\]]*\]\s*)+")
 
 
@@ -86,8 +89,8 @@ def _reading(record: Record, first: bool) -> str:
     words = record["found"].split()
     style = "added" if "added" in words else words[0]
     refutations = "".join(
-        f"<p>{escape(r['name'])}: {_matrices(r['case'])} gives {escape(r['margin']['left'])} against "
-        f"{escape(r['margin']['right'])}.</p>" for r in record["refutations"])
+        f"<div>{escape(r['name'])}: {_matrices(r['case'])} gives {escape(r['margin']['left'])} against "
+        f"{escape(r['margin']['right'])}.</div>" for r in record["refutations"])
     steps = "".join(f"<li>{escape(s['claim'])} <small>({s['margin']['kind']}, {s['instances']} instances)</small></li>"
                     for s in record["steps"])
     formula = f"<p>{formula_svg(record['formula'])}</p>" if record["formula"] else ""
@@ -107,7 +110,8 @@ def _measurements(record: Record) -> str:
 
 def to_html(found: list[Record]) -> str:
     """Return the page; it needs nothing from outside."""
-    honesty = "".join(f"<li>{escape(line)}</li>" for line in HONESTY)
+    lines = (re.sub(r"[*]([^*]+)[*]", r"<em>\1</em>", escape(line)) for line in (*HONESTY, LEGEND))
+    honesty = "".join(f"<li>{line}</li>" for line in lines)
     body = "".join(f"<h2>{title}</h2>" + "".join(
                        _reading(r, first=place == 0 or found[place - 1]["label"] != r["label"])
                        for place, r in enumerate(found) if r["table"] == table)
