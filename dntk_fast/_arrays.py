@@ -4,6 +4,8 @@ Small decompositions run in float64 whatever comes in: a float32 Cholesky of a k
 breaks down, and float32 eigenvalues keep only about 5e-4 of the largest one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,6 +41,8 @@ Namespace: TypeAlias = Any
 
 # A direction counts when its squared singular value is above this share of the largest: float64 leaves 1e-16 of it.
 RTOL = 1e-12
+# Rows up to which a decomposition runs on one thread.
+SMALL = 1024
 NOT_POSITIVE = "the regularised matrix is not positive definite in float64: give a larger lam"
 
 
@@ -111,13 +115,32 @@ def eigh(matrix: Array, *, rounding: float | None = None) -> tuple[Array, Array]
     dtype, or in float32 and then widened.
     """
     xp = namespace(matrix)
-    values, vectors = xp.linalg.eigh(double(matrix))
+    with _few_threads(matrix):
+        values, vectors = xp.linalg.eigh(double(matrix))
     return _descending(values, _allowed(matrix) if rounding is None else rounding), xp.flip(vectors, axis=-1)
 
 
 def eigenvalues(matrix: Array) -> Array:
     """Eigenvalues alone, descending, clipped and refused as by `eigh`, in float64."""
-    return _descending(namespace(matrix).linalg.eigvalsh(double(matrix)), _allowed(matrix))
+    with _few_threads(matrix):
+        values = namespace(matrix).linalg.eigvalsh(double(matrix))
+    return _descending(values, _allowed(matrix))
+
+
+@contextmanager
+def _few_threads(matrix: Array) -> Iterator[None]:
+    # An eigendecomposition of a small matrix meets thousands of barriers. Where another process holds a core, each of
+    # them waits for a time slice: two threads on a busy machine were seen to take 30 times as long as one. One thread
+    # loses nothing below about a thousand rows.
+    threads = torch.get_num_threads()
+    alone = is_torch_array(matrix) and matrix.device.type == "cpu" and threads > 1 and matrix.shape[-1] <= SMALL
+    if alone:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if alone:
+            torch.set_num_threads(threads)
 
 
 def _allowed(matrix: Array) -> float:

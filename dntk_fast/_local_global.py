@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 from sklearn.cluster import SpectralClustering
+from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
 from dntk_fast._arrays import (
@@ -103,7 +104,8 @@ def spectral_clusters(kernel: Array, clusters: int, *, seed: int, affinity: str 
     with warnings.catch_warnings():
         # Blocks without any affinity between them are the clearest clusters there are.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        found = estimator.fit_predict(A)
+        with threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
+            found = estimator.fit_predict(A)
     _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     return from_numpy(np.argsort(np.argsort(first))[inverse].astype(np.int64), kernel)
 

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, diagonal, double, from_numpy, identity, integers, namespace, to_numpy
@@ -86,7 +87,9 @@ def medoid_rows(points: Array, m: int, *, seed: int, starts: int = 1) -> Array:
     """What `kmeans_rows` finds from points (C, n, d) or (n, d); first rows fill up where too few points are distinct."""
     n, d = points.shape[-2:]
     m, seed, starts = _check.integer("m", m, 1, n), _check.seed(seed), _check.integer("starts", starts, 1)
-    rows = [_medoids(Z, m, seed, starts) for Z in to_numpy(points).reshape(-1, n, d)]
+    # products of a few rows gain nothing from threads, and lose much where another process holds a core
+    with threadpool_limits(1):
+        rows = [_medoids(Z, m, seed, starts) for Z in to_numpy(points).reshape(-1, n, d)]
     return from_numpy(np.stack(rows).reshape(*points.shape[:-2], m), points)
 
 

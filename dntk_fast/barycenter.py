@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, double, from_numpy, namespace, to_numpy, transpose
@@ -47,7 +48,8 @@ def barycenter(points: Array, m: int, *, seed: int, starts: int = STARTS) -> Bar
     m, seed, starts = _check.integer("m", m, 1, n), _check.seed(seed), _check.integer("starts", starts, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than m: said in the answer's shape
-        labels = KMeans(m, n_init=starts, random_state=seed % 2**32).fit_predict(Z)
+        with threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
+            labels = KMeans(m, n_init=starts, random_state=seed % 2**32).fit_predict(Z)
     _, labels = np.unique(labels, return_inverse=True)
     counts = np.bincount(labels)
     # The means once more in full precision: a support point is the mean of the points nearest to it.
