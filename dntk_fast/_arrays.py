@@ -42,7 +42,7 @@ Namespace: TypeAlias = Any
 # A direction counts when its squared singular value is above this share of the largest: float64 leaves 1e-16 of it.
 RTOL = 1e-12
 # Rows up to which a decomposition runs on one thread.
-SMALL = 1024
+SMALL = 2048
 NOT_POSITIVE = "the regularised matrix is not positive definite in float64: give a larger lam"
 
 
@@ -131,7 +131,7 @@ def eigenvalues(matrix: Array) -> Array:
 def _few_threads(matrix: Array) -> Iterator[None]:
     # An eigendecomposition of a small matrix meets thousands of barriers. Where another process holds a core, each of
     # them waits for a time slice: two threads on a busy machine were seen to take 30 times as long as one. One thread
-    # loses nothing below about a thousand rows.
+    # loses little below about two thousand rows.
     threads = torch.get_num_threads()
     alone = is_torch_array(matrix) and matrix.device.type == "cpu" and threads > 1 and matrix.shape[-1] <= SMALL
     if alone:
