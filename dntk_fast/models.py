@@ -7,7 +7,6 @@ import copy
 import hashlib
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dntk_fast import _check
+from dntk_fast._stages import write_atomically
 
 __all__ = [  # noqa: RUF022 - plain order of the characters, as everywhere
     "MODELS",
@@ -394,12 +394,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy of each: safetensors refuses tensors that share memory, and tied weights do.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        safetensors.torch.save_file(copies, draft, dict(metadata or {}))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomically(path, lambda draft: safetensors.torch.save_file(copies, draft, dict(metadata or {})))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -225,7 +225,7 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 
 def _head_features(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        h = torch.cat([models.penultimate(model, part) for part in x.split(256)])
+        h = models.penultimate(model, x)
     return torch.cat([h, h.new_ones(len(h), 1)], 1)
 
 
