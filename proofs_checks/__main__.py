@@ -23,14 +23,16 @@ HERE = Path(__file__).parent
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("dntk-verify", description="Check every statement of the paper and print the "
-                                                                "verdicts.")
+    parser = argparse.ArgumentParser(
+        "dntk-verify", description="Check every statement of the paper and print the verdicts."
+    )
     parser.add_argument("--only", metavar="LABEL", help="one statement: its label or a unique prefix")
     parser.add_argument("--quick", action="store_true", help="fewer instances, the same checks")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write LEDGER.md and ledger.json there")
     parser.add_argument("--html", action="store_true", help="with --out: write ledger.html too")
-    parser.add_argument("--update", action="store_true",
-                        help="rewrite the committed LEDGER.md and ledger.json (full runs only)")
+    parser.add_argument(
+        "--update", action="store_true", help="rewrite the committed LEDGER.md and ledger.json (full runs only)"
+    )
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="statements at a time")
     return parser
 
@@ -51,9 +53,13 @@ def _table(found: list[Record]) -> Table:
         table.add_column(name)
     for record in found:
         twins = [twin["rejected"] for step in record["steps"] for twin in step["twins"]]
-        table.add_row(record["label"], record["reading"], record["found"],
-                      str(sum(s["instances"] for s in record["steps"])),
-                      f"{sum(twins)}/{len(twins)}")
+        table.add_row(
+            record["label"],
+            record["reading"],
+            record["found"],
+            str(sum(s["instances"] for s in record["steps"])),
+            f"{sum(twins)}/{len(twins)}",
+        )
     return table
 
 
@@ -81,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("statements", total=len(statements))
-        found = records(statements, count, jobs=min(options.jobs, len(statements)),
-                        done=lambda label: progress.advance(task))
+        found = records(
+            statements, count, jobs=min(options.jobs, len(statements)), done=lambda label: progress.advance(task)
+        )
     console.print(_table(found))
     console.print(summary(found), markup=False)
     lines = differences(found)

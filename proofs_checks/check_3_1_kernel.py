@@ -44,8 +44,10 @@ class Classes:
         """The same with the second class in parameters of its own: all cross blocks vanish."""
         n, p = self.first.nrows(), self.first.ncols()
         pad = qq.zeros(n, p)
-        beside = [fmpq_mat([a + b for a, b in zip(left.tolist(), right.tolist(), strict=True)])
-                  for left, right in ((self.first, pad), (pad, self.second))]
+        beside = [
+            fmpq_mat([a + b for a, b in zip(left.tolist(), right.tolist(), strict=True)])
+            for left, right in ((self.first, pad), (pad, self.second))
+        ]
         tests = (qq.stack(self.tests[0], qq.zeros(p, 1)), qq.stack(qq.zeros(p, 1), self.tests[1]))
         return replace(self, first=beside[0], second=beside[1], tests=tests)
 
@@ -54,16 +56,23 @@ class Classes:
 def two_classes(draw: Any) -> Classes:
     """Draw two classes that share their parameters."""
     n, p = draw(shapes(1, 3))
-    return Classes(draw(matrices(n, p)), draw(matrices(n, p)), (draw(matrices(p, 1)), draw(matrices(p, 1))),
-                   (draw(matrices(n, 1)), draw(matrices(n, 1))), draw(positive))
+    return Classes(
+        draw(matrices(n, p)),
+        draw(matrices(n, p)),
+        (draw(matrices(p, 1)), draw(matrices(p, 1))),
+        (draw(matrices(n, 1)), draw(matrices(n, 1))),
+        draw(positive),
+    )
 
 
 def per_class(case: Classes, *, lam_factor: int = 1) -> Margin:
     """Ridge regression class by class predicts what the full block kernel predicts."""
     both, y = qq.stack(case.first, case.second), qq.stack(*case.targets)
     joint = both.transpose() * qq.ridge_solve(qq.kernel_of(both), y, case.lam)
-    alone = [phi.transpose() * qq.ridge_solve(qq.kernel_of(phi), target, case.lam * lam_factor)
-             for phi, target in zip((case.first, case.second), case.targets, strict=True)]
+    alone = [
+        phi.transpose() * qq.ridge_solve(qq.kernel_of(phi), target, case.lam * lam_factor)
+        for phi, target in zip((case.first, case.second), case.targets, strict=True)
+    ]
     return all_of(equal(qq.dot(test, joint), qq.dot(test, own)) for test, own in zip(case.tests, alone, strict=True))
 
 
@@ -83,8 +92,9 @@ def charts(draw: Any) -> Chart:
     p = draw(st.integers(1, 3))
     root = draw(matrices(p, p))
     scale = qq.diagonal(draw(st.lists(st.integers(1, 4), min_size=p, max_size=p)))
-    return Chart(draw(matrices(1, p)), draw(matrices(1, p)), qq.kernel_of(root) + qq.identity(p),
-                 scale * draw(orthogonal(p)))
+    return Chart(
+        draw(matrices(1, p)), draw(matrices(1, p)), qq.kernel_of(root) + qq.identity(p), scale * draw(orthogonal(p))
+    )
 
 
 def invariant(case: Chart, *, form: Callable) -> Margin:
@@ -101,43 +111,98 @@ def dual_form(left: fmpq_mat, metric: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
 
 FEATURES = drawn(features())
 JACOBIANS = drawn(two_classes())
-EQ_1 = Statement("eq_1_14_15", "Eq (1), (14), (15)", (
-    Reading("Euclidean", r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0",
-            Verdict.DEFINITION, (
-        Step("symmetric, semi-definite, definite exactly when the rank is n", semidefinite, FEATURES, (
-            Twin("a tenth of the identity removed", {"kernel": shifted}),
-            Twin("Gram matrix with rows in reverse order on one side", {
-                "kernel": lambda phi: phi * qq.select(phi, range(phi.nrows() - 1, -1, -1)).transpose()}),
-        ), {"kernel": qq.kernel_of}),
-        Step("dntk_ref computes it", by_reference, FEATURES, (
-            Twin("kernel doubled", {"exact": lambda phi: qq.kernel_of(phi) * fmpq(2)}),
-            Twin("ridge left in", {"exact": lambda phi: qq.kernel_of(phi) + qq.identity(phi.nrows())}),
-        ), {"reference": lambda phi: gram(qq.floats(phi)), "exact": qq.kernel_of}),
-        Step("cross-class blocks: dntk_ref's block kernel", by_reference, JACOBIANS, (
-            Twin("blocks exchanged", {"exact": lambda c: c.second * c.first.transpose() * fmpq(2)}),
-            Twin("diagonal block", {"exact": lambda c: qq.kernel_of(c.first)}),
-        ), {"reference": lambda c: ntk_block(np.stack([qq.floats(c.first), qq.floats(c.second)]))[0, 1],
-            "exact": lambda c: c.first * c.second.transpose()}),
-        Step("class-wise ridge is ridge with the full kernel when the cross-class blocks vanish", per_class,
-             drawn(two_classes().map(lambda c: c.disjoint)), (
-                 Twin("shared parameters", cases=JACOBIANS),
-                 Twin("ridge doubled on one side", {"lam_factor": 2}),
-             )),
-    ), nature=Nature.DEFINITION),
-    Reading("Riemannian", r"K_\theta(x,x')=df(x)\,G^{-1}\,df(x')^T", Verdict.DEFINITION, (
-        Step("with the dual metric the kernel does not depend on the parametrisation", invariant, drawn(charts()), (
-            Twin("metric itself instead of its inverse", {"form": lambda a, g, b: a * g * b.transpose()}),
-            Twin("Euclidean form", {"form": lambda a, g, b: a * b.transpose()}),
-        ), {"form": dual_form}),
-        Step("dntk_ref computes it", by_reference, drawn(charts()), (
-            Twin("Euclidean form", {"exact": lambda c: c.left * c.left.transpose()}),
-            Twin("metric not inverted", {"exact": lambda c: c.left * c.metric * c.left.transpose()}),
-        ), {"reference": lambda c: riemannian_kernel(qq.floats(c.left), qq.floats(c.metric)),
-            "exact": lambda c: dual_form(c.left, c.metric, c.left),
-            "scale": lambda c: float(qq.frobenius2(c.left) * qq.frobenius2(c.metric))}),
-    ), nature=Nature.DEFINITION, note="the printed inner product on tangent vectors needs the inverse metric in "
-                                      "coordinates"),
-))
+EQ_1 = Statement(
+    "eq_1_14_15",
+    "Eq (1), (14), (15)",
+    (
+        Reading(
+            "Euclidean",
+            r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "symmetric, semi-definite, definite exactly when the rank is n",
+                    semidefinite,
+                    FEATURES,
+                    (
+                        Twin("a tenth of the identity removed", {"kernel": shifted}),
+                        Twin(
+                            "Gram matrix with rows in reverse order on one side",
+                            {"kernel": lambda phi: phi * qq.select(phi, range(phi.nrows() - 1, -1, -1)).transpose()},
+                        ),
+                    ),
+                    {"kernel": qq.kernel_of},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    FEATURES,
+                    (
+                        Twin("kernel doubled", {"exact": lambda phi: qq.kernel_of(phi) * fmpq(2)}),
+                        Twin("ridge left in", {"exact": lambda phi: qq.kernel_of(phi) + qq.identity(phi.nrows())}),
+                    ),
+                    {"reference": lambda phi: gram(qq.floats(phi)), "exact": qq.kernel_of},
+                ),
+                Step(
+                    "cross-class blocks: dntk_ref's block kernel",
+                    by_reference,
+                    JACOBIANS,
+                    (
+                        Twin("blocks exchanged", {"exact": lambda c: c.second * c.first.transpose() * fmpq(2)}),
+                        Twin("diagonal block", {"exact": lambda c: qq.kernel_of(c.first)}),
+                    ),
+                    {
+                        "reference": lambda c: ntk_block(np.stack([qq.floats(c.first), qq.floats(c.second)]))[0, 1],
+                        "exact": lambda c: c.first * c.second.transpose(),
+                    },
+                ),
+                Step(
+                    "class-wise ridge is ridge with the full kernel when the cross-class blocks vanish",
+                    per_class,
+                    drawn(two_classes().map(lambda c: c.disjoint)),
+                    (
+                        Twin("shared parameters", cases=JACOBIANS),
+                        Twin("ridge doubled on one side", {"lam_factor": 2}),
+                    ),
+                ),
+            ),
+            nature=Nature.DEFINITION,
+        ),
+        Reading(
+            "Riemannian",
+            r"K_\theta(x,x')=df(x)\,G^{-1}\,df(x')^T",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "with the dual metric the kernel does not depend on the parametrisation",
+                    invariant,
+                    drawn(charts()),
+                    (
+                        Twin("metric itself instead of its inverse", {"form": lambda a, g, b: a * g * b.transpose()}),
+                        Twin("Euclidean form", {"form": lambda a, g, b: a * b.transpose()}),
+                    ),
+                    {"form": dual_form},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    drawn(charts()),
+                    (
+                        Twin("Euclidean form", {"exact": lambda c: c.left * c.left.transpose()}),
+                        Twin("metric not inverted", {"exact": lambda c: c.left * c.metric * c.left.transpose()}),
+                    ),
+                    {
+                        "reference": lambda c: riemannian_kernel(qq.floats(c.left), qq.floats(c.metric)),
+                        "exact": lambda c: dual_form(c.left, c.metric, c.left),
+                        "scale": lambda c: float(qq.frobenius2(c.left) * qq.frobenius2(c.metric)),
+                    },
+                ),
+            ),
+            nature=Nature.DEFINITION,
+            note="the printed inner product on tangent vectors needs the inverse metric in coordinates",
+        ),
+    ),
+)
 
 
 def resnet18_parameters(outputs: int) -> int:
@@ -199,29 +264,55 @@ class Sizes:
 
 def gradients_cost_more(case: Sizes, *, threshold: Callable) -> Margin:
     """Storing gradients takes more room than storing kernels exactly when P > n."""
-    count = resource_counts(inputs=case.inputs, tests=case.tests, classes=case.classes, parameters=case.parameters,
-                            width=1)
+    count = resource_counts(
+        inputs=case.inputs, tests=case.tests, classes=case.classes, parameters=case.parameters, width=1
+    )
     return true((count.gradient_entries > count.ridge_entries) == threshold(case))
 
 
 SMALL = st.integers(1, 12)
 SIZES = drawn(st.builds(Sizes, SMALL, SMALL, SMALL, SMALL))
-SEC_3_1 = Statement("sec_3_1", "3.1 memory/compute statements", (
-    Reading("counts", r"O(n^2C^2P),\ O(n^2C^2);\quad O(Cn^2P),\ O(Cn^2);\quad O(C(n+n_{test})P)", Verdict.ADDED, (
-        Step("the printed figures are the counts, rounded", rounds, FIGURES, (
-            Twin("eight bytes for four", {"factor": fmpq(2)}),
-            Twin("one unit in the last digit", {"off": fmpq(1)}),
-        )),
-        Step("gradients cost more than kernels exactly when P > n", gradients_cost_more, SIZES, (
-            Twin("P > n + n_test", {"threshold": lambda c: c.parameters > c.inputs + c.tests}),
-            Twin("always less", {"threshold": lambda c: False}),
-        ), {"threshold": lambda c: c.parameters > c.inputs}),
-        Step("ResNet-18 with ten outputs has 11,181,642 parameters", rounds, fixed(
-            Figure("parameters", lambda: resnet18_parameters(10), "11181642", 0)), (
-                Twin("a thousand outputs", {"off": fmpq(resnet18_parameters(1000) - resnet18_parameters(10))}),
-                Twin("one parameter more", {"off": fmpq(1)}),
-            )),
-    ), added=("storing gradients is the larger of the two whenever P > n",)),
-))
+SEC_3_1 = Statement(
+    "sec_3_1",
+    "3.1 memory/compute statements",
+    (
+        Reading(
+            "counts",
+            r"O(n^2C^2P),\ O(n^2C^2);\quad O(Cn^2P),\ O(Cn^2);\quad O(C(n+n_{test})P)",
+            Verdict.ADDED,
+            (
+                Step(
+                    "the printed figures are the counts, rounded",
+                    rounds,
+                    FIGURES,
+                    (
+                        Twin("eight bytes for four", {"factor": fmpq(2)}),
+                        Twin("one unit in the last digit", {"off": fmpq(1)}),
+                    ),
+                ),
+                Step(
+                    "gradients cost more than kernels exactly when P > n",
+                    gradients_cost_more,
+                    SIZES,
+                    (
+                        Twin("P > n + n_test", {"threshold": lambda c: c.parameters > c.inputs + c.tests}),
+                        Twin("always less", {"threshold": lambda c: False}),
+                    ),
+                    {"threshold": lambda c: c.parameters > c.inputs},
+                ),
+                Step(
+                    "ResNet-18 with ten outputs has 11,181,642 parameters",
+                    rounds,
+                    fixed(Figure("parameters", lambda: resnet18_parameters(10), "11181642", 0)),
+                    (
+                        Twin("a thousand outputs", {"off": fmpq(resnet18_parameters(1000) - resnet18_parameters(10))}),
+                        Twin("one parameter more", {"off": fmpq(1)}),
+                    ),
+                ),
+            ),
+            added=("storing gradients is the larger of the two whenever P > n",),
+        ),
+    ),
+)
 
 STATEMENTS = (EQ_1, SEC_3_1)

@@ -46,7 +46,7 @@ def well_defined(case: Truncation, *, rank: Callable) -> Margin:
     values, total = case.spectral.eigenvalues, sum(case.spectral.eigenvalues, fmpq(0))
     r = rank(values, case.epsilon)
     reached = sum(values[:r], fmpq(0)) >= (1 - case.epsilon) * total
-    one_less = r == 0 or sum(values[:r - 1], fmpq(0)) < (1 - case.epsilon) * total
+    one_less = r == 0 or sum(values[: r - 1], fmpq(0)) < (1 - case.epsilon) * total
     scaled = rank(tuple(3 * value for value in values), case.epsilon) == r
     monotone = rank(values, (case.epsilon + 1) / 2) <= r
     return true(reached and one_less and scaled and monotone, r)
@@ -107,45 +107,111 @@ CEX_8 = (qq.mat([[1, "3/5"], ["3/5", 1]]), fmpq(1, 5))
 TRUNCATIONS = drawn(truncations())
 ZERO = Truncation(Spectral(qq.identity(2), (fmpq(0), fmpq(0)), qq.identity(2)), fmpq(1, 10), qq.zeros(2, 2))
 STEEP = Truncation(Spectral(qq.identity(2), (fmpq(3), fmpq(2)), qq.identity(2)), fmpq(1, 4))
-DEF_3_1 = Statement("def_3_1", "Def 3.1", (
-    Reading("definition", r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}"
-                          r"\leq n/\gamma",
-            Verdict.DEFINITION, (
-        Step("least, scale-free, monotone; 0 for K = 0", well_defined, lambda n: (*TRUNCATIONS(n), ZERO), (
-            Twin("one more than needed", {"rank": lambda values, eps: rank_of(values, eps) + 1}),
-            Twin("sum compared with 1 - epsilon itself", {"rank": lambda values, eps: next(
-                (r for r in range(len(values)) if sum(values[:r], fmpq(0)) >= 1 - eps), len(values))}),
-        ), {"rank": rank_of}),
-        Step("readings R1 (factor gamma > 1) and R2 (share below 1) have the same content", readings_agree,
-             TRUNCATIONS, (
-            Twin("share 1 - 1/gamma", {"share": lambda gamma: 1 - 1 / gamma}),
-            Twin("share 1/gamma^2", {"share": lambda gamma: 1 / gamma**2}),
-        ), {"share": lambda gamma: 1 / gamma}),
-        Step("dntk_ref computes it", by_reference, lambda n: (*TRUNCATIONS(n), ZERO), (
-            Twin("squared eigenvalues", {"exact": lambda c: rank_of(tuple(v * v for v in c.spectral.eigenvalues),
-                                                                    c.epsilon)}, fixed(STEEP)),
-            Twin("epsilon for 1 - epsilon", {"exact": lambda c: rank_of(c.spectral.eigenvalues, 1 - c.epsilon)}),
-        ), {"reference": lambda c: truncation_rank(qq.floats(c.spectral.kernel), float(c.epsilon)),
-            "exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)}),
-    ), nature=Nature.DEFINITION),
-    Reading("gloss", r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K",
-            Verdict.FAILS, (
-        Step("volume sampling: the factor r + 1 repairs it, with its exact mean", volume_sampling,
-             drawn(spectral(2), 0.5), (
-            Twin("factor r", {"factor": lambda r: r}),
-            Twin("no factor", {"factor": lambda r: 1}),
-        ), {"factor": lambda r: r + 1}),
-        Step("r_eps inputs leave at most (r + 1) epsilon tr K", best_input_set, lambda n: (*drawn(pairs())(n), CEX_8), (
-            Twin("no factor", {"factor": lambda r: 1}),
-            Twin("factor 3/2", {"factor": lambda r: fmpq(3, 2)}, fixed(CEX_8)),
-        ), {"factor": lambda r: r + 1}),
-    ), (
-        Refutation("CEX-8", best_input_set, CEX_8, (
-            Twin("r combinations of inputs", {"combinations_allowed": True}),
-            Twin("factor r + 1", {"factor": lambda r: r + 1}),
-        ), {"factor": lambda r: 1}, "16/25", "2/5", pairs()),
-    ), note="a rank needs that many linear combinations of inputs, not that many inputs"),
-))
+DEF_3_1 = Statement(
+    "def_3_1",
+    "Def 3.1",
+    (
+        Reading(
+            "definition",
+            r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}"
+            r"\leq n/\gamma",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "least, scale-free, monotone; 0 for K = 0",
+                    well_defined,
+                    lambda n: (*TRUNCATIONS(n), ZERO),
+                    (
+                        Twin("one more than needed", {"rank": lambda values, eps: rank_of(values, eps) + 1}),
+                        Twin(
+                            "sum compared with 1 - epsilon itself",
+                            {
+                                "rank": lambda values, eps: next(
+                                    (r for r in range(len(values)) if sum(values[:r], fmpq(0)) >= 1 - eps), len(values)
+                                )
+                            },
+                        ),
+                    ),
+                    {"rank": rank_of},
+                ),
+                Step(
+                    "readings R1 (factor gamma > 1) and R2 (share below 1) have the same content",
+                    readings_agree,
+                    TRUNCATIONS,
+                    (
+                        Twin("share 1 - 1/gamma", {"share": lambda gamma: 1 - 1 / gamma}),
+                        Twin("share 1/gamma^2", {"share": lambda gamma: 1 / gamma**2}),
+                    ),
+                    {"share": lambda gamma: 1 / gamma},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    lambda n: (*TRUNCATIONS(n), ZERO),
+                    (
+                        Twin(
+                            "squared eigenvalues",
+                            {"exact": lambda c: rank_of(tuple(v * v for v in c.spectral.eigenvalues), c.epsilon)},
+                            fixed(STEEP),
+                        ),
+                        Twin(
+                            "epsilon for 1 - epsilon",
+                            {"exact": lambda c: rank_of(c.spectral.eigenvalues, 1 - c.epsilon)},
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: truncation_rank(qq.floats(c.spectral.kernel), float(c.epsilon)),
+                        "exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon),
+                    },
+                ),
+            ),
+            nature=Nature.DEFINITION,
+        ),
+        Reading(
+            "gloss",
+            r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K",
+            Verdict.FAILS,
+            (
+                Step(
+                    "volume sampling: the factor r + 1 repairs it, with its exact mean",
+                    volume_sampling,
+                    drawn(spectral(2), 0.5),
+                    (
+                        Twin("factor r", {"factor": lambda r: r}),
+                        Twin("no factor", {"factor": lambda r: 1}),
+                    ),
+                    {"factor": lambda r: r + 1},
+                ),
+                Step(
+                    "r_eps inputs leave at most (r + 1) epsilon tr K",
+                    best_input_set,
+                    lambda n: (*drawn(pairs())(n), CEX_8),
+                    (
+                        Twin("no factor", {"factor": lambda r: 1}),
+                        Twin("factor 3/2", {"factor": lambda r: fmpq(3, 2)}, fixed(CEX_8)),
+                    ),
+                    {"factor": lambda r: r + 1},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-8",
+                    best_input_set,
+                    CEX_8,
+                    (
+                        Twin("r combinations of inputs", {"combinations_allowed": True}),
+                        Twin("factor r + 1", {"factor": lambda r: r + 1}),
+                    ),
+                    {"factor": lambda r: 1},
+                    "16/25",
+                    "2/5",
+                    pairs(),
+                ),
+            ),
+            note="a rank needs that many linear combinations of inputs, not that many inputs",
+        ),
+    ),
+)
 
 
 def optimal(case: Truncation, *, floor: Callable) -> Margin:
@@ -173,29 +239,80 @@ def second_reading(case: Truncation, *, dimension: Callable) -> Margin:
     return true(fits[0] and (r == 0 or not fits[-1] or len(left) == 1), r)
 
 
-DEF_3_2 = Statement("def_3_2", "Def 3.2", (
-    Reading("R1", r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,\quad "
-                  r"\dim V\leq P/\gamma",
-            Verdict.DEFINITION, (
-        Step("the best V is the top right singular space", optimal, TRUNCATIONS, (
-            Twin("floor one eigenvalue higher", {"floor": lambda c, r: tail_squares(c, max(r - 1, 0))}),
-            Twin("squared sum instead of sum of squares", {
-                "floor": lambda c, r: sum(c.spectral.eigenvalues[r:], fmpq(0)) ** 2}),
-        ), {"floor": tail_squares}, "the top right singular space"),
-        Step("dntk_ref computes the optimum", by_reference, TRUNCATIONS, (
-            Twin("unsquared eigenvalues", {"exact": lambda c: sum(c.spectral.eigenvalues[1:], fmpq(0))
-                                           / max(sum(c.spectral.eigenvalues, fmpq(0)), fmpq(1))}),
-            Twin("not normalised", {"exact": lambda c: tail_squares(c, 1)}),
-        ), {"reference": lambda c: parameter_redundancy(qq.floats(c.spectral.kernel), 1) ** 2,
-            "exact": lambda c: tail_squares(c, 1) / tail_squares(c, 0) if tail_squares(c, 0) else fmpq(0),
-            "scale": lambda c: 1.0}),
-    ), nature=Nature.DEFINITION),
-    Reading("R2", r"\|\Phi-\Phi\Pi_V\|_F^2\leq\epsilon\|\Phi\|_F^2", Verdict.DEFINITION, (
-        Step("its smallest dimension is the truncation rank, so Prop B.6 would be empty", second_reading, TRUNCATIONS, (
-            Twin("one dimension less", {"dimension": lambda c: max(rank_of(c.spectral.eigenvalues, c.epsilon) - 1, 0)}),
-            Twin("one dimension more", {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 1}),
-        ), {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)}),
-    ), nature=Nature.DEFINITION),
-))
+DEF_3_2 = Statement(
+    "def_3_2",
+    "Def 3.2",
+    (
+        Reading(
+            "R1",
+            r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,\quad "
+            r"\dim V\leq P/\gamma",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "the best V is the top right singular space",
+                    optimal,
+                    TRUNCATIONS,
+                    (
+                        Twin("floor one eigenvalue higher", {"floor": lambda c, r: tail_squares(c, max(r - 1, 0))}),
+                        Twin(
+                            "squared sum instead of sum of squares",
+                            {"floor": lambda c, r: sum(c.spectral.eigenvalues[r:], fmpq(0)) ** 2},
+                        ),
+                    ),
+                    {"floor": tail_squares},
+                    "the top right singular space",
+                ),
+                Step(
+                    "dntk_ref computes the optimum",
+                    by_reference,
+                    TRUNCATIONS,
+                    (
+                        Twin(
+                            "unsquared eigenvalues",
+                            {
+                                "exact": lambda c: (
+                                    sum(c.spectral.eigenvalues[1:], fmpq(0))
+                                    / max(sum(c.spectral.eigenvalues, fmpq(0)), fmpq(1))
+                                )
+                            },
+                        ),
+                        Twin("not normalised", {"exact": lambda c: tail_squares(c, 1)}),
+                    ),
+                    {
+                        "reference": lambda c: parameter_redundancy(qq.floats(c.spectral.kernel), 1) ** 2,
+                        "exact": lambda c: tail_squares(c, 1) / tail_squares(c, 0) if tail_squares(c, 0) else fmpq(0),
+                        "scale": lambda c: 1.0,
+                    },
+                ),
+            ),
+            nature=Nature.DEFINITION,
+        ),
+        Reading(
+            "R2",
+            r"\|\Phi-\Phi\Pi_V\|_F^2\leq\epsilon\|\Phi\|_F^2",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "its smallest dimension is the truncation rank, so Prop B.6 would be empty",
+                    second_reading,
+                    TRUNCATIONS,
+                    (
+                        Twin(
+                            "one dimension less",
+                            {"dimension": lambda c: max(rank_of(c.spectral.eigenvalues, c.epsilon) - 1, 0)},
+                        ),
+                        Twin(
+                            "one dimension more",
+                            {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 1},
+                        ),
+                    ),
+                    {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)},
+                ),
+            ),
+            nature=Nature.DEFINITION,
+        ),
+    ),
+)
 
 STATEMENTS = (DEF_3_1, DEF_3_2)

@@ -60,7 +60,7 @@ def best_space(case: Law, *, tail: Callable, candidate: Callable) -> Margin:
 
 def tail(case: Law) -> fmpq:
     """The sum of the eigenvalues after the first r."""
-    return sum(case.moments[case.rank:], fmpq(0))
+    return sum(case.moments[case.rank :], fmpq(0))
 
 
 def threshold(case: Law, *, share: Callable) -> Margin:
@@ -80,33 +80,74 @@ def covariance_space(case: tuple[Population, fmpq_mat, fmpq_mat], *, chosen: int
     two.
     """
     law, *lines = case
-    left = [law.mean([qq.norm2(qq.column(g) - qq.projector(line) * qq.column(g)) for g in law.features.tolist()])
-            for line in lines]
+    left = [
+        law.mean([qq.norm2(qq.column(g) - qq.projector(line) * qq.column(g)) for g in law.features.tolist()])
+        for line in lines
+    ]
     return at_most(left[chosen], min(left))
 
 
 LAWS = drawn(laws())
 CEX_7 = (Population(qq.mat([[10, 1], [10, -1]]), qq.zeros(2, 1), (fmpq(1, 2),) * 2), qq.mat([[1, 0]]), qq.mat([[0, 1]]))
 CENTRED = (Population(qq.mat([[0, 1], [0, -1]]), qq.zeros(2, 1), (fmpq(1, 2),) * 2), qq.mat([[0, 1]]), qq.mat([[0, 1]]))
-COR_3_5 = Statement("cor_3_5", "Cor 3.5", (
-    Reading("second moment", r"\min_{\dim V=r}E\|(I-\Pi_V)g_t\|^2=\sum_{i>r}\mu_i,\quad \Sigma_g=E[g_tg_t^T]",
-            Verdict.ADDED, (
-        Step("the top eigenspace leaves the tail, no rival of the same rank leaves less (R2)", best_space, LAWS, (
-            Twin("one eigenvalue too many in the tail", {"tail": lambda c: sum(c.moments[c.rank - 1:], fmpq(0))}),
-            Twin("the rival as candidate", {"candidate": lambda c: c.rival}),
-        ), {"tail": tail, "candidate": lambda c: c.spectral.top_right(c.rank)}, "the eigenspace itself"),
-        Step("R1: at most epsilon of the second moment is left", threshold, LAWS, (
-            Twin("epsilon squared", {"share": lambda c: tail_share(c) ** 2}),
-            Twin("epsilon halved", {"share": lambda c: tail_share(c) / 2}),
-        ), {"share": tail_share}, "always an equality at this epsilon"),
-    ), added=("uncentred second moment, finite", "unique only if the r-th and (r+1)-st eigenvalue differ")),
-    Reading("covariance", r"\Sigma_g=\mathrm{Cov}(g_t)", Verdict.FAILS, refutations=(
-        Refutation("CEX-7", covariance_space, CEX_7, (
-            Twin("line of the second moment", {"chosen": 0}),
-            Twin("mean zero", cases=fixed(CENTRED)),
-        ), {"chosen": 1}, 100, 1),
-    )),
-))
+COR_3_5 = Statement(
+    "cor_3_5",
+    "Cor 3.5",
+    (
+        Reading(
+            "second moment",
+            r"\min_{\dim V=r}E\|(I-\Pi_V)g_t\|^2=\sum_{i>r}\mu_i,\quad \Sigma_g=E[g_tg_t^T]",
+            Verdict.ADDED,
+            (
+                Step(
+                    "the top eigenspace leaves the tail, no rival of the same rank leaves less (R2)",
+                    best_space,
+                    LAWS,
+                    (
+                        Twin(
+                            "one eigenvalue too many in the tail",
+                            {"tail": lambda c: sum(c.moments[c.rank - 1 :], fmpq(0))},
+                        ),
+                        Twin("the rival as candidate", {"candidate": lambda c: c.rival}),
+                    ),
+                    {"tail": tail, "candidate": lambda c: c.spectral.top_right(c.rank)},
+                    "the eigenspace itself",
+                ),
+                Step(
+                    "R1: at most epsilon of the second moment is left",
+                    threshold,
+                    LAWS,
+                    (
+                        Twin("epsilon squared", {"share": lambda c: tail_share(c) ** 2}),
+                        Twin("epsilon halved", {"share": lambda c: tail_share(c) / 2}),
+                    ),
+                    {"share": tail_share},
+                    "always an equality at this epsilon",
+                ),
+            ),
+            added=("uncentred second moment, finite", "unique only if the r-th and (r+1)-st eigenvalue differ"),
+        ),
+        Reading(
+            "covariance",
+            r"\Sigma_g=\mathrm{Cov}(g_t)",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-7",
+                    covariance_space,
+                    CEX_7,
+                    (
+                        Twin("line of the second moment", {"chosen": 0}),
+                        Twin("mean zero", cases=fixed(CENTRED)),
+                    ),
+                    {"chosen": 1},
+                    100,
+                    1,
+                ),
+            ),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -132,16 +173,36 @@ def centred_moment(case: Link) -> fmpq_mat:
     return (qq.identity(n) - qq.ones(n, n) * fmpq(1, n)) * case.variance
 
 
-TASK_LINK = Statement("task_link", "Missing link (after Cor 3.5)", (
-    Reading("isotropic sensitivities", r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad "
-            r"E[\varsigma\varsigma^T]=\sigma^2I", Verdict.HOLDS, (
-        Step("its eigenvectors are the right singular vectors of J", link,
-             drawn(st.builds(Link, spectral(2), st.integers(1, 5).map(fmpq))), (
-                 Twin("centred sensitivities, as cross-entropy gives", {"moment": centred_moment}),
-                 Twin("unequal variances", {"moment": lambda c: qq.diagonal(range(1, c.spectral.n + 1)) * c.variance}),
-             ), {"moment": lambda c: qq.identity(c.spectral.n) * c.variance}, "always an equality"),
-    ), hypotheses=("isotropic sensitivities: squared loss; never cross-entropy",)),
-), table=2)
+TASK_LINK = Statement(
+    "task_link",
+    "Missing link (after Cor 3.5)",
+    (
+        Reading(
+            "isotropic sensitivities",
+            r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad "
+            r"E[\varsigma\varsigma^T]=\sigma^2I",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "its eigenvectors are the right singular vectors of J",
+                    link,
+                    drawn(st.builds(Link, spectral(2), st.integers(1, 5).map(fmpq))),
+                    (
+                        Twin("centred sensitivities, as cross-entropy gives", {"moment": centred_moment}),
+                        Twin(
+                            "unequal variances",
+                            {"moment": lambda c: qq.diagonal(range(1, c.spectral.n + 1)) * c.variance},
+                        ),
+                    ),
+                    {"moment": lambda c: qq.identity(c.spectral.n) * c.variance},
+                    "always an equality",
+                ),
+            ),
+            hypotheses=("isotropic sensitivities: squared loss; never cross-entropy",),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +246,7 @@ def gaps(draw: Any, relation: str = "any") -> Gap:
 
 def split(case: Gap, *, tail_from: int = 0, sign: int = 1) -> Margin:
     """(11): residual = tail + misalignment, for every projector and every r."""
-    tail_sum = sum(case.energies[max(case.r - tail_from, 0):], fmpq(0))
+    tail_sum = sum(case.energies[max(case.r - tail_from, 0) :], fmpq(0))
     return equal(case.residual, tail_sum + sign * case.misalignment)
 
 
@@ -202,12 +263,12 @@ def misaligned(case: Gap, *, floor: Callable, hypotheses: tuple = (rank_at_most_
 
 def between(case: Gap) -> fmpq:
     """What cannot vanish: the energies from rank Pi to r (all of them lost directions)."""
-    return sum(case.energies[case.projector.rank():case.r], fmpq(0))
+    return sum(case.energies[case.projector.rank() : case.r], fmpq(0))
 
 
 def surplus(case: Gap) -> fmpq:
     """Minus the energies from r to rank Pi, the most a projector of higher rank can win."""
-    return -sum(case.energies[case.r:case.projector.rank()], fmpq(0))
+    return -sum(case.energies[case.r : case.projector.rank()], fmpq(0))
 
 
 CEX_6 = Gap(Spectral(qq.identity(2), (fmpq(1), fmpq(1)), qq.identity(2)), qq.identity(2), 1)
@@ -223,39 +284,94 @@ def floats_gap(case: Gap) -> Any:
 
 def exact_gap(case: Gap) -> fmpq_mat:
     """The same three numbers, exactly."""
-    return qq.mat([[case.residual, sum(case.energies[case.r:], fmpq(0)), case.misalignment]])
+    return qq.mat([[case.residual, sum(case.energies[case.r :], fmpq(0)), case.misalignment]])
 
 
-PROP_3_6 = Statement("prop_3_6", "Prop 3.6 (11)", (
-    Reading("identity", r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
-            Verdict.HOLDS, (
-        Step("for every projector, of any rank", split, GAPS, (
-            Twin("tail from r instead of r + 1", {"tail_from": 1}),
-            Twin("sign of the misalignment", {"sign": -1}),
-        ), attained="always an equality"),
-        Step("dntk_ref's residual, tail and misalignment", by_reference, GAPS, (
-            Twin("tail and misalignment exchanged", {"exact": lambda c: exact_gap(c) * qq.mat(
-                [[1, 0, 0], [0, 0, 1], [0, 1, 0]])}),
-            Twin("sign of the misalignment", {"exact": lambda c: exact_gap(c) * qq.diagonal([1, 1, -1])}),
-        ), {"reference": floats_gap, "exact": exact_gap, "scale": lambda c: float(sum(c.energies, fmpq(0)))}),
-    )),
-    Reading("sign", r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0", Verdict.ADDED, (
-        Step("rank Pi at most r: at least the energies from rank Pi to r", misaligned, LOW, (
-            Twin("one energy more", {"floor": lambda c: between(c) + (c.energies[0] if c.energies else 0) / 100},
-                 ALIGNED),
-            Twin("rank Pi above r", {"hypotheses": (), "floor": lambda c: fmpq(0)}, fixed(CEX_6)),
-        ), {"floor": between}, "Pi the top right singular space"),
-        Step("any rank: at least minus the energies from r to rank Pi", misaligned, GAPS, (
-            Twin("floor halved", {"floor": lambda c: surplus(c) / 2}, fixed(CEX_6)),
-            Twin("floor zero", {"floor": lambda c: fmpq(0)}),
-        ), {"floor": surplus, "hypotheses": ()}, "CEX-6"),
-    ), (
-        Refutation("CEX-6", misaligned, CEX_6, (
-            Twin("r equal to the rank of Pi", cases=fixed(Gap(CEX_6.spectral, CEX_6.projector, 2))),
-            Twin("the surplus floor", {"floor": surplus}),
-        ), {"floor": lambda c: fmpq(0), "hypotheses": ()}, 0, -1, gaps()),
-    ), added=("rank of Pi at most r (or r at least the rank of Phi)",)),
-))
+PROP_3_6 = Statement(
+    "prop_3_6",
+    "Prop 3.6 (11)",
+    (
+        Reading(
+            "identity",
+            r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every projector, of any rank",
+                    split,
+                    GAPS,
+                    (
+                        Twin("tail from r instead of r + 1", {"tail_from": 1}),
+                        Twin("sign of the misalignment", {"sign": -1}),
+                    ),
+                    attained="always an equality",
+                ),
+                Step(
+                    "dntk_ref's residual, tail and misalignment",
+                    by_reference,
+                    GAPS,
+                    (
+                        Twin(
+                            "tail and misalignment exchanged",
+                            {"exact": lambda c: exact_gap(c) * qq.mat([[1, 0, 0], [0, 0, 1], [0, 1, 0]])},
+                        ),
+                        Twin("sign of the misalignment", {"exact": lambda c: exact_gap(c) * qq.diagonal([1, 1, -1])}),
+                    ),
+                    {"reference": floats_gap, "exact": exact_gap, "scale": lambda c: float(sum(c.energies, fmpq(0)))},
+                ),
+            ),
+        ),
+        Reading(
+            "sign",
+            r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0",
+            Verdict.ADDED,
+            (
+                Step(
+                    "rank Pi at most r: at least the energies from rank Pi to r",
+                    misaligned,
+                    LOW,
+                    (
+                        Twin(
+                            "one energy more",
+                            {"floor": lambda c: between(c) + (c.energies[0] if c.energies else 0) / 100},
+                            ALIGNED,
+                        ),
+                        Twin("rank Pi above r", {"hypotheses": (), "floor": lambda c: fmpq(0)}, fixed(CEX_6)),
+                    ),
+                    {"floor": between},
+                    "Pi the top right singular space",
+                ),
+                Step(
+                    "any rank: at least minus the energies from r to rank Pi",
+                    misaligned,
+                    GAPS,
+                    (
+                        Twin("floor halved", {"floor": lambda c: surplus(c) / 2}, fixed(CEX_6)),
+                        Twin("floor zero", {"floor": lambda c: fmpq(0)}),
+                    ),
+                    {"floor": surplus, "hypotheses": ()},
+                    "CEX-6",
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-6",
+                    misaligned,
+                    CEX_6,
+                    (
+                        Twin("r equal to the rank of Pi", cases=fixed(Gap(CEX_6.spectral, CEX_6.projector, 2))),
+                        Twin("the surplus floor", {"floor": surplus}),
+                    ),
+                    {"floor": lambda c: fmpq(0), "hypotheses": ()},
+                    0,
+                    -1,
+                    gaps(),
+                ),
+            ),
+            added=("rank of Pi at most r (or r at least the rank of Phi)",),
+        ),
+    ),
+)
 
 
 def angle(case: Gap, *, upper: Callable, lower: Callable) -> Margin:
@@ -281,23 +397,64 @@ def lower_angle(case: Gap) -> fmpq:
 EQUAL_RANK = drawn(gaps("equal").filter(lambda c: c.r >= 1))
 SEPARATED = drawn(gaps("equal").filter(lambda c: c.r >= 1 and _energy(c, c.r - 1) > _energy(c, c.r)))
 QUARTER = fixed(Gap(Spectral(qq.identity(2), (fmpq(2), fmpq(0)), qq.identity(2)), qq.diagonal([0, 1]), 1))
-ANGLE = Statement("angle_bound", "Two-sided angle bound (after Prop 3.6)", (
-    Reading("as stated", r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq"
-            r"\sigma_1^2\|\sin\Theta\|_F^2", Verdict.HOLDS, (
-        Step("both sides, exactly", angle, lambda n: (*EQUAL_RANK(n), *QUARTER(n)), (
-            Twin("upper side with sigma_r at r = 2", {"upper": lambda c: _energy(c, c.r - 1) * c.angles}, fixed(
-                Gap(Spectral(qq.identity(3), (fmpq(3), fmpq(1), fmpq(0)), qq.identity(3)), qq.diagonal([0, 1, 1]), 2))),
-            Twin("lower side without the gap", {"lower": lambda c: _energy(c, c.r - 1) * c.angles}),
-            Twin("lower side doubled", {"lower": lambda c: 2 * lower_angle(c)}, QUARTER),
-        ), {"upper": upper_angle, "lower": lower_angle}, "Phi = diag(2, 0), Pi onto the other axis: both sides"),
-        Step("dntk_ref's two sides, where the top space is unique", by_reference, SEPARATED, (
-            Twin("sides exchanged", {"exact": lambda c: qq.mat([[upper_angle(c), c.misalignment, lower_angle(c)]])}),
-            Twin("angles halved", {"exact": lambda c: qq.mat([[lower_angle(c), c.misalignment, upper_angle(c) / 2]])}),
-        ), {"reference": lambda c: _angles(c), "exact": lambda c: qq.mat(
-            [[lower_angle(c), c.misalignment, upper_angle(c)]]),
-            "scale": lambda c: c.r * float(sum(c.energies, fmpq(0)))}),
-    ), hypotheses=("rank of Pi equal to r",)),
-), table=2)
+ANGLE = Statement(
+    "angle_bound",
+    "Two-sided angle bound (after Prop 3.6)",
+    (
+        Reading(
+            "as stated",
+            r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq"
+            r"\sigma_1^2\|\sin\Theta\|_F^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "both sides, exactly",
+                    angle,
+                    lambda n: (*EQUAL_RANK(n), *QUARTER(n)),
+                    (
+                        Twin(
+                            "upper side with sigma_r at r = 2",
+                            {"upper": lambda c: _energy(c, c.r - 1) * c.angles},
+                            fixed(
+                                Gap(
+                                    Spectral(qq.identity(3), (fmpq(3), fmpq(1), fmpq(0)), qq.identity(3)),
+                                    qq.diagonal([0, 1, 1]),
+                                    2,
+                                )
+                            ),
+                        ),
+                        Twin("lower side without the gap", {"lower": lambda c: _energy(c, c.r - 1) * c.angles}),
+                        Twin("lower side doubled", {"lower": lambda c: 2 * lower_angle(c)}, QUARTER),
+                    ),
+                    {"upper": upper_angle, "lower": lower_angle},
+                    "Phi = diag(2, 0), Pi onto the other axis: both sides",
+                ),
+                Step(
+                    "dntk_ref's two sides, where the top space is unique",
+                    by_reference,
+                    SEPARATED,
+                    (
+                        Twin(
+                            "sides exchanged",
+                            {"exact": lambda c: qq.mat([[upper_angle(c), c.misalignment, lower_angle(c)]])},
+                        ),
+                        Twin(
+                            "angles halved",
+                            {"exact": lambda c: qq.mat([[lower_angle(c), c.misalignment, upper_angle(c) / 2]])},
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: _angles(c),
+                        "exact": lambda c: qq.mat([[lower_angle(c), c.misalignment, upper_angle(c)]]),
+                        "scale": lambda c: c.r * float(sum(c.energies, fmpq(0))),
+                    },
+                ),
+            ),
+            hypotheses=("rank of Pi equal to r",),
+        ),
+    ),
+    table=2,
+)
 
 
 def _angles(case: Gap) -> list[float]:

@@ -133,8 +133,14 @@ def true_regret(case: OneStep) -> Number:
     return case.loss(case.update) - case.loss(case.best)
 
 
-def regret(case: OneStep, *, left: Callable, right: Callable, relation: Callable = at_most,
-           hypotheses: tuple = (in_span, smooth)) -> Margin:
+def regret(
+    case: OneStep,
+    *,
+    left: Callable,
+    right: Callable,
+    relation: Callable = at_most,
+    hypotheses: tuple = (in_span, smooth),
+) -> Margin:
     """(5): compare a notion of regret with a right side."""
     meet(case, hypotheses)
     return relation(left(case), right(case))
@@ -159,14 +165,18 @@ def half(right: Callable) -> Callable:
 CEX_1 = OneStep(qq.mat([["1/2"]]), fmpq(1), qq.mat([[1]]), qq.mat([[0]]), qq.mat([["1/2"]]))
 QUADRATICS, LOGISTIC = drawn(quadratics()), drawn(logistic(), 0.5)
 OUTSIDE = drawn(quadratics().map(out_of_span))
-STIFF = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[1]]),
-                qq.mat([[4]]))  # curvature four times the constant
+STIFF = OneStep(
+    qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[1]]), qq.mat([[4]])
+)  # curvature four times the constant
+
 
 def reference_sides(case: OneStep) -> list[float]:
     """dntk_ref's regret of the model and both right sides."""
     arguments = (qq.floats(case.gradient)[:, 0], qq.floats(case.update)[:, 0], qq.floats(case.projector))
-    return [side(*arguments, smoothness=float(case.smoothness))
-            for side in (reference_regret, printed_regret_bound, exact_regret)]
+    return [
+        side(*arguments, smoothness=float(case.smoothness))
+        for side in (reference_regret, printed_regret_bound, exact_regret)
+    ]
 
 
 def exact_sides(case: OneStep) -> fmpq_mat:
@@ -184,38 +194,99 @@ REGRET_TWINS = (
     Twin("right side halved", {"right": half(printed_right)}),
     Twin("smoothness constant a quarter of the true one", {"hypotheses": (in_span,)}, fixed(STIFF)),
 )
-THM_3_3 = Statement("thm_3_3", "Thm 3.3 (5)", (
-    Reading("R1", r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
-            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)", Verdict.HOLDS, (
-        Step("the two sides are equal, by the definition of Q", regret, QUADRATICS, (
-            Twin("right side halved", {"right": half(printed_right)}),
-            Twin("true loss instead of its quadratic model", {"left": true_regret}),
-        ), {"left": model_regret, "right": printed_right, "relation": equal}, "always an equality"),
-        Step("both equal L/2 |D - D*|^2", regret, QUADRATICS, (
-            Twin("right side halved", {"right": half(distance_right)}),
-            Twin("update outside the span", {"hypotheses": ()}, OUTSIDE),
-        ), {"left": model_regret, "right": distance_right, "relation": equal}, "always an equality"),
-        agreement("dntk_ref's three sides", QUADRATICS, reference_sides, exact_sides, size),
-    ), hypotheses=("the update lies in the span of the distilled gradients",)),
-    Reading("R2", r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
-            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)", Verdict.HOLDS, (
-        Step("quadratic losses with curvature in [-L, L]", regret, QUADRATICS, REGRET_TWINS,
-             {"left": guaranteed_regret, "right": printed_right}, "the loss equal to its model Q"),
-        Step("logistic losses", regret, LOGISTIC, (
-            Twin("right side halved", {"right": half(printed_right)}),
-            Twin("model's minimum taken twice", {"left": lambda case: case.loss(case.update) - 2
-                                                 * case.model(case.best)}),
-        ), {"left": guaranteed_regret, "right": printed_right}),
-    ), hypotheses=("L-smooth on the segment", "the update lies in the span"), note="the most likely reading"),
-    Reading("R3", r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*"
-                  r"\rangle"
-            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)", Verdict.FAILS, refutations=(
-        Refutation("CEX-1", regret, CEX_1, (
-            Twin("reading R2 on the same instance", {"left": guaranteed_regret}),
-            Twin("the loss equal to its quadratic model", cases=fixed(replace(CEX_1, hessian=qq.mat([[1]])))),
-        ), {"left": true_regret, "right": printed_right}, "3/16", "1/8", quadratics()),
-    )),
-))
+THM_3_3 = Statement(
+    "thm_3_3",
+    "Thm 3.3 (5)",
+    (
+        Reading(
+            "R1",
+            r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
+            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the two sides are equal, by the definition of Q",
+                    regret,
+                    QUADRATICS,
+                    (
+                        Twin("right side halved", {"right": half(printed_right)}),
+                        Twin("true loss instead of its quadratic model", {"left": true_regret}),
+                    ),
+                    {"left": model_regret, "right": printed_right, "relation": equal},
+                    "always an equality",
+                ),
+                Step(
+                    "both equal L/2 |D - D*|^2",
+                    regret,
+                    QUADRATICS,
+                    (
+                        Twin("right side halved", {"right": half(distance_right)}),
+                        Twin("update outside the span", {"hypotheses": ()}, OUTSIDE),
+                    ),
+                    {"left": model_regret, "right": distance_right, "relation": equal},
+                    "always an equality",
+                ),
+                agreement("dntk_ref's three sides", QUADRATICS, reference_sides, exact_sides, size),
+            ),
+            hypotheses=("the update lies in the span of the distilled gradients",),
+        ),
+        Reading(
+            "R2",
+            r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
+            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "quadratic losses with curvature in [-L, L]",
+                    regret,
+                    QUADRATICS,
+                    REGRET_TWINS,
+                    {"left": guaranteed_regret, "right": printed_right},
+                    "the loss equal to its model Q",
+                ),
+                Step(
+                    "logistic losses",
+                    regret,
+                    LOGISTIC,
+                    (
+                        Twin("right side halved", {"right": half(printed_right)}),
+                        Twin(
+                            "model's minimum taken twice",
+                            {"left": lambda case: case.loss(case.update) - 2 * case.model(case.best)},
+                        ),
+                    ),
+                    {"left": guaranteed_regret, "right": printed_right},
+                ),
+            ),
+            hypotheses=("L-smooth on the segment", "the update lies in the span"),
+            note="the most likely reading",
+        ),
+        Reading(
+            "R3",
+            r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*"
+            r"\rangle"
+            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-1",
+                    regret,
+                    CEX_1,
+                    (
+                        Twin("reading R2 on the same instance", {"left": guaranteed_regret}),
+                        Twin(
+                            "the loss equal to its quadratic model", cases=fixed(replace(CEX_1, hessian=qq.mat([[1]])))
+                        ),
+                    ),
+                    {"left": true_regret, "right": printed_right},
+                    "3/16",
+                    "1/8",
+                    quadratics(),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def corrected(case: OneStep, *, factor: fmpq, hypotheses: tuple = (in_span, smooth)) -> Margin:
@@ -229,8 +300,10 @@ def corrected(case: OneStep, *, factor: fmpq, hypotheses: tuple = (in_span, smoo
 def reference_bounds(case: OneStep) -> list[float]:
     """dntk_ref's two right sides of 3.3.2."""
     arguments = (qq.floats(case.gradient)[:, 0], qq.floats(case.update)[:, 0], qq.floats(case.projector))
-    return [side(*arguments, smoothness=float(case.smoothness))
-            for side in (true_regret_bound_smooth, true_regret_bound_convex)]
+    return [
+        side(*arguments, smoothness=float(case.smoothness))
+        for side in (true_regret_bound_smooth, true_regret_bound_convex)
+    ]
 
 
 def exact_bounds(case: OneStep) -> fmpq_mat:
@@ -244,34 +317,80 @@ def exact_bounds(case: OneStep) -> fmpq_mat:
 ATTAINED = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([["-999/1000"]]), qq.mat([[-1]]))
 LINEAR = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[5]]), qq.mat([[0]]))
 ONE_SIDED = replace(ATTAINED, coefficients=qq.mat([["-9/10"]]), hessian=qq.mat([[-10]]))
-SEC_3_3_2 = Statement("sec_3_3_2", "3.3.2 Corrected true-loss bound", (
-    Reading("smooth", r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq 2\|\Pi_S g\|\|\Delta-\Delta^*\|"
-            r"+\frac{L}{2}\|\Delta-\Delta^*\|^2", Verdict.HOLDS, (
-        Step("the factor 2 for smooth losses", corrected, lambda n: (*QUADRATICS(n), CEX_1, ATTAINED), (
-            Twin("factor 1 without convexity", {"factor": fmpq(1)}, fixed(ATTAINED)),
-            Twin("smooth from above only: t - 5 t^2 with L = 1", {"hypotheses": (in_span,)}, fixed(ONE_SIDED)),
-        ), {"factor": fmpq(2)}, "t - t^2/2 near its model's minimum, to first order"),
-        agreement("dntk_ref's right sides for both factors", QUADRATICS, reference_bounds, exact_bounds, size),
-    ), hypotheses=("gradient Lipschitz with constant L on both segments", "the update lies in the span")),
-    Reading("convex", r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
-            r"+\frac{L}{2}\|\Delta-\Delta^*\|^2", Verdict.HOLDS, (
-        Step("the factor 1 for convex smooth losses", corrected, lambda n: (*drawn(quadratics(0))(n), LINEAR), (
-            Twin("factor 9/10", {"factor": fmpq(9, 10)}, fixed(replace(LINEAR, coefficients=qq.mat([["-99/100"]])))),
-            Twin("convexity dropped", {"hypotheses": (in_span, smooth)}, fixed(ATTAINED)),
-        ), {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)}, "linear losses, to first order"),
-        Step("logistic losses", corrected, LOGISTIC, (
-            Twin("linear term dropped", {"factor": fmpq(0)}),
-            Twin("linear term a tenth", {"factor": fmpq(1, 10)}),
-        ), {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)}),
-    ), hypotheses=("convex and L-smooth in an open convex neighbourhood",)),
-), table=2)
+SEC_3_3_2 = Statement(
+    "sec_3_3_2",
+    "3.3.2 Corrected true-loss bound",
+    (
+        Reading(
+            "smooth",
+            r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq 2\|\Pi_S g\|\|\Delta-\Delta^*\|"
+            r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the factor 2 for smooth losses",
+                    corrected,
+                    lambda n: (*QUADRATICS(n), CEX_1, ATTAINED),
+                    (
+                        Twin("factor 1 without convexity", {"factor": fmpq(1)}, fixed(ATTAINED)),
+                        Twin(
+                            "smooth from above only: t - 5 t^2 with L = 1", {"hypotheses": (in_span,)}, fixed(ONE_SIDED)
+                        ),
+                    ),
+                    {"factor": fmpq(2)},
+                    "t - t^2/2 near its model's minimum, to first order",
+                ),
+                agreement("dntk_ref's right sides for both factors", QUADRATICS, reference_bounds, exact_bounds, size),
+            ),
+            hypotheses=("gradient Lipschitz with constant L on both segments", "the update lies in the span"),
+        ),
+        Reading(
+            "convex",
+            r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
+            r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the factor 1 for convex smooth losses",
+                    corrected,
+                    lambda n: (*drawn(quadratics(0))(n), LINEAR),
+                    (
+                        Twin(
+                            "factor 9/10",
+                            {"factor": fmpq(9, 10)},
+                            fixed(replace(LINEAR, coefficients=qq.mat([["-99/100"]]))),
+                        ),
+                        Twin("convexity dropped", {"hypotheses": (in_span, smooth)}, fixed(ATTAINED)),
+                    ),
+                    {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
+                    "linear losses, to first order",
+                ),
+                Step(
+                    "logistic losses",
+                    corrected,
+                    LOGISTIC,
+                    (
+                        Twin("linear term dropped", {"factor": fmpq(0)}),
+                        Twin("linear term a tenth", {"factor": fmpq(1, 10)}),
+                    ),
+                    {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
+                ),
+            ),
+            hypotheses=("convex and L-smooth in an open convex neighbourhood",),
+        ),
+    ),
+    table=2,
+)
 
 
 def minimiser(case: OneStep, *, candidate: Callable) -> Margin:
     """The candidate minimises the model over the span: it lies there and the slope along every row vanishes."""
     slope = case.rows * (case.gradient + candidate(case) * case.smoothness)
-    return all_of(equal(slope, qq.zeros(slope.nrows(), 1)), equal(case.projector * candidate(case), candidate(case)),
-                  at_most(case.model(candidate(case)), case.model(case.update)))
+    return all_of(
+        equal(slope, qq.zeros(slope.nrows(), 1)),
+        equal(case.projector * candidate(case), candidate(case)),
+        at_most(case.model(candidate(case)), case.model(case.update)),
+    )
 
 
 def progress(case: OneStep, *, right: Callable, step: Callable, hypotheses: tuple = (smooth,)) -> Margin:
@@ -296,35 +415,82 @@ def guaranteed(eta: fmpq) -> Callable:
     return lambda case: eta * (1 - eta / 2) * qq.norm2(case.projector * case.gradient) / case.smoothness
 
 
-WORST = drawn(quadratics().map(lambda case: replace(
-    case, hessian=qq.identity(case.hessian.nrows()) * case.smoothness)))
-THM_3_3_MINIMISER = Statement("thm_3_3_minimiser", "Thm 3.3 minimiser, (6)", (
-    Reading("as stated", r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+"
-                         r"\Delta_t^*)\geq"
-            r"\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)", Verdict.HOLDS, (
-        Step("D* is stationary in the span and beats the realised update", minimiser, QUADRATICS, (
-            Twin("gradient not projected", {"candidate": lambda case: case.gradient * (fmpq(-1) / case.smoothness)}),
-            Twin("wrong sign", {"candidate": lambda case: case.best * fmpq(-1)}),
-        ), {"candidate": lambda case: case.best}),
-        Step("(6), quadratic losses", progress, QUADRATICS, (
-            Twin("factor 1/L instead of 1/(2 L)", {"right": lambda case: 2 * pythagoras(case)}, WORST),
-            Twin("curvature above L", {"hypotheses": ()}, fixed(STIFF)),
-        ), {"right": pythagoras, "step": lambda case: case.best}, "the loss equal to its model Q"),
-        Step("(6), logistic losses", progress, LOGISTIC, (
-            Twin("factor 4 too much", {"right": lambda case: 4 * pythagoras(case)}),
-            Twin("residual not subtracted", {
-                "right": lambda case: qq.norm2(case.gradient) / (2 * case.smoothness) + fmpq(1)}),
-        ), {"right": pythagoras, "step": lambda case: case.best}),
-        Step("a step eta/L guarantees eta (1 - eta/2) |Pi g|^2 / L: at eta = 3/2", progress, QUADRATICS, (
-            Twin("guarantee of eta = 1 at eta = 3/2", {"right": pythagoras}, WORST),
-            Twin("step beyond 2/L", {"step": scaled(fmpq(5, 2))}, WORST),
-        ), {"right": guaranteed(fmpq(3, 2)), "step": scaled(fmpq(3, 2))}, "the loss equal to its model Q"),
-        Step("minimax: for the loss equal to its model the guarantee is attained", progress, WORST, (
-            Twin("a thousandth more", {"right": lambda case: pythagoras(case) * fmpq(1001, 1000)}),
-            Twin("half a step", {"step": scaled(fmpq(1, 2))}),
-        ), {"right": pythagoras, "step": lambda case: case.best}, "always an equality"),
-    ), hypotheses=("L-smooth on the segment",)),
-))
+WORST = drawn(quadratics().map(lambda case: replace(case, hessian=qq.identity(case.hessian.nrows()) * case.smoothness)))
+THM_3_3_MINIMISER = Statement(
+    "thm_3_3_minimiser",
+    "Thm 3.3 minimiser, (6)",
+    (
+        Reading(
+            "as stated",
+            r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+"
+            r"\Delta_t^*)\geq"
+            r"\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "D* is stationary in the span and beats the realised update",
+                    minimiser,
+                    QUADRATICS,
+                    (
+                        Twin(
+                            "gradient not projected",
+                            {"candidate": lambda case: case.gradient * (fmpq(-1) / case.smoothness)},
+                        ),
+                        Twin("wrong sign", {"candidate": lambda case: case.best * fmpq(-1)}),
+                    ),
+                    {"candidate": lambda case: case.best},
+                ),
+                Step(
+                    "(6), quadratic losses",
+                    progress,
+                    QUADRATICS,
+                    (
+                        Twin("factor 1/L instead of 1/(2 L)", {"right": lambda case: 2 * pythagoras(case)}, WORST),
+                        Twin("curvature above L", {"hypotheses": ()}, fixed(STIFF)),
+                    ),
+                    {"right": pythagoras, "step": lambda case: case.best},
+                    "the loss equal to its model Q",
+                ),
+                Step(
+                    "(6), logistic losses",
+                    progress,
+                    LOGISTIC,
+                    (
+                        Twin("factor 4 too much", {"right": lambda case: 4 * pythagoras(case)}),
+                        Twin(
+                            "residual not subtracted",
+                            {"right": lambda case: qq.norm2(case.gradient) / (2 * case.smoothness) + fmpq(1)},
+                        ),
+                    ),
+                    {"right": pythagoras, "step": lambda case: case.best},
+                ),
+                Step(
+                    "a step eta/L guarantees eta (1 - eta/2) |Pi g|^2 / L: at eta = 3/2",
+                    progress,
+                    QUADRATICS,
+                    (
+                        Twin("guarantee of eta = 1 at eta = 3/2", {"right": pythagoras}, WORST),
+                        Twin("step beyond 2/L", {"step": scaled(fmpq(5, 2))}, WORST),
+                    ),
+                    {"right": guaranteed(fmpq(3, 2)), "step": scaled(fmpq(3, 2))},
+                    "the loss equal to its model Q",
+                ),
+                Step(
+                    "minimax: for the loss equal to its model the guarantee is attained",
+                    progress,
+                    WORST,
+                    (
+                        Twin("a thousandth more", {"right": lambda case: pythagoras(case) * fmpq(1001, 1000)}),
+                        Twin("half a step", {"step": scaled(fmpq(1, 2))}),
+                    ),
+                    {"right": pythagoras, "step": lambda case: case.best},
+                    "always an equality",
+                ),
+            ),
+            hypotheses=("L-smooth on the segment",),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -353,8 +519,10 @@ class Tasks:
     def expected_regret(self, update: fmpq_mat) -> fmpq:
         """The mean over tasks of Q_t(update) - Q_t(its own minimiser)."""
         bests = [g * (fmpq(-1) / self.smoothness) for g in self.projected]
-        model = [qq.dot(g, update - best) + self.smoothness * (qq.norm2(update) - qq.norm2(best)) / 2
-                 for g, best in zip(self.projected, bests, strict=True)]
+        model = [
+            qq.dot(g, update - best) + self.smoothness * (qq.norm2(update) - qq.norm2(best)) / 2
+            for g, best in zip(self.projected, bests, strict=True)
+        ]
         return self.law.mean(model)
 
 
@@ -392,8 +560,13 @@ def decomposition(case: Tasks, *, offset: int = 1, irreducible: Callable = sprea
 def reference_decomposition(case: Tasks) -> list[float]:
     """dntk_ref's total and irreducible regret."""
     step = qq.floats(case.rows.transpose() * case.coefficients)[:, 0]
-    found = regret_decomposition(qq.floats(case.law.features), step, qq.floats(qq.projector(case.rows)),
-                                 smoothness=float(case.smoothness), probabilities=[float(w) for w in case.law.weights])
+    found = regret_decomposition(
+        qq.floats(case.law.features),
+        step,
+        qq.floats(qq.projector(case.rows)),
+        smoothness=float(case.smoothness),
+        probabilities=[float(w) for w in case.law.weights],
+    )
     return [found.total, found.irreducible]
 
 
@@ -402,37 +575,95 @@ def exact_decomposition(case: Tasks) -> fmpq_mat:
     return qq.mat([[case.expected_regret(case.rows.transpose() * case.coefficients), spread(case)]])
 
 
-CEX_2 = Tasks(Population(qq.mat([[1], [-1]]), qq.mat([[0], [0]]), (fmpq(1, 2), fmpq(1, 2))), qq.mat([[1]]), fmpq(1),
-              qq.mat([[0]]))
+CEX_2 = Tasks(
+    Population(qq.mat([[1], [-1]]), qq.mat([[0], [0]]), (fmpq(1, 2), fmpq(1, 2))), qq.mat([[1]]), fmpq(1), qq.mat([[0]])
+)
 ONE_TASK = replace(CEX_2, law=replace(CEX_2.law, features=qq.mat([[1], [1]])))
 TASKS = drawn(tasks())
-THM_3_3_REGRET = Statement("thm_3_3_regret", "Thm 3.3 \"In particular … regret is small\"", (
-    Reading("random task", r"\min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]\leq\frac{1}{2L}E\|(I-\Pi_S)g_t\|^2",
-            Verdict.FAILS, refutations=(
-        Refutation("CEX-2", best_common, CEX_2, (
-            Twin("the irreducible term added", {"right": spread}),
-            Twin("one task: the gradient is not random", cases=fixed(ONE_TASK)),
-        ), {"right": residual_only}, "1/2", 0, tasks()),
-    ), note="with the loss of every task equal to its model; the conclusion holds for a step chosen per task"),
-    Reading("one task", r"g_t=\bar{g}:\quad \min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]=0", Verdict.ADDED, (
-        Step("with the irreducible term the best common update attains the bound", best_common, TASKS, (
-            Twin("covariance halved", {"right": lambda case: spread(case) / 2}),
-            Twin("residual instead of covariance", {"right": residual_only}),
-        ), {"right": spread}, "every instance"),
-    ), added=("the task does not vary (or the step may depend on it)",)),
-))
-REGRET_IDENTITY = Statement("regret_identity", "Regret identity and irreducible regret (after Thm 3.3)", (
-    Reading("boxed", r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
-            r"+\frac{1}{2L}\mathrm{tr}(\Pi_S\mathrm{Cov}(g_t)\Pi_S)", Verdict.HOLDS, (
-        Step("for every common update", decomposition, TASKS, (
-            Twin("sign of the mean gradient flipped", {"offset": -1}),
-            Twin("covariance replaced by the residual", {"irreducible": residual_only}),
-        ), attained="always an equality"),
-        agreement("dntk_ref's total and irreducible parts", TASKS, reference_decomposition, exact_decomposition,
-                  lambda c: 1 + float((qq.frobenius2(c.law.features) + qq.norm2(c.coefficients) * qq.frobenius2(c.rows))
-                                      * (1 + c.smoothness + 1 / c.smoothness))),
-    )),
-), table=2)
+THM_3_3_REGRET = Statement(
+    "thm_3_3_regret",
+    'Thm 3.3 "In particular … regret is small"',
+    (
+        Reading(
+            "random task",
+            r"\min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]\leq\frac{1}{2L}E\|(I-\Pi_S)g_t\|^2",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-2",
+                    best_common,
+                    CEX_2,
+                    (
+                        Twin("the irreducible term added", {"right": spread}),
+                        Twin("one task: the gradient is not random", cases=fixed(ONE_TASK)),
+                    ),
+                    {"right": residual_only},
+                    "1/2",
+                    0,
+                    tasks(),
+                ),
+            ),
+            note="with the loss of every task equal to its model; the conclusion holds for a step chosen per task",
+        ),
+        Reading(
+            "one task",
+            r"g_t=\bar{g}:\quad \min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]=0",
+            Verdict.ADDED,
+            (
+                Step(
+                    "with the irreducible term the best common update attains the bound",
+                    best_common,
+                    TASKS,
+                    (
+                        Twin("covariance halved", {"right": lambda case: spread(case) / 2}),
+                        Twin("residual instead of covariance", {"right": residual_only}),
+                    ),
+                    {"right": spread},
+                    "every instance",
+                ),
+            ),
+            added=("the task does not vary (or the step may depend on it)",),
+        ),
+    ),
+)
+REGRET_IDENTITY = Statement(
+    "regret_identity",
+    "Regret identity and irreducible regret (after Thm 3.3)",
+    (
+        Reading(
+            "boxed",
+            r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
+            r"+\frac{1}{2L}\mathrm{tr}(\Pi_S\mathrm{Cov}(g_t)\Pi_S)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every common update",
+                    decomposition,
+                    TASKS,
+                    (
+                        Twin("sign of the mean gradient flipped", {"offset": -1}),
+                        Twin("covariance replaced by the residual", {"irreducible": residual_only}),
+                    ),
+                    attained="always an equality",
+                ),
+                agreement(
+                    "dntk_ref's total and irreducible parts",
+                    TASKS,
+                    reference_decomposition,
+                    exact_decomposition,
+                    lambda c: (
+                        1
+                        + float(
+                            (qq.frobenius2(c.law.features) + qq.norm2(c.coefficients) * qq.frobenius2(c.rows))
+                            * (1 + c.smoothness + 1 / c.smoothness)
+                        )
+                    ),
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -481,24 +712,65 @@ def softmax_residual(case: Reach, *, shift: Callable) -> Margin:
 
 CEX_3 = Reach(qq.identity(2), qq.column([1, 1]), 2)
 REACHES = drawn(reaches())
-REM_3_4 = Statement("rem_3_4", "Rem 3.4", (
-    Reading("squared loss", r"\{\frac{L\eta}{m}J_S^T\varsigma\}=\mathcal{T}_S\ni\Pi_S g", Verdict.ADDED, (
-        Step("free real targets reach every update in the span", realisable, REACHES, (
-            Twin("one row less", {"reachable": lambda case: qq.select(case.rows, range(case.rows.nrows() - 1))}),
-            Twin("centred rows", {"reachable": lambda case: case.centred}),
-        ), {"reachable": lambda case: case.rows}),
-    ), added=("squared loss with free real targets",)),
-    Reading("softmax cross-entropy", r"\{J_S^T\varsigma:\ \sum_c\varsigma_{ic}=0\}\neq\mathcal{T}_S", Verdict.FAILS, (
-        Step("residuals of simplex labels stay in the centred span", softmax_residual, REACHES, (
-            Twin("labels that do not sum to one", {"shift": lambda c: fmpq(1 if c == 0 else 0)}),
-            Twin("all residuals shifted", {"shift": lambda c: fmpq(1, 3)}),
-        ), {"shift": lambda c: fmpq(0)}),
-    ), (
-        Refutation("CEX-3", realisable, CEX_3, (
-            Twin("squared loss: free coefficients", {"reachable": lambda case: case.rows}),
-            Twin("a gradient that sums to zero", cases=fixed(replace(CEX_3, gradient=qq.column([1, -1])))),
-        ), {"reachable": lambda case: case.centred}, 1, 0, reaches()),
-    ), note="only m (C - 1) directions are reachable"),
-))
+REM_3_4 = Statement(
+    "rem_3_4",
+    "Rem 3.4",
+    (
+        Reading(
+            "squared loss",
+            r"\{\frac{L\eta}{m}J_S^T\varsigma\}=\mathcal{T}_S\ni\Pi_S g",
+            Verdict.ADDED,
+            (
+                Step(
+                    "free real targets reach every update in the span",
+                    realisable,
+                    REACHES,
+                    (
+                        Twin(
+                            "one row less",
+                            {"reachable": lambda case: qq.select(case.rows, range(case.rows.nrows() - 1))},
+                        ),
+                        Twin("centred rows", {"reachable": lambda case: case.centred}),
+                    ),
+                    {"reachable": lambda case: case.rows},
+                ),
+            ),
+            added=("squared loss with free real targets",),
+        ),
+        Reading(
+            "softmax cross-entropy",
+            r"\{J_S^T\varsigma:\ \sum_c\varsigma_{ic}=0\}\neq\mathcal{T}_S",
+            Verdict.FAILS,
+            (
+                Step(
+                    "residuals of simplex labels stay in the centred span",
+                    softmax_residual,
+                    REACHES,
+                    (
+                        Twin("labels that do not sum to one", {"shift": lambda c: fmpq(1 if c == 0 else 0)}),
+                        Twin("all residuals shifted", {"shift": lambda c: fmpq(1, 3)}),
+                    ),
+                    {"shift": lambda c: fmpq(0)},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-3",
+                    realisable,
+                    CEX_3,
+                    (
+                        Twin("squared loss: free coefficients", {"reachable": lambda case: case.rows}),
+                        Twin("a gradient that sums to zero", cases=fixed(replace(CEX_3, gradient=qq.column([1, -1])))),
+                    ),
+                    {"reachable": lambda case: case.centred},
+                    1,
+                    0,
+                    reaches(),
+                ),
+            ),
+            note="only m (C - 1) directions are reachable",
+        ),
+    ),
+)
 
 STATEMENTS = (THM_3_3, THM_3_3_MINIMISER, THM_3_3_REGRET, REM_3_4, SEC_3_3_2, REGRET_IDENTITY)

@@ -42,21 +42,47 @@ def condition(case: Span) -> float:
 
 
 SPANS = drawn(spans())
-EQ_2_3 = Statement("eq_2_3", "Eq (2), (3)", (
-    Reading("as stated", r"\mathcal{T}_S=\mathrm{range}(J_S^T),\quad \Pi_S=\Pi_S^T=\Pi_S^2", Verdict.DEFINITION, (
-        Step("the projector is symmetric, idempotent, fixes the rows and has their rank (at most m C)",
-             orthogonal_projector, SPANS, (
-                 Twin("oblique projector", {"projector": oblique}),
-                 Twin("Gram matrix of the rows", {"projector": lambda rows: rows.transpose() * rows}),
-             ), {"projector": qq.projector}),
-        Step("dntk_ref computes it", by_reference, SPANS, (
-            Twin("transposed complement", {"exact": lambda c: qq.identity(c.inducing.ncols())
-                                           - qq.projector(c.inducing)}),
-            Twin("oblique projector", {"exact": lambda c: oblique(c.inducing)}),
-        ), {"reference": lambda c: span_projector(qq.floats(c.inducing)), "exact": lambda c: qq.projector(c.inducing),
-            "scale": condition}),
-    ), nature=Nature.DEFINITION),
-))
+EQ_2_3 = Statement(
+    "eq_2_3",
+    "Eq (2), (3)",
+    (
+        Reading(
+            "as stated",
+            r"\mathcal{T}_S=\mathrm{range}(J_S^T),\quad \Pi_S=\Pi_S^T=\Pi_S^2",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "the projector is symmetric, idempotent, fixes the rows and has their rank (at most m C)",
+                    orthogonal_projector,
+                    SPANS,
+                    (
+                        Twin("oblique projector", {"projector": oblique}),
+                        Twin("Gram matrix of the rows", {"projector": lambda rows: rows.transpose() * rows}),
+                    ),
+                    {"projector": qq.projector},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    SPANS,
+                    (
+                        Twin(
+                            "transposed complement",
+                            {"exact": lambda c: qq.identity(c.inducing.ncols()) - qq.projector(c.inducing)},
+                        ),
+                        Twin("oblique projector", {"exact": lambda c: oblique(c.inducing)}),
+                    ),
+                    {
+                        "reference": lambda c: span_projector(qq.floats(c.inducing)),
+                        "exact": lambda c: qq.projector(c.inducing),
+                        "scale": condition,
+                    },
+                ),
+            ),
+            nature=Nature.DEFINITION,
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -84,15 +110,20 @@ VALUES = sympy.lambdify((THETA, INPUT), OUTPUTS, modules=[])
 TARGETS = sympy.symbols("y:2")
 LOSS_GRADIENT = sympy.lambdify(
     (THETA, INPUT, TARGETS),
-    [sympy.diff(sum((f - y) ** 2 for f, y in zip(OUTPUTS, TARGETS, strict=True)) / 2, t) for t in THETA], modules=[])
+    [sympy.diff(sum((f - y) ** 2 for f, y in zip(OUTPUTS, TARGETS, strict=True)) / 2, t) for t in THETA],
+    modules=[],
+)
 
 
 @st.composite
 def nets(draw: Any) -> PolynomialNet:
     """Draw a net and one to three inputs."""
     m = draw(st.integers(1, 3))
-    return PolynomialNet(tuple(draw(st.lists(rationals, min_size=10, max_size=10))),
-                         tuple(draw(st.lists(rationals, min_size=m, max_size=m))), draw(matrices(m, CLASSES)))
+    return PolynomialNet(
+        tuple(draw(st.lists(rationals, min_size=10, max_size=10))),
+        tuple(draw(st.lists(rationals, min_size=m, max_size=m))),
+        draw(matrices(m, CLASSES)),
+    )
 
 
 def stacked(case: PolynomialNet) -> fmpq_mat:
@@ -102,8 +133,10 @@ def stacked(case: PolynomialNet) -> fmpq_mat:
 
 def descent(case: PolynomialNet) -> fmpq_mat:
     """The gradient of the mean loss, by differentiating the loss itself."""
-    columns = [qq.column(LOSS_GRADIENT(case.parameters, s, row))
-               for s, row in zip(case.inputs, case.targets.tolist(), strict=True)]
+    columns = [
+        qq.column(LOSS_GRADIENT(case.parameters, s, row))
+        for s, row in zip(case.inputs, case.targets.tolist(), strict=True)
+    ]
     total = qq.zeros(len(THETA), 1)
     for part in columns:
         total += part
@@ -112,8 +145,11 @@ def descent(case: PolynomialNet) -> fmpq_mat:
 
 def chain_rule(case: PolynomialNet, *, scale: Callable, sensitivity: Callable) -> Margin:
     """Grad L_S = (1/m) J_S^T sigma with sigma the output derivative of the loss."""
-    sigma = [sensitivity(f, y) for s, row in zip(case.inputs, case.targets.tolist(), strict=True)
-             for f, y in zip(VALUES(case.parameters, s), row, strict=True)]
+    sigma = [
+        sensitivity(f, y)
+        for s, row in zip(case.inputs, case.targets.tolist(), strict=True)
+        for f, y in zip(VALUES(case.parameters, s), row, strict=True)
+    ]
     return equal(descent(case), stacked(case).transpose() * qq.column(sigma) * scale(len(case.inputs)))
 
 
@@ -148,25 +184,59 @@ def decay_leaves(case: tuple[fmpq_mat, fmpq_mat, fmpq], *, decay: fmpq | None = 
 
 NETS = drawn(nets(), 0.5)
 CEX_4 = (qq.mat([[1, 0]]), qq.column([0, 1]), fmpq(1, 10))
-EQ_4 = Statement("eq_4", "Eq (4), Lemma C.1", (
-    Reading("as stated", r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma\in\mathcal{T}_S", Verdict.ADDED, (
-        Step("chain rule on a polynomial net, squared loss, symbolic derivatives", chain_rule, NETS, (
-            Twin("1/m dropped", {"scale": lambda m: fmpq(m + 1, m)}),
-            Twin("sign of the sensitivity", {"sensitivity": lambda f, y: y - f}),
-        ), {"scale": lambda m: fmpq(1, m), "sensitivity": lambda f, y: f - y}),
-        Step("the plain gradient step stays in the span", stays_in_span, NETS, (
-            Twin("weight decay", {"update": decayed}),
-            Twin("diagonal preconditioner", {"update": preconditioned}),
-            Twin("momentum from other parameters", {"update": with_momentum}),
-        ), {"update": descent}),
-    ), (
-        Refutation("CEX-4", decay_leaves, CEX_4, (
-            Twin("no decay", {"decay": fmpq(0)}),
-            Twin("parameters inside the span", cases=fixed((CEX_4[0], qq.column([1, 0]), fmpq(1, 10)))),
-        ), {}, "-1/10", 0),
-    ), hypotheses=("differentiable net and loss",), added=("per-sample network (no batch statistics)",
-       "plain gradient step: no decay, momentum or preconditioner")),
-))
+EQ_4 = Statement(
+    "eq_4",
+    "Eq (4), Lemma C.1",
+    (
+        Reading(
+            "as stated",
+            r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma\in\mathcal{T}_S",
+            Verdict.ADDED,
+            (
+                Step(
+                    "chain rule on a polynomial net, squared loss, symbolic derivatives",
+                    chain_rule,
+                    NETS,
+                    (
+                        Twin("1/m dropped", {"scale": lambda m: fmpq(m + 1, m)}),
+                        Twin("sign of the sensitivity", {"sensitivity": lambda f, y: y - f}),
+                    ),
+                    {"scale": lambda m: fmpq(1, m), "sensitivity": lambda f, y: f - y},
+                ),
+                Step(
+                    "the plain gradient step stays in the span",
+                    stays_in_span,
+                    NETS,
+                    (
+                        Twin("weight decay", {"update": decayed}),
+                        Twin("diagonal preconditioner", {"update": preconditioned}),
+                        Twin("momentum from other parameters", {"update": with_momentum}),
+                    ),
+                    {"update": descent},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-4",
+                    decay_leaves,
+                    CEX_4,
+                    (
+                        Twin("no decay", {"decay": fmpq(0)}),
+                        Twin("parameters inside the span", cases=fixed((CEX_4[0], qq.column([1, 0]), fmpq(1, 10)))),
+                    ),
+                    {},
+                    "-1/10",
+                    0,
+                ),
+            ),
+            hypotheses=("differentiable net and loss",),
+            added=(
+                "per-sample network (no batch statistics)",
+                "plain gradient step: no decay, momentum or preconditioner",
+            ),
+        ),
+    ),
+)
 
 
 def induced(case: Span, *, inverse: Callable) -> Margin:
@@ -189,34 +259,89 @@ def inverse(matrix: fmpq_mat) -> fmpq_mat:
 
 
 CEX_5 = Span(qq.mat([[1, 1], [0, 1]]), qq.mat([[1, 0], [1, 0]]))
-REF_SPAN = {"reference": lambda c: inducing_point_kernel(qq.floats(c.features), qq.floats(c.inducing)),
-            "exact": lambda c: c.features * qq.projector(c.inducing) * c.features.transpose(),
-            "scale": lambda c: condition(c) * float(qq.frobenius2(c.features))}
-EQ_7_8_9 = Statement("eq_7_8_9", "Eq (7), (8), (9)", (
-    Reading("pseudo-inverse", r"K_{\Pi_S}=\Phi\Pi_S\Phi^T=K_{XS}K_{SS}^{\dagger}K_{SX}", Verdict.HOLDS, (
-        Step("for every m and every rank", induced, SPANS, (
-            Twin("plain inverse", {"inverse": inverse}),
-            Twin("pseudo-inverse doubled", {"inverse": lambda k: qq.pseudo_inverse(k) * fmpq(2)}),
-        ), {"inverse": qq.pseudo_inverse}),
-        Step("dntk_ref computes it", by_reference, SPANS, (
-            Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.features)}),
-            Twin("repeated row counted twice", {"exact": lambda c: c.features * c.inducing.transpose()
-                                                * c.inducing * c.features.transpose()}),
-        ), REF_SPAN),
-        Step("the span induces the data's kernel when it contains the data's row space",
-             reproduces, SPANS, (
-                 Twin("one row", {"rows": lambda c: qq.select(c.inducing, [0])}),
-                 Twin("all data rows but the first", {"rows": lambda c: qq.select(
-                     qq.stack(qq.zeros(1, c.features.ncols()), c.features), [0, *range(2, c.features.nrows() + 1)])}),
-             ), {"rows": lambda c: qq.stack(c.inducing, c.features)}, "always an equality"),
-    )),
-    Reading("plain inverse", r"K_{\Pi_S}=K_{XS}K_{SS}^{-1}K_{SX}", Verdict.FAILS, refutations=(
-        Refutation("CEX-5", induced, CEX_5, (
-            Twin("pseudo-inverse", {"inverse": qq.pseudo_inverse}),
-            Twin("two different rows", cases=fixed(replace(CEX_5, inducing=qq.mat([[1, 0], [1, 1]])))),
-        ), {"inverse": inverse}, search=spans()),
-    ), note="two equal distilled inputs make K_SS singular: the right side does not exist"),
-))
+REF_SPAN = {
+    "reference": lambda c: inducing_point_kernel(qq.floats(c.features), qq.floats(c.inducing)),
+    "exact": lambda c: c.features * qq.projector(c.inducing) * c.features.transpose(),
+    "scale": lambda c: condition(c) * float(qq.frobenius2(c.features)),
+}
+EQ_7_8_9 = Statement(
+    "eq_7_8_9",
+    "Eq (7), (8), (9)",
+    (
+        Reading(
+            "pseudo-inverse",
+            r"K_{\Pi_S}=\Phi\Pi_S\Phi^T=K_{XS}K_{SS}^{\dagger}K_{SX}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every m and every rank",
+                    induced,
+                    SPANS,
+                    (
+                        Twin("plain inverse", {"inverse": inverse}),
+                        Twin("pseudo-inverse doubled", {"inverse": lambda k: qq.pseudo_inverse(k) * fmpq(2)}),
+                    ),
+                    {"inverse": qq.pseudo_inverse},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    SPANS,
+                    (
+                        Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.features)}),
+                        Twin(
+                            "repeated row counted twice",
+                            {
+                                "exact": lambda c: (
+                                    c.features * c.inducing.transpose() * c.inducing * c.features.transpose()
+                                )
+                            },
+                        ),
+                    ),
+                    REF_SPAN,
+                ),
+                Step(
+                    "the span induces the data's kernel when it contains the data's row space",
+                    reproduces,
+                    SPANS,
+                    (
+                        Twin("one row", {"rows": lambda c: qq.select(c.inducing, [0])}),
+                        Twin(
+                            "all data rows but the first",
+                            {
+                                "rows": lambda c: qq.select(
+                                    qq.stack(qq.zeros(1, c.features.ncols()), c.features),
+                                    [0, *range(2, c.features.nrows() + 1)],
+                                )
+                            },
+                        ),
+                    ),
+                    {"rows": lambda c: qq.stack(c.inducing, c.features)},
+                    "always an equality",
+                ),
+            ),
+        ),
+        Reading(
+            "plain inverse",
+            r"K_{\Pi_S}=K_{XS}K_{SS}^{-1}K_{SX}",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-5",
+                    induced,
+                    CEX_5,
+                    (
+                        Twin("pseudo-inverse", {"inverse": qq.pseudo_inverse}),
+                        Twin("two different rows", cases=fixed(replace(CEX_5, inducing=qq.mat([[1, 0], [1, 1]])))),
+                    ),
+                    {"inverse": inverse},
+                    search=spans(),
+                ),
+            ),
+            note="two equal distilled inputs make K_SS singular: the right side does not exist",
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -266,25 +391,56 @@ RANK_ONE = Projected(Spectral(qq.identity(1), (fmpq(1),), qq.identity(2)), qq.di
 
 
 def _eq_10_reading(key: str, formula: str, right: Callable, attained: str) -> Reading:
-    return Reading(key, formula, Verdict.HOLDS, (
-        Step("squared on both sides", eq_10, lambda n: (*PROJECTED(n), RANK_ONE), (
-            Twin("factor 0.9", {"right": lambda case: right(case) * fmpq(81, 100)},
-                 fixed(RANK_ONE) if key != "R3" else None),
-            Twin("residual to the fourth power", {"right": lambda case: right(case) ** 2 / 100}),
-        ), {"right": right}, attained),
-    ))
+    return Reading(
+        key,
+        formula,
+        Verdict.HOLDS,
+        (
+            Step(
+                "squared on both sides",
+                eq_10,
+                lambda n: (*PROJECTED(n), RANK_ONE),
+                (
+                    Twin(
+                        "factor 0.9",
+                        {"right": lambda case: right(case) * fmpq(81, 100)},
+                        fixed(RANK_ONE) if key != "R3" else None,
+                    ),
+                    Twin("residual to the fourth power", {"right": lambda case: right(case) ** 2 / 100}),
+                ),
+                {"right": right},
+                attained,
+            ),
+        ),
+    )
 
 
-EQ_10 = Statement("eq_10", "Eq (10)", (
-    _eq_10_reading("R1", r"\|K-K_\Pi\|_F\leq\|\Phi(I-\Pi)\|_F^2", r1, "rank of Phi(I - Pi) at most one"),
-    _eq_10_reading("R2", r"\|K-K_\Pi\|_F\leq\|\Phi\|_2\|\Phi-\Phi\Pi\|_F", r2, "one row, all of it removed"),
-    Reading("R3", r"\|K-K_\Pi\|_F\leq 2\|\Phi\|_2\|\Phi-\Phi\Pi\|_F", Verdict.HOLDS, (
-        Step("squared on both sides", eq_10, PROJECTED, (
-            Twin("factor 1/4 instead of 2", {"right": lambda case: r2(case) / 16}),
-            Twin("residual to the fourth power", {"right": lambda case: r2(case) ** 2 / 100}),
-        ), {"right": lambda case: 4 * r2(case)}),
-    ), note="twice R2, never attained"),
-))
+EQ_10 = Statement(
+    "eq_10",
+    "Eq (10)",
+    (
+        _eq_10_reading("R1", r"\|K-K_\Pi\|_F\leq\|\Phi(I-\Pi)\|_F^2", r1, "rank of Phi(I - Pi) at most one"),
+        _eq_10_reading("R2", r"\|K-K_\Pi\|_F\leq\|\Phi\|_2\|\Phi-\Phi\Pi\|_F", r2, "one row, all of it removed"),
+        Reading(
+            "R3",
+            r"\|K-K_\Pi\|_F\leq 2\|\Phi\|_2\|\Phi-\Phi\Pi\|_F",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "squared on both sides",
+                    eq_10,
+                    PROJECTED,
+                    (
+                        Twin("factor 1/4 instead of 2", {"right": lambda case: r2(case) / 16}),
+                        Twin("residual to the fourth power", {"right": lambda case: r2(case) ** 2 / 100}),
+                    ),
+                    {"right": lambda case: 4 * r2(case)},
+                ),
+            ),
+            note="twice R2, never attained",
+        ),
+    ),
+)
 
 
 def relations(case: Projected, *, left: Callable = removed) -> Margin:
@@ -292,8 +448,13 @@ def relations(case: Projected, *, left: Callable = removed) -> Margin:
     r, e = left(case), error(case)
     rank = max(r.rank(), 1)
     k = qq.kernel_of(case.spectral.features)
-    return all_of(equal(qq.trace(e), qq.frobenius2(r)), equal(e, qq.kernel_of(r)), psd(e), psd(k - e),
-                  at_most(qq.frobenius2(r) ** 2 / rank, qq.frobenius2(e)))
+    return all_of(
+        equal(qq.trace(e), qq.frobenius2(r)),
+        equal(e, qq.kernel_of(r)),
+        psd(e),
+        psd(k - e),
+        at_most(qq.frobenius2(r) ** 2 / rank, qq.frobenius2(e)),
+    )
 
 
 @dataclass(frozen=True)
@@ -311,40 +472,101 @@ def contraction_bound(case: Contraction, *, power: int) -> Margin:
     return at_most(case.feature**2 * (1 - pi), case.feature**2 * (1 - pi) ** power)
 
 
-CONTRACTIONS = st.builds(Contraction, st.builds(fmpq, st.integers(1, 5)), st.builds(fmpq, st.integers(0, 5)),
-                         st.builds(fmpq, st.integers(1, 5)))
-EQ_10_EXACT = Statement("eq_10_relations", "Exact relations of Eq (10) and contractions", (
-    Reading("exact relations", r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0"
-                               r"\preceq E\preceq K",
-            Verdict.HOLDS, (
-        Step("for every projector", relations, PROJECTED, (
-            Twin("Phi Pi instead of Phi (I - Pi)", {"left": lambda c: c.spectral.features * c.projector}),
-            Twin("R doubled", {"left": lambda c: removed(c) * fmpq(2)}),
-        )),
-        Step("dntk_ref's trace of the error", by_reference, PROJECTED, (
-            Twin("captured trace", {"exact": lambda c: qq.trace(qq.kernel_of(c.spectral.features) - error(c))}),
-            Twin("error doubled", {"exact": lambda c: 2 * qq.trace(error(c))}),
-        ), {"reference": lambda c: kernel_residual_norms(qq.floats(c.spectral.features), qq.floats(c.projector)).trace,
-            "exact": lambda c: qq.trace(error(c)), "scale": lambda c: float(qq.frobenius2(c.spectral.features))}),
-        Step("dntk_ref's projected kernel", by_reference, PROJECTED, (
-            Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.spectral.features)}),
-            Twin("complement", {"exact": error}),
-        ), {"reference": lambda c: projected_kernel(qq.floats(c.spectral.features), qq.floats(c.projector)),
-            "exact": lambda c: c.spectral.features * c.projector * c.spectral.features.transpose(),
-            "scale": lambda c: float(qq.frobenius2(c.spectral.features))}),
-    )),
-    Reading("ridged projector, R = Phi (I - Pi)", r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2",
-            Verdict.FAILS, (
-        Step("with R = Phi (I - Pi)^(1/2) the relation is exact again", contraction_bound, drawn(CONTRACTIONS), (
-            Twin("R = Phi (I - Pi)", {"power": 2}),
-            Twin("R = Phi (I - Pi)^(3/2)", {"power": 3}),
-        ), {"power": 1}, "always (scalar case)"),
-    ), (
-        Refutation("contraction", contraction_bound, Contraction(fmpq(1), fmpq(1), fmpq(1)), (
-            Twin("square root of I - Pi", {"power": 1}),
-            Twin("nothing captured", cases=fixed(Contraction(fmpq(1), fmpq(0), fmpq(1)))),
-        ), {"power": 2}, "1/2", "1/4", CONTRACTIONS),
-    )),
-), table=2)
+CONTRACTIONS = st.builds(
+    Contraction,
+    st.builds(fmpq, st.integers(1, 5)),
+    st.builds(fmpq, st.integers(0, 5)),
+    st.builds(fmpq, st.integers(1, 5)),
+)
+EQ_10_EXACT = Statement(
+    "eq_10_relations",
+    "Exact relations of Eq (10) and contractions",
+    (
+        Reading(
+            "exact relations",
+            r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0"
+            r"\preceq E\preceq K",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every projector",
+                    relations,
+                    PROJECTED,
+                    (
+                        Twin("Phi Pi instead of Phi (I - Pi)", {"left": lambda c: c.spectral.features * c.projector}),
+                        Twin("R doubled", {"left": lambda c: removed(c) * fmpq(2)}),
+                    ),
+                ),
+                Step(
+                    "dntk_ref's trace of the error",
+                    by_reference,
+                    PROJECTED,
+                    (
+                        Twin(
+                            "captured trace",
+                            {"exact": lambda c: qq.trace(qq.kernel_of(c.spectral.features) - error(c))},
+                        ),
+                        Twin("error doubled", {"exact": lambda c: 2 * qq.trace(error(c))}),
+                    ),
+                    {
+                        "reference": lambda c: (
+                            kernel_residual_norms(qq.floats(c.spectral.features), qq.floats(c.projector)).trace
+                        ),
+                        "exact": lambda c: qq.trace(error(c)),
+                        "scale": lambda c: float(qq.frobenius2(c.spectral.features)),
+                    },
+                ),
+                Step(
+                    "dntk_ref's projected kernel",
+                    by_reference,
+                    PROJECTED,
+                    (
+                        Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.spectral.features)}),
+                        Twin("complement", {"exact": error}),
+                    ),
+                    {
+                        "reference": lambda c: projected_kernel(qq.floats(c.spectral.features), qq.floats(c.projector)),
+                        "exact": lambda c: c.spectral.features * c.projector * c.spectral.features.transpose(),
+                        "scale": lambda c: float(qq.frobenius2(c.spectral.features)),
+                    },
+                ),
+            ),
+        ),
+        Reading(
+            "ridged projector, R = Phi (I - Pi)",
+            r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2",
+            Verdict.FAILS,
+            (
+                Step(
+                    "with R = Phi (I - Pi)^(1/2) the relation is exact again",
+                    contraction_bound,
+                    drawn(CONTRACTIONS),
+                    (
+                        Twin("R = Phi (I - Pi)", {"power": 2}),
+                        Twin("R = Phi (I - Pi)^(3/2)", {"power": 3}),
+                    ),
+                    {"power": 1},
+                    "always (scalar case)",
+                ),
+            ),
+            (
+                Refutation(
+                    "contraction",
+                    contraction_bound,
+                    Contraction(fmpq(1), fmpq(1), fmpq(1)),
+                    (
+                        Twin("square root of I - Pi", {"power": 1}),
+                        Twin("nothing captured", cases=fixed(Contraction(fmpq(1), fmpq(0), fmpq(1)))),
+                    ),
+                    {"power": 2},
+                    "1/2",
+                    "1/4",
+                    CONTRACTIONS,
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (EQ_2_3, EQ_4, EQ_7_8_9, EQ_10, EQ_10_EXACT)

@@ -31,8 +31,10 @@ class Direction:
         """For every cluster the weight and the covered weight of the direction."""
         total = qq.norm2(self.vector)
         pieces = [qq.select(self.vector, rows) for rows in self.clusters]
-        return [(qq.norm2(piece) / total, qq.norm2(pi * piece) / total)
-                for piece, pi in zip(pieces, self.projectors, strict=True)]
+        return [
+            (qq.norm2(piece) / total, qq.norm2(pi * piece) / total)
+            for piece, pi in zip(pieces, self.projectors, strict=True)
+        ]
 
 
 def true_coverage(case: Direction) -> fmpq:
@@ -81,14 +83,31 @@ def as_stated(kernel: fmpq_mat, *, value: fmpq, vector: fmpq_mat) -> Margin:
 
 
 DIRECTIONS = drawn(directions())
-LG_4 = Statement("lg_4", "LG‑4", (
-    Reading("as stated", r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}", Verdict.HOLDS, (
-        Step("the true coverage is at most the best cluster's", covered, DIRECTIONS, (
-            Twin("the worst cluster's", {"right": min_coverage}),
-            Twin("sides exchanged", {"left": max_coverage, "right": true_coverage}),
-        ), {"left": true_coverage, "right": max_coverage}, "one cluster"),
-    )),
-), table=2)
+LG_4 = Statement(
+    "lg_4",
+    "LG‑4",
+    (
+        Reading(
+            "as stated",
+            r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the true coverage is at most the best cluster's",
+                    covered,
+                    DIRECTIONS,
+                    (
+                        Twin("the worst cluster's", {"right": min_coverage}),
+                        Twin("sides exchanged", {"left": max_coverage, "right": true_coverage}),
+                    ),
+                    {"left": true_coverage, "right": max_coverage},
+                    "one cluster",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +151,9 @@ KERNEL_11B = qq.mat([[9, 3, 3, -3], [3, 9, -3, 3], [3, -3, 9, 3], [-3, 3, 3, 9]]
 def eleven_b(kernel: fmpq_mat, *, triple: fmpq) -> Margin:
     """The kernel is the triple eigenvalue times a projector of rank 3, and both spanning vectors lie in it."""
     spanning = qq.mat([[1, 1, 0, 0], [1, -1, 1, -1]]).transpose()
-    return all_of(equal(kernel * kernel, kernel * triple), true(kernel.rank() == 3),
-                  equal(kernel * spanning, spanning * triple))
+    return all_of(
+        equal(kernel * kernel, kernel * triple), true(kernel.rank() == 3), equal(kernel * spanning, spanning * triple)
+    )
 
 
 CEX_11B = Tie(rotated(fmpq(1)), rotated(fmpq(1, 2)))  # type: ignore[arg-type]
@@ -147,58 +167,161 @@ def ties(draw: Any) -> Tie:
     return Tie(case, replace(case, projectors=other))
 
 
-STAGE_3 = Statement("alg_1_stage_3", "Alg 1 stage 3", (
-    Reading("max-coverage as a test of (B)", r"\max_hc_{jh}\leq\|\Pi_{loc}u_j\|^2", Verdict.FAILS, (
-        Step("the data of CEX-10 are as stated", as_stated, fixed(KERNEL_10), (
-            Twin("another eigenvalue", {"value": fmpq(4)}),
-            Twin("another vector", {"vector": Z + qq.column([1] + [0] * 9)}),
-        ), {"value": fmpq(17, 4), "vector": Z}),
-        Step("the mixture of the clusters is the true coverage", covered, lambda n: (*DIRECTIONS(n), CEX_10), (
-            Twin("best cluster", {"left": max_coverage}),
-            Twin("mean of the clusters", {"left": lambda c: sum(
-                (b / a if a else fmpq(0) for a, b in c.parts), fmpq(0)) / len(c.parts)}),
-        ), {"left": true_coverage, "right": true_coverage}),
-    ), (
-        Refutation("CEX-10", covered, CEX_10, (
-            Twin("weighted mixture", {"left": true_coverage}),
-            Twin("one cluster", cases=fixed(Direction(Z, (tuple(range(10)),), (qq.block_diagonal(*[A] * 5),)))),
-        ), {"left": max_coverage, "right": true_coverage}, 1, "1/17", directions()),
-    )),
-    Reading("determined by the kernel", r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
-            Verdict.FAILS, (
-        Step("the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0", eleven_b, fixed(KERNEL_11B), (
-            Twin("eigenvalue 2", {"triple": fmpq(2)}),
-            Twin("kernel with one sign flipped", cases=fixed(KERNEL_11B - qq.block_diagonal(
-                qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2)))),
-        ), {"triple": fmpq(3)}),
-    ), (
-        Refutation("CEX-11", invariant, CEX_11A, (
-            Twin("same local space", cases=fixed(Tie(CEX_11A.first, CEX_11A.first))),
-            Twin("weights of the clusters", {"measure": lambda c: sum((a for a, _ in c.parts), fmpq(0))}),
-        ), {"measure": max_coverage}, "1/2", 1, ties()),
-        Refutation("CEX-11b", invariant, CEX_11B, (
-            Twin("same angle", cases=fixed(Tie(rotated(fmpq(1, 2)), rotated(fmpq(1, 2))))),  # type: ignore[arg-type]
-            Twin("mean true coverage of the basis", {"measure": lambda c: fmpq(1, 2)}),
-        ), {"measure": max_coverage}, 1, "2/3"),
-    ), note="CEX-11a needs a local share of at least 1/2; CEX-11b in the realisable form"),
-))
+STAGE_3 = Statement(
+    "alg_1_stage_3",
+    "Alg 1 stage 3",
+    (
+        Reading(
+            "max-coverage as a test of (B)",
+            r"\max_hc_{jh}\leq\|\Pi_{loc}u_j\|^2",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the data of CEX-10 are as stated",
+                    as_stated,
+                    fixed(KERNEL_10),
+                    (
+                        Twin("another eigenvalue", {"value": fmpq(4)}),
+                        Twin("another vector", {"vector": Z + qq.column([1] + [0] * 9)}),
+                    ),
+                    {"value": fmpq(17, 4), "vector": Z},
+                ),
+                Step(
+                    "the mixture of the clusters is the true coverage",
+                    covered,
+                    lambda n: (*DIRECTIONS(n), CEX_10),
+                    (
+                        Twin("best cluster", {"left": max_coverage}),
+                        Twin(
+                            "mean of the clusters",
+                            {
+                                "left": lambda c: (
+                                    sum((b / a if a else fmpq(0) for a, b in c.parts), fmpq(0)) / len(c.parts)
+                                )
+                            },
+                        ),
+                    ),
+                    {"left": true_coverage, "right": true_coverage},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-10",
+                    covered,
+                    CEX_10,
+                    (
+                        Twin("weighted mixture", {"left": true_coverage}),
+                        Twin(
+                            "one cluster",
+                            cases=fixed(Direction(Z, (tuple(range(10)),), (qq.block_diagonal(*[A] * 5),))),
+                        ),
+                    ),
+                    {"left": max_coverage, "right": true_coverage},
+                    1,
+                    "1/17",
+                    directions(),
+                ),
+            ),
+        ),
+        Reading(
+            "determined by the kernel",
+            r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0",
+                    eleven_b,
+                    fixed(KERNEL_11B),
+                    (
+                        Twin("eigenvalue 2", {"triple": fmpq(2)}),
+                        Twin(
+                            "kernel with one sign flipped",
+                            cases=fixed(
+                                KERNEL_11B - qq.block_diagonal(qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2))
+                            ),
+                        ),
+                    ),
+                    {"triple": fmpq(3)},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-11",
+                    invariant,
+                    CEX_11A,
+                    (
+                        Twin("same local space", cases=fixed(Tie(CEX_11A.first, CEX_11A.first))),
+                        Twin("weights of the clusters", {"measure": lambda c: sum((a for a, _ in c.parts), fmpq(0))}),
+                    ),
+                    {"measure": max_coverage},
+                    "1/2",
+                    1,
+                    ties(),
+                ),
+                Refutation(
+                    "CEX-11b",
+                    invariant,
+                    CEX_11B,
+                    (
+                        Twin("same angle", cases=fixed(Tie(rotated(fmpq(1, 2)), rotated(fmpq(1, 2))))),  # type: ignore[arg-type]
+                        Twin("mean true coverage of the basis", {"measure": lambda c: fmpq(1, 2)}),
+                    ),
+                    {"measure": max_coverage},
+                    1,
+                    "2/3",
+                ),
+            ),
+            note="CEX-11a needs a local share of at least 1/2; CEX-11b in the realisable form",
+        ),
+    ),
+)
 
-PROPERTY_B = Statement("property_b", "Property (B)", (
-    Reading("it can occur", r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta", Verdict.HOLDS, (
-        Step("the top eigenvector of CEX-10 is 16/17 uncovered", covered, fixed(CEX_10), (
-            Twin("1/18 covered", {"right": lambda c: fmpq(1, 18)}),
-            Twin("best cluster's coverage", {"left": max_coverage}),
-        ), {"left": true_coverage, "right": lambda c: fmpq(1, 17)}, "always an equality"),
-    )),
-    Reading("variance-weighted 12 %", r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|"
-                                      r"\Pi_{loc}u_j\|^2)}"
-            r"{\sum_j\lambda_j}", Verdict.FAILS, refutations=(
-        Refutation("LG-3", lambda case, *, bound: at_most(case[0], bound(case)), (fmpq(12, 100), fmpq(1, 20)), (
-            Twin("unweighted: no bound but 1", {"bound": lambda c: fmpq(1)}),
-            Twin("shares of 12 %", cases=fixed((fmpq(12, 100), fmpq(12, 100)))),
-        ), {"bound": lambda c: c[1] / (1 - c[1])}, "3/25", "1/19"),
-    ), note="at most 5.26 % of the truncated variance (LG-3); the unweighted share has no such bound"),
-))
+PROPERTY_B = Statement(
+    "property_b",
+    "Property (B)",
+    (
+        Reading(
+            "it can occur",
+            r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the top eigenvector of CEX-10 is 16/17 uncovered",
+                    covered,
+                    fixed(CEX_10),
+                    (
+                        Twin("1/18 covered", {"right": lambda c: fmpq(1, 18)}),
+                        Twin("best cluster's coverage", {"left": max_coverage}),
+                    ),
+                    {"left": true_coverage, "right": lambda c: fmpq(1, 17)},
+                    "always an equality",
+                ),
+            ),
+        ),
+        Reading(
+            "variance-weighted 12 %",
+            r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|"
+            r"\Pi_{loc}u_j\|^2)}"
+            r"{\sum_j\lambda_j}",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "LG-3",
+                    lambda case, *, bound: at_most(case[0], bound(case)),
+                    (fmpq(12, 100), fmpq(1, 20)),
+                    (
+                        Twin("unweighted: no bound but 1", {"bound": lambda c: fmpq(1)}),
+                        Twin("shares of 12 %", cases=fixed((fmpq(12, 100), fmpq(12, 100)))),
+                    ),
+                    {"bound": lambda c: c[1] / (1 - c[1])},
+                    "3/25",
+                    "1/19",
+                ),
+            ),
+            note="at most 5.26 % of the truncated variance (LG-3); the unweighted share has no such bound",
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -228,8 +351,9 @@ def beside(left: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
 
 def completed(case: Completion, *, metric: Callable) -> Margin:
     """The first completion is at least as good as the second in the metric."""
-    return at_most(metric(case.kernel, beside(case.local, case.second)),
-                   metric(case.kernel, beside(case.local, case.first)))
+    return at_most(
+        metric(case.kernel, beside(case.local, case.second)), metric(case.kernel, beside(case.local, case.first))
+    )
 
 
 def unit(n: int, *places: int) -> fmpq_mat:
@@ -237,8 +361,12 @@ def unit(n: int, *places: int) -> fmpq_mat:
     return qq.select(qq.identity(n), range(n), places)
 
 
-ITEM_2 = Completion(qq.mat([[1, 0, 0, 0], [0, "6/25", "12/25", 0], [0, "12/25", 1, 0], [0, 0, 0, "1/5"]]),
-                    unit(4, 0, 2), unit(4, 1), unit(4, 3))
+ITEM_2 = Completion(
+    qq.mat([[1, 0, 0, 0], [0, "6/25", "12/25", 0], [0, "12/25", 1, 0], [0, 0, 0, "1/5"]]),
+    unit(4, 0, 2),
+    unit(4, 1),
+    unit(4, 3),
+)
 
 
 def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callable) -> Margin:
@@ -255,8 +383,9 @@ def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callab
         if not restricted:
             q, _ = np.linalg.qr(u)
             return float(np.trace(q.T @ kernel @ q))
-        return float(np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True,
-                                                          rcond=1e-12) @ u.T @ kernel))
+        return float(
+            np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True, rcond=1e-12) @ u.T @ kernel)
+        )
 
     return at_most(value(other), value(found), scale=1e4 * float(np.trace(kernel)))
 
@@ -269,42 +398,102 @@ def random_rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator
 
 def other_metric(restricted: bool) -> Callable:
     """The completion that is optimal in the other metric."""
+
     def rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return (optimal_completion if restricted else restricted_completion)(kernel, basis, 1)
+
     return rival
 
 
 UNFINISHED = drawn(st.tuples(locals_().filter(lambda c: not all(c.kept) and any(c.kept)), st.integers(0, 10**6)))
-LAST = Local((qq.identity(2), qq.identity(2)), ((fmpq(1), fmpq(6, 25)), (fmpq(1), fmpq(1, 5))), qq.mat(
-    [[0, 0, 0, 0], [0, 0, "12/25", 0], [0, "12/25", 0, 0], [0, 0, 0, 0]]), fmpq(1, 5))
-COMPLETION = Statement("optimal_completion", "Optimal completion (section 5 (ii), section 12 item 2)", (
-    Reading("in the metric tr(W^T K W)", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
-                                         r"\mathrm{tr}(W^TKW)",
-            Verdict.HOLDS, (
-        Step("against random completions", float_completion, UNFINISHED, (
-            Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
-            Twin("rival of two directions", {"rival": lambda k, b, g: np.column_stack(
-                [random_rival(k, b, g), optimal_completion(k, b, 1)])}),
-        ), {"restricted": False, "rival": random_rival}),
-        Step("the instance of section 12: e_2 is at least as good as e_4", completed, fixed(ITEM_2), (
-            Twin("in the metric tr K_U", {"metric": nystrom_trace}),
-            Twin("sides exchanged", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
-        ), {"metric": energy}),
-    )),
-    Reading("in the metric tr K_U", r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
-                                    r"\mathrm{tr}K_{[U_{loc},W]}",
-            Verdict.FAILS, (
-        Step("top eigenvectors of K - K_{U_loc} do", float_completion, lambda n: (*UNFINISHED(n), (LAST, 0)), (
-            Twin("rival of two directions", {"rival": lambda k, b, g: np.column_stack(
-                [random_rival(k, b, g), restricted_completion(k, b, 1)])}),
-            Twin("all directions as rival", {"rival": lambda k, b, g: np.eye(len(k))}),
-        ), {"restricted": True, "rival": random_rival}),
-    ), (
-        Refutation("section 12, item 2", completed, ITEM_2, (
-            Twin("in the metric tr(W^T K W)", {"metric": energy}),
-            Twin("e_4 as completion", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
-        ), {"metric": nystrom_trace}, "1519/625", "56/25"),
-    )),
-), table=2)
+LAST = Local(
+    (qq.identity(2), qq.identity(2)),
+    ((fmpq(1), fmpq(6, 25)), (fmpq(1), fmpq(1, 5))),
+    qq.mat([[0, 0, 0, 0], [0, 0, "12/25", 0], [0, "12/25", 0, 0], [0, 0, 0, 0]]),
+    fmpq(1, 5),
+)
+COMPLETION = Statement(
+    "optimal_completion",
+    "Optimal completion (section 5 (ii), section 12 item 2)",
+    (
+        Reading(
+            "in the metric tr(W^T K W)",
+            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
+            r"\mathrm{tr}(W^TKW)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "against random completions",
+                    float_completion,
+                    UNFINISHED,
+                    (
+                        Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
+                        Twin(
+                            "rival of two directions",
+                            {
+                                "rival": lambda k, b, g: np.column_stack(
+                                    [random_rival(k, b, g), optimal_completion(k, b, 1)]
+                                )
+                            },
+                        ),
+                    ),
+                    {"restricted": False, "rival": random_rival},
+                ),
+                Step(
+                    "the instance of section 12: e_2 is at least as good as e_4",
+                    completed,
+                    fixed(ITEM_2),
+                    (
+                        Twin("in the metric tr K_U", {"metric": nystrom_trace}),
+                        Twin("sides exchanged", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
+                    ),
+                    {"metric": energy},
+                ),
+            ),
+        ),
+        Reading(
+            "in the metric tr K_U",
+            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
+            r"\mathrm{tr}K_{[U_{loc},W]}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "top eigenvectors of K - K_{U_loc} do",
+                    float_completion,
+                    lambda n: (*UNFINISHED(n), (LAST, 0)),
+                    (
+                        Twin(
+                            "rival of two directions",
+                            {
+                                "rival": lambda k, b, g: np.column_stack(
+                                    [random_rival(k, b, g), restricted_completion(k, b, 1)]
+                                )
+                            },
+                        ),
+                        Twin("all directions as rival", {"rival": lambda k, b, g: np.eye(len(k))}),
+                    ),
+                    {"restricted": True, "rival": random_rival},
+                ),
+            ),
+            (
+                Refutation(
+                    "section 12, item 2",
+                    completed,
+                    ITEM_2,
+                    (
+                        Twin("in the metric tr(W^T K W)", {"metric": energy}),
+                        Twin(
+                            "e_4 as completion", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))
+                        ),
+                    ),
+                    {"metric": nystrom_trace},
+                    "1519/625",
+                    "56/25",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (PROPERTY_B, STAGE_3, LG_4, COMPLETION)

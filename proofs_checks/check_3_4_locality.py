@@ -52,8 +52,11 @@ class Global:
 
     def restricted(self, rows: Sequence[int]) -> fmpq_mat:
         """P_h: the projector onto the span of the global eigenvectors restricted to a cluster."""
-        return qq.projector(qq.select(self.spectral.u, rows, range(self.rank)).transpose()) if self.rank else qq.zeros(
-            len(rows), len(rows))
+        return (
+            qq.projector(qq.select(self.spectral.u, rows, range(self.rank)).transpose())
+            if self.rank
+            else qq.zeros(len(rows), len(rows))
+        )
 
 
 @st.composite
@@ -69,7 +72,7 @@ def lg_1(case: Global, *, right: Callable, cut: Callable) -> Margin:
     for rows in case.clusters:
         block = case.block(rows)
         uncovered += qq.trace(block - cut(case, rows) * block)
-    tail = sum(case.spectral.eigenvalues[case.rank:], fmpq(0))
+    tail = sum(case.spectral.eigenvalues[case.rank :], fmpq(0))
     return all_of(at_most(uncovered, right(case, tail)), at_most(tail, case.share * qq.trace(case.spectral.kernel)))
 
 
@@ -101,7 +104,7 @@ def float_case(case: Global) -> tuple[np.ndarray, np.ndarray]:
 def exact_uncovered(case: Global) -> fmpq_mat:
     """The uncovered trace and the tail."""
     parts = [qq.trace(case.block(rows) - case.restricted(rows) * case.block(rows)) for rows in case.clusters]
-    return qq.mat([[sum(parts, fmpq(0)), sum(case.spectral.eigenvalues[case.rank:], fmpq(0))]])
+    return qq.mat([[sum(parts, fmpq(0)), sum(case.spectral.eigenvalues[case.rank :], fmpq(0))]])
 
 
 def reference_uncovered(case: Global) -> list[float]:
@@ -130,20 +133,45 @@ def no_sliver(case: Global) -> bool:
 GLOBAL = drawn(globals_())
 DETERMINED = drawn(globals_().filter(lambda c: no_tie(c) and no_sliver(c)))
 LOOSE = Global(Spectral(qq.identity(2), (fmpq(2), fmpq(1)), qq.identity(2)), ((0,), (1,)), fmpq(0), fmpq(1, 5))
-LG_1 = Statement("lg_1", "Theorem LG‑1", (
-    Reading("as stated", r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
-            Verdict.HOLDS, (
-        Step("both inequalities, exactly", lg_1, lambda n: (*GLOBAL(n), LOOSE), (
-            Twin("half the tail", {"right": lambda c, tail: tail / 2}),
-            Twin("first eigenvector forgotten", {"cut": no_other_cluster}),
-        ), {"right": lambda c, tail: tail, "cut": lambda c, rows: c.restricted(rows)}, "K = diag(4, 1), two clusters"),
-        Step("dntk_ref's uncovered trace and tail", by_reference, DETERMINED, (
-            Twin("the two exchanged", {"exact": lambda c: exact_uncovered(c) * qq.mat([[0, 1], [1, 0]])}),
-            Twin("doubled", {"exact": lambda c: exact_uncovered(c) * fmpq(2) + qq.mat([[0, 1]])}),
-        ), {"reference": reference_uncovered, "exact": exact_uncovered,
-            "scale": lambda c: 1e6 * float(qq.trace(c.spectral.kernel))}),
-    )),
-), table=2)
+LG_1 = Statement(
+    "lg_1",
+    "Theorem LG‑1",
+    (
+        Reading(
+            "as stated",
+            r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "both inequalities, exactly",
+                    lg_1,
+                    lambda n: (*GLOBAL(n), LOOSE),
+                    (
+                        Twin("half the tail", {"right": lambda c, tail: tail / 2}),
+                        Twin("first eigenvector forgotten", {"cut": no_other_cluster}),
+                    ),
+                    {"right": lambda c, tail: tail, "cut": lambda c, rows: c.restricted(rows)},
+                    "K = diag(4, 1), two clusters",
+                ),
+                Step(
+                    "dntk_ref's uncovered trace and tail",
+                    by_reference,
+                    DETERMINED,
+                    (
+                        Twin("the two exchanged", {"exact": lambda c: exact_uncovered(c) * qq.mat([[0, 1], [1, 0]])}),
+                        Twin("doubled", {"exact": lambda c: exact_uncovered(c) * fmpq(2) + qq.mat([[0, 1]])}),
+                    ),
+                    {
+                        "reference": reference_uncovered,
+                        "exact": exact_uncovered,
+                        "scale": lambda c: 1e6 * float(qq.trace(c.spectral.kernel)),
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def ratio(case: Global, rows: Sequence[int], *, lifted: bool) -> tuple[fmpq, fmpq]:
@@ -153,7 +181,7 @@ def ratio(case: Global, rows: Sequence[int], *, lifted: bool) -> tuple[fmpq, fmp
     block = case.block(rows)
     values = sorted(((block[i, i], i) for i in range(len(rows))), reverse=True)
     r = rank_of(tuple(value for value, _ in values), case.local)
-    space = (qq.select(qq.kernel_of(case.spectral.left(case.rank)), rows, rows) if lifted else case.restricted(rows))
+    space = qq.select(qq.kernel_of(case.spectral.left(case.rank)), rows, rows) if lifted else case.restricted(rows)
     kept = sum((value for value, _ in values[:r]), fmpq(0))
     return kept, sum((value * space[i, i] for value, i in values[:r]), fmpq(0))
 
@@ -218,44 +246,103 @@ def mean_null(case: tuple[int, int, int], *, null: Callable) -> Margin:
 
 
 CEX_30 = Lifted(qq.ones(2, 2) * fmpq(1, 2), fmpq(0))
-PROPERTY_A = Statement("property_a", "Property (A) (12)", (
-    Reading("R1, energy-weighted mean", r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{"
-                                        r"\sum_{j\leq r_h}"
-            r"\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}", Verdict.HOLDS, (
-        Step("the mean over clusters", property_a, lambda n: (*LOW_ENERGY(n), *drawn(diagonals(True))(n), CEX_9), (
-            Twin("every cluster", {"clusters": "each"}),
-            Twin("lifted vectors, global directions not restricted", {"lifted": True}),
-        ), {"clusters": "mean"}),
-        Step("null value r_g / n_h: with r_g >= n_h directions it says nothing", vacuous, drawn(
-            globals_().filter(lambda c: full_rank_block(c))), (
-                Twin("fewer directions than rows", {"hypotheses": ()}, GLOBAL),
-                Twin("rank-deficient block", {"hypotheses": ()}, fixed(replace(CEX_9, clusters=((0, 1),)))),
-            )),
-        Step("null value for random directions", mean_null, fixed((50, 36, 1), (20, 5, 2), (10, 12, 3)), (
-            Twin("r_g / (n_h + 5)", {"null": lambda n, r: min(1.0, r / (n + 5))}),
-            Twin("square of it", {"null": lambda n, r: min(1.0, r / n) ** 2}),
-        ), {"null": lambda n, r: min(1.0, r / n)}),
-    ), note="a theorem, not an assumption (LG-1)"),
-    Reading("R1, every cluster", r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}"
-                                 r"\lambda_j^{(h)}}"
-            r"\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}\ \ \forall h", Verdict.FAILS, refutations=(
-        Refutation("CEX-9", property_a, CEX_9, (
-            Twin("energy-weighted mean", {"clusters": "mean"}),
-            Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
-        ), {"clusters": "each"}, "19/20", 0, diagonals()),
-    )),
-    Reading("R2, lifted vectors", r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
-            Verdict.FAILS, refutations=(
-        Refutation("CEX-30", lifted_ratio, CEX_30, (
-            Twin("restricted and orthonormalised (R1)", {"lifted": False}),
-            Twin("both global directions kept", cases=fixed(Lifted(qq.identity(2), fmpq(0)))),
-        ), {}, 1, "1/2"),
-        Refutation("CEX-30 (search)", property_a, CEX_9, (
-            Twin("energy-weighted mean, restricted", {"clusters": "mean", "lifted": False}),
-            Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
-        ), {"clusters": "each", "lifted": True}, search=diagonals(True)),
-    )),
-))
+PROPERTY_A = Statement(
+    "property_a",
+    "Property (A) (12)",
+    (
+        Reading(
+            "R1, energy-weighted mean",
+            r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{"
+            r"\sum_{j\leq r_h}"
+            r"\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the mean over clusters",
+                    property_a,
+                    lambda n: (*LOW_ENERGY(n), *drawn(diagonals(True))(n), CEX_9),
+                    (
+                        Twin("every cluster", {"clusters": "each"}),
+                        Twin("lifted vectors, global directions not restricted", {"lifted": True}),
+                    ),
+                    {"clusters": "mean"},
+                ),
+                Step(
+                    "null value r_g / n_h: with r_g >= n_h directions it says nothing",
+                    vacuous,
+                    drawn(globals_().filter(lambda c: full_rank_block(c))),
+                    (
+                        Twin("fewer directions than rows", {"hypotheses": ()}, GLOBAL),
+                        Twin("rank-deficient block", {"hypotheses": ()}, fixed(replace(CEX_9, clusters=((0, 1),)))),
+                    ),
+                ),
+                Step(
+                    "null value for random directions",
+                    mean_null,
+                    fixed((50, 36, 1), (20, 5, 2), (10, 12, 3)),
+                    (
+                        Twin("r_g / (n_h + 5)", {"null": lambda n, r: min(1.0, r / (n + 5))}),
+                        Twin("square of it", {"null": lambda n, r: min(1.0, r / n) ** 2}),
+                    ),
+                    {"null": lambda n, r: min(1.0, r / n)},
+                ),
+            ),
+            note="a theorem, not an assumption (LG-1)",
+        ),
+        Reading(
+            "R1, every cluster",
+            r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}"
+            r"\lambda_j^{(h)}}"
+            r"\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}\ \ \forall h",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-9",
+                    property_a,
+                    CEX_9,
+                    (
+                        Twin("energy-weighted mean", {"clusters": "mean"}),
+                        Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
+                    ),
+                    {"clusters": "each"},
+                    "19/20",
+                    0,
+                    diagonals(),
+                ),
+            ),
+        ),
+        Reading(
+            "R2, lifted vectors",
+            r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-30",
+                    lifted_ratio,
+                    CEX_30,
+                    (
+                        Twin("restricted and orthonormalised (R1)", {"lifted": False}),
+                        Twin("both global directions kept", cases=fixed(Lifted(qq.identity(2), fmpq(0)))),
+                    ),
+                    {},
+                    1,
+                    "1/2",
+                ),
+                Refutation(
+                    "CEX-30 (search)",
+                    property_a,
+                    CEX_9,
+                    (
+                        Twin("energy-weighted mean, restricted", {"clusters": "mean", "lifted": False}),
+                        Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
+                    ),
+                    {"clusters": "each", "lifted": True},
+                    search=diagonals(True),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -275,8 +362,11 @@ class Local:
     @property
     def kernel(self) -> fmpq_mat:
         """The kernel."""
-        return self.frame * (qq.diagonal([v for block in self.values for v in block])
-                             + self.coupling) * self.frame.transpose()
+        return (
+            self.frame
+            * (qq.diagonal([v for block in self.values for v in block]) + self.coupling)
+            * self.frame.transpose()
+        )
 
     @property
     def kept(self) -> list[int]:
@@ -294,9 +384,10 @@ def locals_(draw: Any) -> Local:
     """Draw two clusters of one to three rows; the coupling is small enough for the kernel to stay semi-definite."""
     sizes = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     frames = tuple(draw(orthogonal(size)) for size in sizes)
-    values = tuple(tuple(sorted((fmpq(v) for v in draw(st.lists(st.integers(1, 9), min_size=size, max_size=size))),
-                                reverse=True))
-                   for size in sizes)
+    values = tuple(
+        tuple(sorted((fmpq(v) for v in draw(st.lists(st.integers(1, 9), min_size=size, max_size=size))), reverse=True))
+        for size in sizes
+    )
     # row sums at most 3 * 4 / 12, the smallest eigenvalue: the diagonal dominates
     between = draw(matrices(*sizes)) * fmpq(1, 12)
     n = sum(sizes)
@@ -339,20 +430,47 @@ def reference_lg_2(case: Local) -> list[float]:
 
 LOCAL = drawn(locals_())
 ATTAINED = Local((AXES,), ((fmpq(4), fmpq(1)),), qq.zeros(2, 2), fmpq(1, 5))
-LG_2 = Statement("lg_2", "Theorem LG‑2", (
-    Reading("as stated", r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,"
-                         r"\mathrm{tr}K", Verdict.HOLDS, (
-        Step("equality and bound, exactly", lg_2, lambda n: (*LOCAL(n), ATTAINED), (
-            Twin("bound 0.9 times", {"bound": lambda c: share_bound(c) * fmpq(9, 10)}),
-            Twin("tails of squared eigenvalues", {"tails": lambda c: local_tails(c) ** 2}),
-        ), {"tails": local_tails, "bound": share_bound}, "diag(4, 1), one cluster, share 1/5"),
-        Step("dntk_ref computes it", by_reference, LOCAL, (
-            Twin("kept trace", {"exact": lambda c: qq.mat([[qq.trace(c.kernel) - local_tails(c)] * 2])}),
-            Twin("doubled", {"exact": lambda c: qq.mat([[2 * local_tails(c) + 1] * 2])}),
-        ), {"reference": reference_lg_2, "exact": lambda c: qq.mat([[local_tails(c)] * 2]),
-            "scale": lambda c: float(qq.trace(c.kernel))}),
-    ), hypotheses=("clusters with a zero block dropped",)),
-), table=2)
+LG_2 = Statement(
+    "lg_2",
+    "Theorem LG‑2",
+    (
+        Reading(
+            "as stated",
+            r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,"
+            r"\mathrm{tr}K",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "equality and bound, exactly",
+                    lg_2,
+                    lambda n: (*LOCAL(n), ATTAINED),
+                    (
+                        Twin("bound 0.9 times", {"bound": lambda c: share_bound(c) * fmpq(9, 10)}),
+                        Twin("tails of squared eigenvalues", {"tails": lambda c: local_tails(c) ** 2}),
+                    ),
+                    {"tails": local_tails, "bound": share_bound},
+                    "diag(4, 1), one cluster, share 1/5",
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    LOCAL,
+                    (
+                        Twin("kept trace", {"exact": lambda c: qq.mat([[qq.trace(c.kernel) - local_tails(c)] * 2])}),
+                        Twin("doubled", {"exact": lambda c: qq.mat([[2 * local_tails(c) + 1] * 2])}),
+                    ),
+                    {
+                        "reference": reference_lg_2,
+                        "exact": lambda c: qq.mat([[local_tails(c)] * 2]),
+                        "scale": lambda c: float(qq.trace(c.kernel)),
+                    },
+                ),
+            ),
+            hypotheses=("clusters with a zero block dropped",),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -378,29 +496,56 @@ class Seeded:
         return np.repeat(np.arange(self.clusters), 24 // self.clusters)
 
 
-SEEDED = st.builds(Seeded, st.integers(0, 10**6), st.sampled_from([0.5, 0.8, 0.95]), st.sampled_from([2, 3, 6]),
-                   st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([0.5, 0.8]))
+SEEDED = st.builds(
+    Seeded,
+    st.integers(0, 10**6),
+    st.sampled_from([0.5, 0.8, 0.95]),
+    st.sampled_from([2, 3, 6]),
+    st.sampled_from([0.01, 0.05, 0.2]),
+    st.sampled_from([0.01, 0.05, 0.2]),
+    st.sampled_from([0.5, 0.8]),
+)
 
 
 def lg_3(case: Seeded, *, share: Callable) -> Margin:
     """LG-3: one direction, the weighted mean, and the set of gaps, each against its bound."""
-    found = corollary_lg3(case.kernel, case.labels, epsilon_local=case.local, epsilon_global=case.share,
-                          coverage_threshold=case.threshold)
+    found = corollary_lg3(
+        case.kernel, case.labels, epsilon_local=case.local, epsilon_global=case.share, coverage_threshold=case.threshold
+    )
     trace, eps = float(np.trace(case.kernel)), share(case)
-    return all_of(at_most(found.largest, eps * trace, scale=trace),
-                  at_most(found.weighted, eps / (1 - case.share), scale=1.0),
-                  at_most(found.gap_energy, eps * trace / (1 - case.threshold), scale=trace))
+    return all_of(
+        at_most(found.largest, eps * trace, scale=trace),
+        at_most(found.weighted, eps / (1 - case.share), scale=1.0),
+        at_most(found.gap_energy, eps * trace / (1 - case.threshold), scale=trace),
+    )
 
 
-LG_3 = Statement("lg_3", "Corollary LG‑3", (
-    Reading("as stated", r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,\quad \frac{\sum_{j\leq r_g}"
-                         r"\lambda_j(1-\|\Pi_{loc}"
-            r"u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
-        Step("all three parts, float64", lg_3, drawn(SEEDED), (
-            Twin("a tenth of eps_l", {"share": lambda c: c.local / 10}),
-            Twin("eps_l squared", {"share": lambda c: c.local**2}),
-        ), {"share": lambda c: c.local}),
-    ), hypotheses=("coverage threshold below 1 (third part)",)),
-), table=2)
+LG_3 = Statement(
+    "lg_3",
+    "Corollary LG‑3",
+    (
+        Reading(
+            "as stated",
+            r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,\quad \frac{\sum_{j\leq r_g}"
+            r"\lambda_j(1-\|\Pi_{loc}"
+            r"u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "all three parts, float64",
+                    lg_3,
+                    drawn(SEEDED),
+                    (
+                        Twin("a tenth of eps_l", {"share": lambda c: c.local / 10}),
+                        Twin("eps_l squared", {"share": lambda c: c.local**2}),
+                    ),
+                    {"share": lambda c: c.local},
+                ),
+            ),
+            hypotheses=("coverage threshold below 1 (third part)",),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (PROPERTY_A, LG_1, LG_2, LG_3)

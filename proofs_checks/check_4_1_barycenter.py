@@ -30,8 +30,12 @@ class Measure:
     @property
     def distances(self) -> fmpq_mat:
         """All squared distances (n, m)."""
-        return qq.mat([[sum(((a - b) ** 2 for a, b in zip(z, s, strict=True)), fmpq(0)) for s in self.support.tolist()]
-                       for z in self.points.tolist()])
+        return qq.mat(
+            [
+                [sum(((a - b) ** 2 for a, b in zip(z, s, strict=True)), fmpq(0)) for s in self.support.tolist()]
+                for z in self.points.tolist()
+            ]
+        )
 
     @property
     def nearest(self) -> list[int]:
@@ -68,9 +72,11 @@ def quantisation(case: Measure, *, left: Callable, moved: Callable) -> Margin:
     """
     n = case.points.nrows()
     voronoi = qq.mat([[fmpq(int(j == place), n) for j in range(case.support.nrows())] for place in case.nearest])
-    return all_of(at_most(left(case), qq.dot(case.coupling, case.distances)),
-                  equal(left(case), qq.dot(voronoi, case.distances)),
-                  at_most(moved(case).cost, case.cost))
+    return all_of(
+        at_most(left(case), qq.dot(case.coupling, case.distances)),
+        equal(left(case), qq.dot(voronoi, case.distances)),
+        at_most(moved(case).cost, case.cost),
+    )
 
 
 def uniform_costs_more(case: Measure, *, left: Callable) -> Margin:
@@ -83,28 +89,69 @@ def uniform_costs_more(case: Measure, *, left: Callable) -> Margin:
 
 MEASURES = drawn(measures())
 UNEVEN = Measure(qq.mat([[0], [0], [0], [10]]), qq.mat([[0], [10]]), qq.mat([["1/8", "1/8"]] * 4))
-QUANTISATION = Statement("quantisation", "Exact fact (test oracle): free-weight barycentre = k-means", (
-    Reading("one measure", r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
-            Verdict.HOLDS, (
-        Step("below every coupling, attained by the Voronoi weights, lowered by cell means", quantisation, MEASURES, (
-            Twin("mean over the support instead of the nearest", {"left": lambda c: sum(c.distances.entries(), fmpq(0))
-                                                                  / len(c.distances.entries())}),
-            Twin("support points moved away from the means", {"moved": lambda c: replace(
-                c.means, support=c.means.support + qq.ones(c.support.nrows(), c.support.ncols()) * fmpq(9))}),
-        ), {"left": lambda c: c.cost, "moved": lambda c: c.means}, "the Voronoi weights"),
-        Step("dntk_ref's cost and its linear program at the Voronoi weights", by_reference, MEASURES, (
-            Twin("sum for the mean", {"exact": lambda c: qq.mat([[c.cost * (c.points.nrows() + 1)] * 2])}),
-            Twin("halved", {"exact": lambda c: qq.mat([[c.cost / 2] * 2])}),
-        ), {"reference": lambda c: _costs(c), "exact": lambda c: qq.mat([[c.cost] * 2]),
-            "scale": lambda c: 1 + float(qq.frobenius2(c.points) + qq.frobenius2(c.support))}),
-        Step("equal weights cost at least as much", uniform_costs_more, lambda n: (*drawn(measures(), 0.3)(n), UNEVEN),
-             (
-            Twin("mean over the support", {"left": lambda z,
-                                           b: float(np.mean(np.sum((z[:, None] - b[None]) ** 2, axis=2)) + 1)}),
-            Twin("doubled, plus one", {"left": lambda z, b: 2 * quantisation_cost(z, b) + 1}),
-        ), {"left": quantisation_cost}),
-    )),
-), table=2)
+QUANTISATION = Statement(
+    "quantisation",
+    "Exact fact (test oracle): free-weight barycentre = k-means",
+    (
+        Reading(
+            "one measure",
+            r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "below every coupling, attained by the Voronoi weights, lowered by cell means",
+                    quantisation,
+                    MEASURES,
+                    (
+                        Twin(
+                            "mean over the support instead of the nearest",
+                            {"left": lambda c: sum(c.distances.entries(), fmpq(0)) / len(c.distances.entries())},
+                        ),
+                        Twin(
+                            "support points moved away from the means",
+                            {
+                                "moved": lambda c: replace(
+                                    c.means,
+                                    support=c.means.support + qq.ones(c.support.nrows(), c.support.ncols()) * fmpq(9),
+                                )
+                            },
+                        ),
+                    ),
+                    {"left": lambda c: c.cost, "moved": lambda c: c.means},
+                    "the Voronoi weights",
+                ),
+                Step(
+                    "dntk_ref's cost and its linear program at the Voronoi weights",
+                    by_reference,
+                    MEASURES,
+                    (
+                        Twin("sum for the mean", {"exact": lambda c: qq.mat([[c.cost * (c.points.nrows() + 1)] * 2])}),
+                        Twin("halved", {"exact": lambda c: qq.mat([[c.cost / 2] * 2])}),
+                    ),
+                    {
+                        "reference": lambda c: _costs(c),
+                        "exact": lambda c: qq.mat([[c.cost] * 2]),
+                        "scale": lambda c: 1 + float(qq.frobenius2(c.points) + qq.frobenius2(c.support)),
+                    },
+                ),
+                Step(
+                    "equal weights cost at least as much",
+                    uniform_costs_more,
+                    lambda n: (*drawn(measures(), 0.3)(n), UNEVEN),
+                    (
+                        Twin(
+                            "mean over the support",
+                            {"left": lambda z, b: float(np.mean(np.sum((z[:, None] - b[None]) ** 2, axis=2)) + 1)},
+                        ),
+                        Twin("doubled, plus one", {"left": lambda z, b: 2 * quantisation_cost(z, b) + 1}),
+                    ),
+                    {"left": quantisation_cost},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def _costs(case: Measure) -> list[float]:
@@ -125,8 +172,9 @@ class Matched:
     @property
     def residual(self) -> fmpq:
         """|Phi (I - Pi_S)|^2 / n."""
-        return qq.frobenius2(self.gradients - self.gradients
-                             * qq.projector(self.own_gradients)) / self.gradients.nrows()
+        return (
+            qq.frobenius2(self.gradients - self.gradients * qq.projector(self.own_gradients)) / self.gradients.nrows()
+        )
 
     def cost(self, ours: fmpq_mat, theirs: fmpq_mat) -> fmpq:
         """The mean squared distance to the nearest distilled input."""
@@ -162,8 +210,9 @@ def finite(case: Matched) -> bool:
 def lemma_w(case: Matched, *, constant: Callable) -> Margin:
     """|Phi (I - Pi_S)|^2 / n <= nearest-gradient cost <= L^2 times the cost of the hidden features."""
     middle = case.cost(case.gradients, case.own_gradients)
-    return all_of(at_most(case.residual, middle), at_most(middle,
-                                                          constant(case) * case.cost(case.hidden, case.own_hidden)))
+    return all_of(
+        at_most(case.residual, middle), at_most(middle, constant(case) * case.cost(case.hidden, case.own_hidden))
+    )
 
 
 def aligned(case: Matched, *, right: Callable) -> Margin:
@@ -185,16 +234,33 @@ def with_head(hidden: fmpq_mat) -> fmpq_mat:
 # -1.
 CEX_28 = Matched(qq.mat([[0, -1]]), qq.mat([[1]]), qq.mat([[1, 0]]), qq.mat([[1]]))
 LIPSCHITZ = drawn(matched().filter(finite))
-LEMMA_W = Statement("lemma_w", "Lemma W (the missing link to Section 3.3; new)", (
-    Reading("as stated", r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_"
-                         r"\phi^2W_2^2",
-            Verdict.HOLDS, (
-        Step("both inequalities with the least constant", lemma_w, LIPSCHITZ, (
-            Twin("a quarter of the squared constant", {"constant": lambda c: c.lipschitz2 / 4}),
-            Twin("equal features with different gradients", {}, fixed(CEX_28)),
-        ), {"constant": lambda c: c.lipschitz2}, "one input"),
-    ), hypotheses=("gradients Lipschitz in the hidden features on the data",)),
-), table=2)
+LEMMA_W = Statement(
+    "lemma_w",
+    "Lemma W (the missing link to Section 3.3; new)",
+    (
+        Reading(
+            "as stated",
+            r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_"
+            r"\phi^2W_2^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "both inequalities with the least constant",
+                    lemma_w,
+                    LIPSCHITZ,
+                    (
+                        Twin("a quarter of the squared constant", {"constant": lambda c: c.lipschitz2 / 4}),
+                        Twin("equal features with different gradients", {}, fixed(CEX_28)),
+                    ),
+                    {"constant": lambda c: c.lipschitz2},
+                    "one input",
+                ),
+            ),
+            hypotheses=("gradients Lipschitz in the hidden features on the data",),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -240,46 +306,131 @@ def _floats(case: Batches) -> list[np.ndarray]:
 
 CEX_29 = Batches(((fmpq(0), fmpq(2)), (fmpq(10), fmpq(12))))
 BATCHES = drawn(batches())
-SEC_4_1 = Statement("sec_4_1", "4.1 / C.5 WMDD", (
-    Reading("objective", r"\mathcal{L}(X_S)=\sum_{c,j}\|f_e(s_{c,j})-b_{c,j}\|^2+\lambda_{BN}\mathcal{L}_{BN}",
-            Verdict.DEFINITION, (
-        Step("its barycentre term is well defined: the optimal quantisation cost", quantisation, MEASURES, (
-            Twin("mean over the support", {"left": lambda c: sum(c.distances.entries(),
-                                                                 fmpq(0)) / len(c.distances.entries())}),
-            Twin("doubled", {"left": lambda c: 2 * c.cost}),
-        ), {"left": lambda c: c.cost, "moved": lambda c: c.means}),
-    ), nature=Nature.DEFINITION, note="squared or plain norms, variance or deviation, weighted or not: open in the "
-                                      "text"),
-    Reading("better aligned gradients", r"f_e(s)=f_e(x)\Rightarrow\phi(x)\in\mathcal{T}_S", Verdict.HEURISTIC, (
-        Step("the head block is controlled exactly: it is a function of the hidden feature", aligned, fixed(replace(
-            CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))), (
-                Twin("body block", cases=fixed(CEX_28)),
-                Twin("another hidden feature, no cost allowed", {"right": lambda c: fmpq(0)}, fixed(Matched(
-                    qq.mat([[2, 1]]), qq.mat([[2]]), qq.mat([[1, 1]]), qq.mat([[1]])))),
-            ), {"right": hidden_cost}),
-    ), (
-        Refutation("CEX-28", aligned, CEX_28, (
-            Twin("head block", cases=fixed(replace(CEX_28, gradients=with_head(CEX_28.hidden),
-                                                   own_gradients=with_head(CEX_28.own_hidden)))),
-            Twin("a distilled input on the same side", cases=fixed(replace(CEX_28, own_gradients=CEX_28.gradients))),
-        ), {"right": hidden_cost}, 1, 0, matched()),
-    ), nature=Nature.HEURISTIC, note="conditional version: Lemma W"),
-    Reading("mean of batch variances", r"\overline{\mathrm{Var}}_{batch}=\mathrm{Var}", Verdict.FAILS, (
-        Step("running sums of x and x^2", class_statistic, BATCHES, (
-            Twin("mean of batch variances", {"statistic": batch_mean}),
-            Twin("uncentred", {"statistic": lambda c: running(c) + fmpq(1, 100)}),
-        ), {"statistic": running}),
-        Step("dntk_ref's pooled variance", by_reference, BATCHES, (
-            Twin("averaged", {"reference": lambda c: averaged_batch_variance(_floats(c))}),
-            Twin("doubled", {"exact": lambda c: 2 * running(c)}),
-        ), {"reference": lambda c: pooled_variance(_floats(c)), "exact": lambda c: qq.mat([[running(c)]]).entries()[0],
-            "scale": lambda c: 1000.0}),
-    ), (
-        Refutation("CEX-29", class_statistic, CEX_29, (
-            Twin("running sums", {"statistic": running}),
-            Twin("equal batch means", cases=fixed(Batches(((fmpq(0), fmpq(2)), (fmpq(-1), fmpq(3)))))),
-        ), {"statistic": batch_mean}, 1, 26, batches()),
-    )),
-))
+SEC_4_1 = Statement(
+    "sec_4_1",
+    "4.1 / C.5 WMDD",
+    (
+        Reading(
+            "objective",
+            r"\mathcal{L}(X_S)=\sum_{c,j}\|f_e(s_{c,j})-b_{c,j}\|^2+\lambda_{BN}\mathcal{L}_{BN}",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "its barycentre term is well defined: the optimal quantisation cost",
+                    quantisation,
+                    MEASURES,
+                    (
+                        Twin(
+                            "mean over the support",
+                            {"left": lambda c: sum(c.distances.entries(), fmpq(0)) / len(c.distances.entries())},
+                        ),
+                        Twin("doubled", {"left": lambda c: 2 * c.cost}),
+                    ),
+                    {"left": lambda c: c.cost, "moved": lambda c: c.means},
+                ),
+            ),
+            nature=Nature.DEFINITION,
+            note="squared or plain norms, variance or deviation, weighted or not: open in the text",
+        ),
+        Reading(
+            "better aligned gradients",
+            r"f_e(s)=f_e(x)\Rightarrow\phi(x)\in\mathcal{T}_S",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "the head block is controlled exactly: it is a function of the hidden feature",
+                    aligned,
+                    fixed(
+                        replace(CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))
+                    ),
+                    (
+                        Twin("body block", cases=fixed(CEX_28)),
+                        Twin(
+                            "another hidden feature, no cost allowed",
+                            {"right": lambda c: fmpq(0)},
+                            fixed(Matched(qq.mat([[2, 1]]), qq.mat([[2]]), qq.mat([[1, 1]]), qq.mat([[1]]))),
+                        ),
+                    ),
+                    {"right": hidden_cost},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-28",
+                    aligned,
+                    CEX_28,
+                    (
+                        Twin(
+                            "head block",
+                            cases=fixed(
+                                replace(
+                                    CEX_28,
+                                    gradients=with_head(CEX_28.hidden),
+                                    own_gradients=with_head(CEX_28.own_hidden),
+                                )
+                            ),
+                        ),
+                        Twin(
+                            "a distilled input on the same side",
+                            cases=fixed(replace(CEX_28, own_gradients=CEX_28.gradients)),
+                        ),
+                    ),
+                    {"right": hidden_cost},
+                    1,
+                    0,
+                    matched(),
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="conditional version: Lemma W",
+        ),
+        Reading(
+            "mean of batch variances",
+            r"\overline{\mathrm{Var}}_{batch}=\mathrm{Var}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "running sums of x and x^2",
+                    class_statistic,
+                    BATCHES,
+                    (
+                        Twin("mean of batch variances", {"statistic": batch_mean}),
+                        Twin("uncentred", {"statistic": lambda c: running(c) + fmpq(1, 100)}),
+                    ),
+                    {"statistic": running},
+                ),
+                Step(
+                    "dntk_ref's pooled variance",
+                    by_reference,
+                    BATCHES,
+                    (
+                        Twin("averaged", {"reference": lambda c: averaged_batch_variance(_floats(c))}),
+                        Twin("doubled", {"exact": lambda c: 2 * running(c)}),
+                    ),
+                    {
+                        "reference": lambda c: pooled_variance(_floats(c)),
+                        "exact": lambda c: qq.mat([[running(c)]]).entries()[0],
+                        "scale": lambda c: 1000.0,
+                    },
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-29",
+                    class_statistic,
+                    CEX_29,
+                    (
+                        Twin("running sums", {"statistic": running}),
+                        Twin("equal batch means", cases=fixed(Batches(((fmpq(0), fmpq(2)), (fmpq(-1), fmpq(3)))))),
+                    ),
+                    {"statistic": batch_mean},
+                    1,
+                    26,
+                    batches(),
+                ),
+            ),
+        ),
+    ),
+)
 
 STATEMENTS = (SEC_4_1, QUANTISATION, LEMMA_W)

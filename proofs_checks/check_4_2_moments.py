@@ -101,10 +101,17 @@ def subset_coordinates(p: int, k: int) -> Iterable[fmpq_mat]:
         yield qq.diagonal([fmpq(p, k) if i in rows else 0 for i in range(p)])
 
 
-ENUMERATED = {"rademacher": rademacher, "countsketch": count_sketch, "sjlt_uniform": sjlt_uniform,
-              "sjlt_block": sjlt_block,
-              "sjlt_one_sign": lambda p, k: sjlt_uniform(p, k, True), "srht": srht, "srht_replace": srht_replace,
-              "coordinates": coordinates, "subset": subset_coordinates}
+ENUMERATED = {
+    "rademacher": rademacher,
+    "countsketch": count_sketch,
+    "sjlt_uniform": sjlt_uniform,
+    "sjlt_block": sjlt_block,
+    "sjlt_one_sign": lambda p, k: sjlt_uniform(p, k, True),
+    "srht": srht,
+    "srht_replace": srht_replace,
+    "coordinates": coordinates,
+    "subset": subset_coordinates,
+}
 Tensor = dict[tuple[int, int, int, int], fmpq]
 
 
@@ -124,8 +131,10 @@ def _pairing(a: int, b: int, c: int, d: int, fourth: fmpq) -> fmpq:
 def _independent(p: int, k: int, kurtosis: fmpq) -> Tensor:
     """E[G_ab G_cd] for G the mean of k independent x x^T."""
     indices = product(range(p), repeat=4)
-    return {(a, b, c, d): (_pairing(a, b, c, d, kurtosis) + (k - 1) * fmpq(int(a == b and c == d))) / k for a, b, c,
-            d in indices}
+    return {
+        (a, b, c, d): (_pairing(a, b, c, d, kurtosis) + (k - 1) * fmpq(int(a == b and c == d))) / k
+        for a, b, c, d in indices
+    }
 
 
 def _haar(p: int, k: int) -> Tensor:
@@ -149,8 +158,10 @@ def tensor(kind: str, p: int, k: int) -> Tensor:
     if kind in ("gaussian", "achlioptas"):
         return _independent(p, k, fmpq(3) if kind == "gaussian" else fmpq(5))
     grams = enumerated(kind, p, k)
-    return {(a, b, c, d): sum((g[a, b] * g[c, d] for g in grams), fmpq(0)) / len(grams)
-            for a, b, c, d in product(range(p), repeat=4)}
+    return {
+        (a, b, c, d): sum((g[a, b] * g[c, d] for g in grams), fmpq(0)) / len(grams)
+        for a, b, c, d in product(range(p), repeat=4)
+    }
 
 
 def mean_gram(kind: str, p: int, k: int) -> fmpq_mat:
@@ -159,8 +170,9 @@ def mean_gram(kind: str, p: int, k: int) -> fmpq_mat:
         return qq.identity(p)
     if kind == "haar":  # tr G = P surely, so E G_ab = sum_c E[G_ab G_cc] / P
         found = tensor(kind, p, k)
-        return fmpq_mat(p, p, [sum((found[a, b, c, c] for c in range(p)), fmpq(0)) / p for a in range(p)
-                               for b in range(p)])
+        return fmpq_mat(
+            p, p, [sum((found[a, b, c, c] for c in range(p)), fmpq(0)) / p for a in range(p) for b in range(p)]
+        )
     total = qq.zeros(p, p)
     for g in enumerated(kind, p, k):
         total += g
@@ -200,8 +212,10 @@ class Moment:
     def variance(self) -> fmpq:
         """Var <Au, Av>, from the fourth-order moments of the map."""
         u, v = self.u.entries(), self.v.entries()
-        found = sum((u[a] * v[b] * u[c] * v[d] * value for (a, b, c, d),
-                     value in tensor(self.kind, self.p, self.k).items()), fmpq(0))
+        found = sum(
+            (u[a] * v[b] * u[c] * v[d] * value for (a, b, c, d), value in tensor(self.kind, self.p, self.k).items()),
+            fmpq(0),
+        )
         return found - self.inner**2
 
 
@@ -229,24 +243,52 @@ def simulated(case: tuple[str, int, int, int], *, factor: float) -> Margin:
     return sampled(np.array(squares), factor * inner_product_variance(kind, u, v, k))
 
 
-def _row(label: str, title: str, formula: str, kinds: tuple[tuple[str, tuple[tuple[int, int], ...]], ...],
-         side: Callable,
-         twins: tuple[Twin, ...], reference: tuple[str, ...] = ()) -> Statement:
-    steps = [Step(f"{kind}: every map of size (P, k) in {sizes}", row, drawn(moments(kind, sizes), 0.5), twins,
-                  {"formula": side})
-             for kind, sizes in kinds]
+def _row(
+    label: str,
+    title: str,
+    formula: str,
+    kinds: tuple[tuple[str, tuple[tuple[int, int], ...]], ...],
+    side: Callable,
+    twins: tuple[Twin, ...],
+    reference: tuple[str, ...] = (),
+) -> Statement:
+    steps = [
+        Step(
+            f"{kind}: every map of size (P, k) in {sizes}",
+            row,
+            drawn(moments(kind, sizes), 0.5),
+            twins,
+            {"formula": side},
+        )
+        for kind, sizes in kinds
+    ]
     for kind in reference:
         sizes = dict(kinds)[kind]
-        steps.append(Step(f"dntk_ref's variance of {kind}", by_reference, drawn(moments(kind, sizes), 0.5), (
-            Twin("V0 for the table's term, halved", {"exact": lambda c: (c.v0 + 1) / (2 * c.k)}),
-            Twin("doubled", {"exact": lambda c: 2 * side(c) + c.v0 / 10}),
-        ), {"reference": _reference_variance, "exact": side, "scale": lambda c: float(c.p * c.v0 + c.d)}))
+        steps.append(
+            Step(
+                f"dntk_ref's variance of {kind}",
+                by_reference,
+                drawn(moments(kind, sizes), 0.5),
+                (
+                    Twin("V0 for the table's term, halved", {"exact": lambda c: (c.v0 + 1) / (2 * c.k)}),
+                    Twin("doubled", {"exact": lambda c: 2 * side(c) + c.v0 / 10}),
+                ),
+                {"reference": _reference_variance, "exact": side, "scale": lambda c: float(c.p * c.v0 + c.d)},
+            )
+        )
         p, k = (8, 3) if kind != "haar" else (6, 3)
-        steps.append(Step(f"dntk_ref's draws of {kind}, simulated", simulated,
-                          fixed((kind, p, 4 if "sjlt" in kind else k, 7)), (
-            Twin("variance doubled", {"factor": 2.0}),
-            Twin("variance halved", {"factor": 0.5}),
-        ), {"factor": 1.0}))
+        steps.append(
+            Step(
+                f"dntk_ref's draws of {kind}, simulated",
+                simulated,
+                fixed((kind, p, 4 if "sjlt" in kind else k, 7)),
+                (
+                    Twin("variance doubled", {"factor": 2.0}),
+                    Twin("variance halved", {"factor": 0.5}),
+                ),
+                {"factor": 1.0},
+            )
+        )
     return Statement(label, title, (Reading("as stated", formula, Verdict.HOLDS, tuple(steps)),), table=2)
 
 
@@ -282,43 +324,118 @@ SIGNED = Twin("(V0 - 2 D) / k", {"formula": signed_side})
 ONE_D = Twin("V0 - D", {"formula": lambda c: (c.v0 - c.d) / c.k})
 SMALL, FOUR = ((3, 1), (3, 2), (4, 3)), ((4, 1), (4, 2), (4, 3))
 ROWS = (
-    _row("moments_gaussian", "moments: Gaussian", r"\mathrm{Var}\langle Au,Av\rangle=V_0/k", (("gaussian", SMALL),),
-         gaussian_side,
-         (WIDER, SIGNED), ("gaussian",)),
-    _row("moments_iid", "moments: i.i.d. entries, kurtosis", r"\mathrm{Var}\langle Au,Av\rangle=(V_0+(\kappa-3)D)/k",
-         (("achlioptas", SMALL),), lambda c: (c.v0 + 2 * c.d) / c.k, (PLAIN, SIGNED)),
-    _row("moments_rademacher", "moments: Rademacher", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
-         (("rademacher", ((3, 1), (3, 2), (2, 3))),), signed_side, (PLAIN, ONE_D), ("rademacher",)),
-    _row("moments_countsketch", "moments: CountSketch; SJLT", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
-         (("countsketch", ((3, 2), (3, 3), (4, 2))), ("sjlt_uniform", ((2, 3), (2, 4), (3, 3))),
-          ("sjlt_block", ((2, 4), (3, 4)))),
-         signed_side, (PLAIN, ONE_D), ("countsketch",)),
-    _row("moments_srht_with", "moments: SRHT, rows with replacement", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
-         (("srht_replace", ((2, 1), (4, 1), (4, 2))),), signed_side, (PLAIN, ONE_D), ("srht_replace",)),
-    _row("moments_srht_without", "moments: SRHT, rows without replacement",
-         r"\mathrm{Var}\langle Au,Av\rangle=\frac{P-k}{P-1}(V_0-2D)/k", (("srht", FOUR),), without_side,
-         (SIGNED, PLAIN), ("srht",)),
-    _row("moments_haar", "moments: Haar", r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v"
-                                          r"\|^2+(1-\frac{2}{P})"
-         r"\langle u,v\rangle^2)", (("haar", ((3, 1), (3, 2), (4, 1), (4, 3))),), haar_side, (PLAIN, Twin(
-             "1 for 1 - 2/P", {"formula": lambda c: haar_side(c) + c.inner**2
-                               * fmpq(c.p - c.k, c.k * (c.p - 1) * (c.p + 2)) * 2})),
-         ("haar",)),
-    _row("moments_coordinates", "moments: coordinate sampling",
-         r"\mathrm{Var}\langle Au,Av\rangle=(PD-\langle u,v\rangle^2)/k",
-         (("coordinates", ((3, 1), (3, 2), (4, 2))),), lambda c: (c.p * c.d - c.inner**2) / c.k, (PLAIN, Twin(
-             "D for P D", {"formula": lambda c: (c.d - c.inner**2) / c.k}))),
+    _row(
+        "moments_gaussian",
+        "moments: Gaussian",
+        r"\mathrm{Var}\langle Au,Av\rangle=V_0/k",
+        (("gaussian", SMALL),),
+        gaussian_side,
+        (WIDER, SIGNED),
+        ("gaussian",),
+    ),
+    _row(
+        "moments_iid",
+        "moments: i.i.d. entries, kurtosis",
+        r"\mathrm{Var}\langle Au,Av\rangle=(V_0+(\kappa-3)D)/k",
+        (("achlioptas", SMALL),),
+        lambda c: (c.v0 + 2 * c.d) / c.k,
+        (PLAIN, SIGNED),
+    ),
+    _row(
+        "moments_rademacher",
+        "moments: Rademacher",
+        r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
+        (("rademacher", ((3, 1), (3, 2), (2, 3))),),
+        signed_side,
+        (PLAIN, ONE_D),
+        ("rademacher",),
+    ),
+    _row(
+        "moments_countsketch",
+        "moments: CountSketch; SJLT",
+        r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
+        (
+            ("countsketch", ((3, 2), (3, 3), (4, 2))),
+            ("sjlt_uniform", ((2, 3), (2, 4), (3, 3))),
+            ("sjlt_block", ((2, 4), (3, 4))),
+        ),
+        signed_side,
+        (PLAIN, ONE_D),
+        ("countsketch",),
+    ),
+    _row(
+        "moments_srht_with",
+        "moments: SRHT, rows with replacement",
+        r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
+        (("srht_replace", ((2, 1), (4, 1), (4, 2))),),
+        signed_side,
+        (PLAIN, ONE_D),
+        ("srht_replace",),
+    ),
+    _row(
+        "moments_srht_without",
+        "moments: SRHT, rows without replacement",
+        r"\mathrm{Var}\langle Au,Av\rangle=\frac{P-k}{P-1}(V_0-2D)/k",
+        (("srht", FOUR),),
+        without_side,
+        (SIGNED, PLAIN),
+        ("srht",),
+    ),
+    _row(
+        "moments_haar",
+        "moments: Haar",
+        r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v"
+        r"\|^2+(1-\frac{2}{P})"
+        r"\langle u,v\rangle^2)",
+        (("haar", ((3, 1), (3, 2), (4, 1), (4, 3))),),
+        haar_side,
+        (
+            PLAIN,
+            Twin(
+                "1 for 1 - 2/P",
+                {"formula": lambda c: haar_side(c) + c.inner**2 * fmpq(c.p - c.k, c.k * (c.p - 1) * (c.p + 2)) * 2},
+            ),
+        ),
+        ("haar",),
+    ),
+    _row(
+        "moments_coordinates",
+        "moments: coordinate sampling",
+        r"\mathrm{Var}\langle Au,Av\rangle=(PD-\langle u,v\rangle^2)/k",
+        (("coordinates", ((3, 1), (3, 2), (4, 2))),),
+        lambda c: (c.p * c.d - c.inner**2) / c.k,
+        (PLAIN, Twin("D for P D", {"formula": lambda c: (c.d - c.inner**2) / c.k})),
+    ),
 )
 
 ONE_SIGN = Moment("sjlt_one_sign", 3, qq.column([1, 0]), qq.column([0, 1]))
-SIGNS = Statement("moments_sjlt_signs", "SJLT needs an independent sign for each non-zero (section 12, item 8)", (
-    Reading("one sign per column", r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k", Verdict.FAILS, refutations=(
-        Refutation("one sign per column", row, ONE_SIGN, (
-            Twin("a sign for each non-zero", cases=fixed(replace(ONE_SIGN, kind="sjlt_uniform"))),
-            Twin("its own variance", {"formula": lambda c: c.variance}),
-        ), {"formula": signed_side}, "1/2", "1/3", moments("sjlt_one_sign", ((2, 3), (3, 3)))),
-    )),
-), table=2)
+SIGNS = Statement(
+    "moments_sjlt_signs",
+    "SJLT needs an independent sign for each non-zero (section 12, item 8)",
+    (
+        Reading(
+            "one sign per column",
+            r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "one sign per column",
+                    row,
+                    ONE_SIGN,
+                    (
+                        Twin("a sign for each non-zero", cases=fixed(replace(ONE_SIGN, kind="sjlt_uniform"))),
+                        Twin("its own variance", {"formula": lambda c: c.variance}),
+                    ),
+                    {"formula": signed_side},
+                    "1/2",
+                    "1/3",
+                    moments("sjlt_one_sign", ((2, 3), (3, 3))),
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -333,8 +450,11 @@ class Whole:
     def parts(self) -> tuple[fmpq, fmpq, fmpq]:
         """(tr K)^2, |K|_F^2, |diag(Phi^T Phi)|^2."""
         kernel, gram = qq.kernel_of(self.phi), self.phi.transpose() * self.phi
-        return qq.trace(kernel) ** 2, qq.frobenius2(kernel), sum((gram[i, i] ** 2 for i in range(gram.nrows())),
-                                                                 fmpq(0))
+        return (
+            qq.trace(kernel) ** 2,
+            qq.frobenius2(kernel),
+            sum((gram[i, i] ** 2 for i in range(gram.nrows())), fmpq(0)),
+        )
 
 
 def kernel_error(case: Whole, *, formula: Callable) -> Margin:
@@ -360,19 +480,46 @@ def wholes(draw: Any) -> Whole:
     return Whole(kind, k, draw(matrices(draw(st.integers(1, 3)), 3)))
 
 
-KERNEL = Statement("moments_kernel", "Whole kernel", (
-    Reading("as stated", r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
-            Verdict.HOLDS, (
-        Step("Gaussian, Rademacher, CountSketch, Haar", kernel_error, drawn(wholes(), 0.5), (
-            Twin("trace not squared", {"formula": lambda c: whole_side(c) + qq.trace(qq.kernel_of(c.phi)) / c.k}),
-            Twin("Gaussian formula for all", {"formula": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
-        ), {"formula": whole_side}),
-        Step("dntk_ref computes it", by_reference, drawn(wholes(), 0.5), (
-            Twin("Gaussian formula for all", {"exact": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
-            Twin("doubled", {"exact": lambda c: 2 * whole_side(c) + c.parts[0] / 10}),
-        ), {"reference": lambda c: kernel_error_expectation(c.kind, qq.floats(c.phi), c.k), "exact": whole_side,
-            "scale": lambda c: float(3 * c.parts[0])}),
-    )),
-), table=2)
+KERNEL = Statement(
+    "moments_kernel",
+    "Whole kernel",
+    (
+        Reading(
+            "as stated",
+            r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "Gaussian, Rademacher, CountSketch, Haar",
+                    kernel_error,
+                    drawn(wholes(), 0.5),
+                    (
+                        Twin(
+                            "trace not squared",
+                            {"formula": lambda c: whole_side(c) + qq.trace(qq.kernel_of(c.phi)) / c.k},
+                        ),
+                        Twin("Gaussian formula for all", {"formula": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
+                    ),
+                    {"formula": whole_side},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    drawn(wholes(), 0.5),
+                    (
+                        Twin("Gaussian formula for all", {"exact": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
+                        Twin("doubled", {"exact": lambda c: 2 * whole_side(c) + c.parts[0] / 10}),
+                    ),
+                    {
+                        "reference": lambda c: kernel_error_expectation(c.kind, qq.floats(c.phi), c.k),
+                        "exact": whole_side,
+                        "scale": lambda c: float(3 * c.parts[0]),
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (*ROWS, SIGNS, KERNEL)

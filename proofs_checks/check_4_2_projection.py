@@ -57,8 +57,11 @@ class Pairs:
     @property
     def union(self) -> arb:
         """The union bound over all pairs."""
-        one = gaussian_failure(self.k, self.epsilon) if self.kind == "G" else haar_failure(
-            self.k, self.epsilon, RESNET18_PARAMETERS)
+        one = (
+            gaussian_failure(self.k, self.epsilon)
+            if self.kind == "G"
+            else haar_failure(self.k, self.epsilon, RESNET18_PARAMETERS)
+        )
         return comb(self.n, 2) * one
 
 
@@ -111,8 +114,9 @@ def distortion(case: tuple[int, str], *, n: int) -> Margin:
     """At 95 % confidence the guaranteed distortion at width k rounds to the printed one."""
     k, printed = case
     value, half = qq.q(printed), fmpq(1, 2000)
-    return all_of(at_most(Pairs(n, value + half, k).union, fmpq(1, 20)),
-                  at_most(fmpq(1, 20), Pairs(n, value - half, k).union))
+    return all_of(
+        at_most(Pairs(n, value + half, k).union, fmpq(1, 20)), at_most(fmpq(1, 20), Pairs(n, value - half, k).union)
+    )
 
 
 def typical(case: tuple[int, str], *, numerator: int) -> Margin:
@@ -135,12 +139,18 @@ TABLE = [  # n, eps, simplified, Dasgupta-Gupta, then Gaussian/Haar at delta = 1
     (9469, "1/10", 7325, 7848, (6416, 6412), (7643, 7638), (8306, 8300)),
 ]
 WIDTHS = fixed(*((Points(n, qq.q(e)), s) for n, e, s, *_ in TABLE))
-EXACT = fixed(*((Pairs(n, qq.q(e), k, kind), delta) for n, e, _, _, *rows in TABLE
-                for pair, delta in zip(rows, (1 - fmpq(1, n), fmpq(1, 20), fmpq(1, 100)), strict=True)
-                for k, kind in zip(pair, "GH", strict=True)))
+EXACT = fixed(
+    *(
+        (Pairs(n, qq.q(e), k, kind), delta)
+        for n, e, _, _, *rows in TABLE
+        for pair, delta in zip(rows, (1 - fmpq(1, n), fmpq(1, 20), fmpq(1, 100)), strict=True)
+        for k, kind in zip(pair, "GH", strict=True)
+    )
+)
 GRID = fixed(*(Points(n, e) for n in (2, 10, 100, 1300, 9469) for e in tenths(1, 3, 5, 9)))
-UNIONS = fixed(*((Points(1300, e), value) for e, value in zip(tenths(1, 3, 5, 9), ("0.10", "0.37", "1.14", "6.2"),
-                                                              strict=True)))
+UNIONS = fixed(
+    *((Points(1300, e), value) for e, value in zip(tenths(1, 3, 5, 9), ("0.10", "0.37", "1.14", "6.2"), strict=True))
+)
 
 
 def by_scipy(case: tuple[Pairs, fmpq], *, reference: Callable) -> Margin:
@@ -174,84 +184,206 @@ def law(kind: str, p: int, k: int, epsilon: float) -> float:
 
 
 LAWS = fixed(("gaussian", 12, 5, 0.5, 1), ("haar", 12, 5, 0.5, 2), ("haar", 6, 4, 0.3, 3))
-JL = Statement("sec_4_2_jl", "4.2 JL statement", (
-    Reading("pairwise distances", r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}\Rightarrow\exists A:\ (1\pm\epsilon)"
-                                  r"\|u-v\|^2\ni\|Au-Av\|^2",
-            Verdict.HOLDS, (
-        Step("union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law", union_below, GRID, (
-            Twin("half the width", {"width": lambda n, e: dasgupta_gupta(n, e) // 2}),
-            Twin("confidence 99 % instead of existence", {"level": fmpq(1, 100)}),
-        ), {"width": dasgupta_gupta}),
-        Step("the exact law is that of drawn maps (Gaussian: chi-squared, Haar: Beta)", frequency, LAWS, (
-            Twin("one degree of freedom more", {"probability": lambda kind, p, k, e: law(kind, p, k + 1, e)}),
-            Twin("Gaussian law for Haar and the reverse", {"probability": lambda kind, p, k, e: law(
-                "haar" if kind == "gaussian" else "gaussian", p, k, e)}),
-        ), {"probability": law}),
-    )),
-    Reading("threshold 8 ln n / eps^2", r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A", Verdict.ADDED, (
-        Step("union bound below 1 for n = 1300 at eps = 0.1 and 0.3", union_below,
-             fixed(*(Points(1300, e) for e in tenths(1, 3))), (
-            Twin("half the width", {"width": lambda n, e: simplified(n, e) // 2}),
-            Twin("eps = 0.9", {}, fixed(Points(1300, fmpq(9, 10)))),
-        ), {"width": simplified}),
-        Step("its values 0.10, 0.37, 1.14, 6.2", union_value, UNIONS, (
-            Twin("all ordered pairs", {"factor": fmpq(2)}),
-            Twin("one tail", {"factor": fmpq(1, 2)}),
-        ), {"factor": fmpq(1)}),
-    ), (
-        Refutation("union bound at eps = 0.9", union_below, Points(1300, fmpq(9, 10)), (
-            Twin("Dasgupta-Gupta width", {"width": dasgupta_gupta}),
-            Twin("eps = 0.1", cases=fixed(Points(1300, fmpq(1, 10)))),
-        ), {"width": simplified}, "6.2", 1, st.builds(Points, st.integers(2, 2000),
-                                                      st.integers(1, 9).map(lambda e: fmpq(e, 10)))),
-    ), added=("small epsilon: for larger ones the union bound, not necessarily the statement, fails",)),
-    Reading("5736 dimensions", r"5736\geq 8\ln 1300/0.1^2", Verdict.FAILS, (
-        Step("the least integers of the table", threshold, WIDTHS, (
-            Twin("one less", {"shift": -1}),
-            Twin("one more", {"shift": 1}),
-        ), {"shift": 0}),
-    ), (
-        Refutation("5736", threshold, (Points(1300, fmpq(1, 10)), 5736), (
-            Twin("5737", cases=fixed((Points(1300, fmpq(1, 10)), 5737))),
-            Twin("one more", {"shift": 1}),
-        ), {"shift": 0}),
-    )),
-))
-JL_TABLE = Statement("jl_table", "Exact laws and the table of least widths (4.2)", (
-    Reading("all 36 integers", r"\min\{k:\ C(n,2)\,p_{G,H}(k,\epsilon)\leq\delta\}", Verdict.HOLDS, (
-        Step("union bound at most delta at k, above at k - 1 (certain)", least, EXACT, (
-            Twin("one more", {"shift": 1}),
-            Twin("one less", {"shift": -1}),
-        ), {"shift": 0}),
-        Step("Dasgupta-Gupta column", lambda case, *, width: equal(width(case[0].n, case[0].epsilon), case[1]),
-             fixed(*((Points(n, qq.q(e)), d) for n, e, _, d, *_ in TABLE)), (
-                 Twin("simplified", {"width": simplified}),
-                 Twin("n - 1 points", {"width": lambda n, e: dasgupta_gupta(n - 1, e)}),
-             ), {"width": dasgupta_gupta}),
-        Step("dntk_ref's tails", by_scipy, EXACT, (
-            Twin("one dimension more", {"reference": lambda p: _failure(replace(p, k=p.k + 1))}),
-            Twin("doubled", {"reference": lambda p: 2 * _failure(p)}),
-        ), {"reference": _failure}),
-        Step("dntk_ref's search", lambda case, *, shift: equal(smallest_dimension(
-            "gaussian", case[0].n, float(case[0].epsilon), float(case[1])), case[0].k + shift),
-            fixed((Pairs(1300, fmpq(1, 10), 6019), fmpq(1, 20)), (Pairs(500, fmpq(1, 10), 5896), fmpq(1, 100))), (
-                Twin("one more", {"shift": 1}),
-                Twin("one less", {"shift": -1}),
-            ), {"shift": 0}),
-    )),
-    Reading("distortions at n = 1300, 95 %", r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ "
-                                             r"0.031,\ 0.022",
-            Verdict.HOLDS, (
-        Step("guaranteed", distortion, fixed((1000, "0.255"), (2048, "0.175"), (4096, "0.122")), (
-            Twin("9469 points", {"n": 9469}),
-            Twin("300 points", {"n": 300}),
-        ), {"n": 1300}),
-        Step("typical", typical, fixed((1000, "0.045"), (2048, "0.031"), (4096, "0.022")), (
-            Twin("sqrt(1/k)", {"numerator": 1}),
-            Twin("sqrt(3/k)", {"numerator": 3}),
-        ), {"numerator": 2}),
-    )),
-), table=2)
+JL = Statement(
+    "sec_4_2_jl",
+    "4.2 JL statement",
+    (
+        Reading(
+            "pairwise distances",
+            r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}\Rightarrow\exists A:\ (1\pm\epsilon)"
+            r"\|u-v\|^2\ni\|Au-Av\|^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law",
+                    union_below,
+                    GRID,
+                    (
+                        Twin("half the width", {"width": lambda n, e: dasgupta_gupta(n, e) // 2}),
+                        Twin("confidence 99 % instead of existence", {"level": fmpq(1, 100)}),
+                    ),
+                    {"width": dasgupta_gupta},
+                ),
+                Step(
+                    "the exact law is that of drawn maps (Gaussian: chi-squared, Haar: Beta)",
+                    frequency,
+                    LAWS,
+                    (
+                        Twin(
+                            "one degree of freedom more", {"probability": lambda kind, p, k, e: law(kind, p, k + 1, e)}
+                        ),
+                        Twin(
+                            "Gaussian law for Haar and the reverse",
+                            {
+                                "probability": lambda kind, p, k, e: law(
+                                    "haar" if kind == "gaussian" else "gaussian", p, k, e
+                                )
+                            },
+                        ),
+                    ),
+                    {"probability": law},
+                ),
+            ),
+        ),
+        Reading(
+            "threshold 8 ln n / eps^2",
+            r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A",
+            Verdict.ADDED,
+            (
+                Step(
+                    "union bound below 1 for n = 1300 at eps = 0.1 and 0.3",
+                    union_below,
+                    fixed(*(Points(1300, e) for e in tenths(1, 3))),
+                    (
+                        Twin("half the width", {"width": lambda n, e: simplified(n, e) // 2}),
+                        Twin("eps = 0.9", {}, fixed(Points(1300, fmpq(9, 10)))),
+                    ),
+                    {"width": simplified},
+                ),
+                Step(
+                    "its values 0.10, 0.37, 1.14, 6.2",
+                    union_value,
+                    UNIONS,
+                    (
+                        Twin("all ordered pairs", {"factor": fmpq(2)}),
+                        Twin("one tail", {"factor": fmpq(1, 2)}),
+                    ),
+                    {"factor": fmpq(1)},
+                ),
+            ),
+            (
+                Refutation(
+                    "union bound at eps = 0.9",
+                    union_below,
+                    Points(1300, fmpq(9, 10)),
+                    (
+                        Twin("Dasgupta-Gupta width", {"width": dasgupta_gupta}),
+                        Twin("eps = 0.1", cases=fixed(Points(1300, fmpq(1, 10)))),
+                    ),
+                    {"width": simplified},
+                    "6.2",
+                    1,
+                    st.builds(Points, st.integers(2, 2000), st.integers(1, 9).map(lambda e: fmpq(e, 10))),
+                ),
+            ),
+            added=("small epsilon: for larger ones the union bound, not necessarily the statement, fails",),
+        ),
+        Reading(
+            "5736 dimensions",
+            r"5736\geq 8\ln 1300/0.1^2",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the least integers of the table",
+                    threshold,
+                    WIDTHS,
+                    (
+                        Twin("one less", {"shift": -1}),
+                        Twin("one more", {"shift": 1}),
+                    ),
+                    {"shift": 0},
+                ),
+            ),
+            (
+                Refutation(
+                    "5736",
+                    threshold,
+                    (Points(1300, fmpq(1, 10)), 5736),
+                    (
+                        Twin("5737", cases=fixed((Points(1300, fmpq(1, 10)), 5737))),
+                        Twin("one more", {"shift": 1}),
+                    ),
+                    {"shift": 0},
+                ),
+            ),
+        ),
+    ),
+)
+JL_TABLE = Statement(
+    "jl_table",
+    "Exact laws and the table of least widths (4.2)",
+    (
+        Reading(
+            "all 36 integers",
+            r"\min\{k:\ C(n,2)\,p_{G,H}(k,\epsilon)\leq\delta\}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "union bound at most delta at k, above at k - 1 (certain)",
+                    least,
+                    EXACT,
+                    (
+                        Twin("one more", {"shift": 1}),
+                        Twin("one less", {"shift": -1}),
+                    ),
+                    {"shift": 0},
+                ),
+                Step(
+                    "Dasgupta-Gupta column",
+                    lambda case, *, width: equal(width(case[0].n, case[0].epsilon), case[1]),
+                    fixed(*((Points(n, qq.q(e)), d) for n, e, _, d, *_ in TABLE)),
+                    (
+                        Twin("simplified", {"width": simplified}),
+                        Twin("n - 1 points", {"width": lambda n, e: dasgupta_gupta(n - 1, e)}),
+                    ),
+                    {"width": dasgupta_gupta},
+                ),
+                Step(
+                    "dntk_ref's tails",
+                    by_scipy,
+                    EXACT,
+                    (
+                        Twin("one dimension more", {"reference": lambda p: _failure(replace(p, k=p.k + 1))}),
+                        Twin("doubled", {"reference": lambda p: 2 * _failure(p)}),
+                    ),
+                    {"reference": _failure},
+                ),
+                Step(
+                    "dntk_ref's search",
+                    lambda case, *, shift: equal(
+                        smallest_dimension("gaussian", case[0].n, float(case[0].epsilon), float(case[1])),
+                        case[0].k + shift,
+                    ),
+                    fixed((Pairs(1300, fmpq(1, 10), 6019), fmpq(1, 20)), (Pairs(500, fmpq(1, 10), 5896), fmpq(1, 100))),
+                    (
+                        Twin("one more", {"shift": 1}),
+                        Twin("one less", {"shift": -1}),
+                    ),
+                    {"shift": 0},
+                ),
+            ),
+        ),
+        Reading(
+            "distortions at n = 1300, 95 %",
+            r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ "
+            r"0.031,\ 0.022",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "guaranteed",
+                    distortion,
+                    fixed((1000, "0.255"), (2048, "0.175"), (4096, "0.122")),
+                    (
+                        Twin("9469 points", {"n": 9469}),
+                        Twin("300 points", {"n": 300}),
+                    ),
+                    {"n": 1300},
+                ),
+                Step(
+                    "typical",
+                    typical,
+                    fixed((1000, "0.045"), (2048, "0.031"), (4096, "0.022")),
+                    (
+                        Twin("sqrt(1/k)", {"numerator": 1}),
+                        Twin("sqrt(3/k)", {"numerator": 3}),
+                    ),
+                    {"numerator": 2},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -284,8 +416,9 @@ def clouds(draw: Any) -> Cloud:
 def inner_products(case: Cloud, *, added: str, bound: str) -> Margin:
     """|<Au, Av> - <u, v>| <= the bound at the distortion of the points with `added` ("none", "origin", "signs")."""
     points, p = case.points, case.points.ncols()
-    extra = {"none": points, "origin": qq.stack(points, qq.zeros(1, p)),
-             "signs": qq.stack(points, points * fmpq(-1))}[added]
+    extra = {"none": points, "origin": qq.stack(points, qq.zeros(1, p)), "signs": qq.stack(points, points * fmpq(-1))}[
+        added
+    ]
     epsilon, margins = case.distortion(extra), []
     for i, j in combinations(range(points.nrows()), 2):
         u, v = (qq.select(points, [place]).transpose() for place in (i, j))
@@ -299,23 +432,55 @@ def inner_products(case: Cloud, *, added: str, bound: str) -> Margin:
 CLOUD_17 = Cloud(qq.identity(3), CEX_17.gram)
 HALVED = Cloud(qq.identity(2), qq.identity(2) - qq.ones(2, 2) * fmpq(1, 4))
 CLOUDS = drawn(clouds())
-INNER = Statement("sec_4_2_inner", "4.2 \"distance preservation also yields inner products\"", (
-    Reading("as stated", r"|\langle Au,Av\rangle-\langle u,v\rangle|\leq\epsilon\|u\|\|v\|", Verdict.FAILS, (
-        Step("with the origin: eps (|u|^2 + |v|^2 - <u, v>)", inner_products, lambda n: (*CLOUDS(n), CLOUD_17), (
-            Twin("without the origin", {"added": "none"}),
-            Twin("without the origin, right side eps", {"added": "none", "bound": "norms"}),
-        ), {"added": "origin", "bound": "polar"}),
-        Step("with all opposite points: eps |u| |v|", inner_products, lambda n: (*CLOUDS(n), CLOUD_17, HALVED), (
-            Twin("without the opposite points", {"added": "none"}),
-            Twin("simplex only", {"added": "none"}, fixed(CLOUD_17)),
-        ), {"added": "signs", "bound": "norms"}, "the distortion of u + v or u - v"),
-    ), (
-        Refutation("CEX-17", inner_products, CLOUD_17, (
-            Twin("with the origin", {"added": "origin", "bound": "polar"}),
-            Twin("with all opposite points", {"added": "signs"}),
-        ), {"added": "none", "bound": "norms"}, "1/3", 0, clouds()),
-    )),
-))
+INNER = Statement(
+    "sec_4_2_inner",
+    '4.2 "distance preservation also yields inner products"',
+    (
+        Reading(
+            "as stated",
+            r"|\langle Au,Av\rangle-\langle u,v\rangle|\leq\epsilon\|u\|\|v\|",
+            Verdict.FAILS,
+            (
+                Step(
+                    "with the origin: eps (|u|^2 + |v|^2 - <u, v>)",
+                    inner_products,
+                    lambda n: (*CLOUDS(n), CLOUD_17),
+                    (
+                        Twin("without the origin", {"added": "none"}),
+                        Twin("without the origin, right side eps", {"added": "none", "bound": "norms"}),
+                    ),
+                    {"added": "origin", "bound": "polar"},
+                ),
+                Step(
+                    "with all opposite points: eps |u| |v|",
+                    inner_products,
+                    lambda n: (*CLOUDS(n), CLOUD_17, HALVED),
+                    (
+                        Twin("without the opposite points", {"added": "none"}),
+                        Twin("simplex only", {"added": "none"}, fixed(CLOUD_17)),
+                    ),
+                    {"added": "signs", "bound": "norms"},
+                    "the distortion of u + v or u - v",
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-17",
+                    inner_products,
+                    CLOUD_17,
+                    (
+                        Twin("with the origin", {"added": "origin", "bound": "polar"}),
+                        Twin("with all opposite points", {"added": "signs"}),
+                    ),
+                    {"added": "none", "bound": "norms"},
+                    "1/3",
+                    0,
+                    clouds(),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def inner_law(case: tuple[fmpq, int], *, left: Callable) -> Margin:
@@ -355,23 +520,50 @@ def inner_width(case: tuple[float, bool, int], *, shift: int) -> Margin:
 
 
 RHOS = fixed(*((fmpq(i, 5), k) for i in range(-5, 6) for k in (1, 7)))
-INNER_LAW = Statement("inner_product_law", "Exact inner-product law (Gaussian)", (
-    Reading("as stated", r"\langle Au,Av\rangle=\frac{(1+\rho)X-(1-\rho)Y}{2},\quad X,Y\sim\chi_k^2/k", Verdict.HOLDS, (
-        Step("mean and variance of the law", inner_law, RHOS, (
-            Twin("equal weights", {"left": lambda rho: ((1 + rho) / 2, (1 + rho) / 2)}),
-            Twin("halved", {"left": lambda rho: ((1 + rho) / 4, (1 - rho) / 4)}),
-        ), {"left": lambda rho: ((1 + rho) / 2, (1 - rho) / 2)}),
-        Step("tail at cosine 0 by another route", orthogonal_tail, fixed((50, 0.3), (400, 0.1), (2952, 0.1)), (
-            Twin("one tail", {"factor": 0.5}),
-            Twin("a thousandth more", {"factor": 1.001}),
-        ), {"factor": 1.0}),
-        Step("widths 6019 (worst cosine), 2952 (orthogonal), 6020 and 3462 with the norms", inner_width,
-             fixed((1.0, False, 6019), (0.0, False, 2952), (1.0, True, 6020), (0.0, True, 3462)), (
-                 Twin("one more", {"shift": 1}),
-                 Twin("one less", {"shift": -1}),
-             ), {"shift": 0}),
-    )),
-), table=2)
+INNER_LAW = Statement(
+    "inner_product_law",
+    "Exact inner-product law (Gaussian)",
+    (
+        Reading(
+            "as stated",
+            r"\langle Au,Av\rangle=\frac{(1+\rho)X-(1-\rho)Y}{2},\quad X,Y\sim\chi_k^2/k",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "mean and variance of the law",
+                    inner_law,
+                    RHOS,
+                    (
+                        Twin("equal weights", {"left": lambda rho: ((1 + rho) / 2, (1 + rho) / 2)}),
+                        Twin("halved", {"left": lambda rho: ((1 + rho) / 4, (1 - rho) / 4)}),
+                    ),
+                    {"left": lambda rho: ((1 + rho) / 2, (1 - rho) / 2)},
+                ),
+                Step(
+                    "tail at cosine 0 by another route",
+                    orthogonal_tail,
+                    fixed((50, 0.3), (400, 0.1), (2952, 0.1)),
+                    (
+                        Twin("one tail", {"factor": 0.5}),
+                        Twin("a thousandth more", {"factor": 1.001}),
+                    ),
+                    {"factor": 1.0},
+                ),
+                Step(
+                    "widths 6019 (worst cosine), 2952 (orthogonal), 6020 and 3462 with the norms",
+                    inner_width,
+                    fixed((1.0, False, 6019), (0.0, False, 2952), (1.0, True, 6020), (0.0, True, 3462)),
+                    (
+                        Twin("one more", {"shift": 1}),
+                        Twin("one less", {"shift": -1}),
+                    ),
+                    {"shift": 0},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def isotropic(case: tuple[str, int, int], *, kinds: tuple[fmpq_mat, ...] | None = None) -> Margin:
@@ -402,22 +594,51 @@ def sign_flips(case: Mapped) -> tuple[fmpq_mat, ...]:
 
 
 CEX_16 = Mapped(qq.diagonal([2, 2, 0, 0]))
-UNBIASED = Statement("sec_4_2_unbiased", "4.2 orthonormal projection unbiased", (
-    Reading("isotropic families", r"E\,QQ^T=\frac{k}{P}I", Verdict.HOLDS, (
-        Step("coordinates with and without replacement, SRHT: every member of the family", isotropic,
-             fixed(("subset", 4, 2), ("coordinates", 3, 2), ("srht", 4, 2), ("srht", 4, 3), ("srht_replace", 4, 1)), (
-                 Twin("one fixed member", {"kinds": (qq.diagonal([2, 2, 0, 0]),)}, fixed(("subset", 4, 2))),
-                 Twin("half of the family", {"kinds": enumerated("subset", 4, 2)[:3]}, fixed(("subset", 4, 2))),
-             )),
-    ), hypotheses=("Haar, random coordinates, SRHT, ...: exactly when the mean of Q Q^T is a multiple of the identity",
-                   )),
-    Reading("fixed Q", r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle", Verdict.FAILS,
+UNBIASED = Statement(
+    "sec_4_2_unbiased",
+    "4.2 orthonormal projection unbiased",
+    (
+        Reading(
+            "isotropic families",
+            r"E\,QQ^T=\frac{k}{P}I",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "coordinates with and without replacement, SRHT: every member of the family",
+                    isotropic,
+                    fixed(
+                        ("subset", 4, 2), ("coordinates", 3, 2), ("srht", 4, 2), ("srht", 4, 3), ("srht_replace", 4, 1)
+                    ),
+                    (
+                        Twin("one fixed member", {"kinds": (qq.diagonal([2, 2, 0, 0]),)}, fixed(("subset", 4, 2))),
+                        Twin("half of the family", {"kinds": enumerated("subset", 4, 2)[:3]}, fixed(("subset", 4, 2))),
+                    ),
+                ),
+            ),
+            hypotheses=(
+                "Haar, random coordinates, SRHT, ...: exactly when the mean of Q Q^T is a multiple of the identity",
+            ),
+        ),
+        Reading(
+            "fixed Q",
+            r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle",
+            Verdict.FAILS,
             refutations=(
-        Refutation("CEX-16", unbiased, CEX_16, (
-            Twin("coordinates in every cyclic order", {"draws": sign_flips}),
-            Twin("Q that keeps e_3", cases=fixed(Mapped(qq.diagonal([0, 0, 2, 2])))),
-        ), {"draws": lambda c: (c.gram,)}, 1, 0),
-    )),
-))
+                Refutation(
+                    "CEX-16",
+                    unbiased,
+                    CEX_16,
+                    (
+                        Twin("coordinates in every cyclic order", {"draws": sign_flips}),
+                        Twin("Q that keeps e_3", cases=fixed(Mapped(qq.diagonal([0, 0, 2, 2])))),
+                    ),
+                    {"draws": lambda c: (c.gram,)},
+                    1,
+                    0,
+                ),
+            ),
+        ),
+    ),
+)
 
 STATEMENTS = (JL, INNER, UNBIASED, JL_TABLE, INNER_LAW)

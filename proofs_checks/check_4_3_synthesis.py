@@ -171,8 +171,9 @@ def order(case: Sketch, *, middle: Callable, upper: Callable) -> Margin:
     """J(w_*) <= J(w_R) <= J(w_hat), and w_R is stationary along every synthetic gradient."""
     j, phi, w = case.ridge.objective, case.ridge.features, middle(case)
     slope = case.rows * (phi.transpose() * (phi * w - case.ridge.targets) + w * case.ridge.lam)
-    return all_of(at_most(j(case.ridge.weights), j(w)), at_most(j(w), j(upper(case))),
-                  equal(slope, qq.zeros(slope.nrows(), 1)))
+    return all_of(
+        at_most(j(case.ridge.weights), j(w)), at_most(j(w), j(upper(case))), equal(slope, qq.zeros(slope.nrows(), 1))
+    )
 
 
 def scale_of(case: Sketch) -> float:
@@ -183,8 +184,10 @@ def scale_of(case: Sketch) -> float:
 
 def _reference(function: Callable) -> Callable:
     def run(c: Sketch) -> np.ndarray:
-        return function(qq.floats(c.ridge.features), qq.floats(c.ridge.targets)[:, 0], qq.floats(c.synthesis),
-                        float(c.ridge.lam))
+        return function(
+            qq.floats(c.ridge.features), qq.floats(c.ridge.targets)[:, 0], qq.floats(c.synthesis), float(c.ridge.lam)
+        )
+
     return run
 
 
@@ -193,8 +196,9 @@ CEX_13 = Modes(Spectral(AXES, (fmpq(2), fmpq(1)), AXES), qq.column([1, 1]), fmpq
 CEX_14 = Sketch(Ridge(qq.mat([[1], [10]]), qq.column([1, 0]), fmpq(1, 100), qq.mat([[1]])), qq.column([1, 0]))
 CEX_15 = Sketch(Ridge(AXES, qq.column([1, 0]), fmpq(1), qq.zeros(2, 1)), qq.mat([[1, 1], [0, 1]]))
 ORTHONORMAL, GENERAL, MODES = drawn(sketches(True)), drawn(sketches()), drawn(modes())
-SPANNING = sketches().map(lambda c: replace(c, synthesis=qq.identity(c.ridge.features.nrows()) + c.synthesis
-                                            * c.synthesis.transpose()))
+SPANNING = sketches().map(
+    lambda c: replace(c, synthesis=qq.identity(c.ridge.features.nrows()) + c.synthesis * c.synthesis.transpose())
+)
 
 
 def size_of_first(case: Modes, *, solve: Callable) -> Margin:
@@ -212,95 +216,258 @@ def normalised_repaired(case: Modes) -> fmpq_mat:
     return rescaled(case, gram=lambda scale: scale * scale)
 
 
-STAGES_4_5 = Statement("alg_1_stages_4_5", "Alg 1 stages 4–5 soft targets", (
-    Reading("eigenvectors of K", r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j", Verdict.HOLDS, (
-        Step("(a) sketching identity for orthonormal U", sketched_slope, ORTHONORMAL, (
-            Twin("U not orthonormal", {"hypotheses": ()}, GENERAL),
-            Twin("ridge dropped", {"weights": lambda c: plain(replace(c,
-                                                                      ridge=replace(c.ridge, lam=c.ridge.lam / 2)))}),
-        ), {"weights": plain}),
-        Step("(b) truncated ridge regression with the same lambda", truncation, MODES, (
-            Twin("ridge times m/n", {"solve": lambda c: plain(replace(c.sketch, ridge=replace(
-                c.sketch.ridge, lam=c.lam * fmpq(len(c.selected), c.spectral.n + 1))))}),
-            Twin("rows normalised", {"solve": normalised}),
-        ), {"solve": lambda c: plain(c.sketch)}),
-        Step("error: the modes left out", missing_modes, MODES, (
-            Twin("denominator not squared", {"power": 1}),
-            Twin("denominator cubed", {"power": 3}),
-        ), {"power": 2}),
-        Step("(c) signs of the eigenvectors do not matter", truncation, MODES, (
-            Twin("sign of the row only", {"solve": lambda c: plain(c.sketch) * fmpq(-1)}),
-            Twin("sign of the rows, scaled", {"solve": lambda c: normalised(replace(c,
-                                                                                    scales=(fmpq(-2),)
-                                                                                    * len(c.selected)))}),
-        ), {"solve": lambda c: normalised(replace(c, scales=(fmpq(-1),) * len(c.selected)))}),
-    )),
-    Reading("normalised rows", r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w"
-                               r"\ \mathrm{unchanged}",
-            Verdict.FAILS, (
-        Step("the dual ridge lambda N N^T makes it exact", truncation, MODES, (
-            Twin("ridge not scaled", {"solve": normalised}),
-            Twin("ridge lambda N", {"solve": lambda c: rescaled(c, gram=lambda scale: scale)}),
-        ), {"solve": normalised_repaired}),
-    ), (
-        Refutation("CEX-13", size_of_first, CEX_13, (
-            Twin("ridge scaled with the rows", {"solve": normalised_repaired}),
-            Twin("no scaling", cases=fixed(replace(CEX_13, scales=(fmpq(1), fmpq(1))))),
-        ), {"solve": normalised}, "2/5", "1/4", modes()),
-    )),
-    Reading("local eigenvectors", r"J(\hat w)=\min_{w\in\mathrm{range}(\hat\Phi^T)}J(w)", Verdict.FAILS, (
-        Step("the restricted solve attains it", nystrom, GENERAL, (
-            Twin("Algorithm 1's solve", {"weights": plain}),
-            Twin("restricted solve halved", {"weights": lambda c: restricted(c) * fmpq(1, 2)}),
-        ), {"weights": restricted}, "always an equality"),
-    ), (
-        Refutation("CEX-14", first_weight, CEX_14, (
-            Twin("restricted solve", {"weights": restricted}),
-            Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
-        ), {"weights": plain}, "100/101", "100/10101"),
-        Refutation("CEX-14 (search)", nystrom, CEX_14, (
-            Twin("restricted solve", {"weights": restricted}),
-            Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
-        ), {"weights": plain}, search=sketches(True)),
-    ), note="for vectors that are not eigenvectors of K the solve is sketched, not restricted to the span"),
-))
-RESTRICTED = Statement("restricted_solve", "Restricted solve (4.3 d)", (
-    Reading("as stated", r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
-            Verdict.HOLDS, (
-        Step("stationary in the span, between the full and the sketched solve", order, GENERAL, (
-            Twin("K for K^2", {"middle": lambda c: c.rows.transpose() * (qq.pseudo_inverse(
-                c.synthesis.transpose() * c.ridge.kernel * c.synthesis * (1 + c.ridge.lam))
-                * (c.synthesis.transpose() * (c.ridge.kernel * c.ridge.targets)))}),
-            Twin("the sketched solve in the middle", {"middle": plain}),
-        ), {"middle": restricted, "upper": plain}),
-        Step("dntk_ref computes it", by_reference, GENERAL, (
-            Twin("sketched solve", {"exact": plain}),
-            Twin("full solve halved", {"exact": lambda c: c.ridge.weights * fmpq(1, 2)}),
-        ), {"reference": _reference(restricted_weights), "exact": restricted, "scale": scale_of}),
-    )),
-), table=2)
-STAGE_6 = Statement("alg_1_stage_6", "Alg 1 stage 6", (
-    Reading("orthonormal U", r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*", Verdict.ADDED, (
-        Step("with the ridge lambda U^T U, any U that spans everything gives the full solution", same_as_full,
-             drawn(SPANNING), (
-            Twin("ridge lambda I", {"weights": plain}),
-            Twin("Gram squared", {"weights": lambda c: _solve(c, c.gram * c.gram)}),
-        ), {"weights": repaired}),
-        Step("with the ridge lambda U^T U the solve is the sketched one of the span", sketched_slope, GENERAL, (
-            Twin("ridge lambda I", {"weights": plain}),
-            Twin("ridge doubled", {"weights": lambda c: _solve(c, c.gram * fmpq(2))}),
-        ), {"weights": repaired, "hypotheses": ()}),
-        Step("dntk_ref's repaired solve", by_reference, GENERAL, (
-            Twin("ridge lambda I", {"exact": plain}),
-            Twin("restricted solve", {"exact": restricted}),
-        ), {"reference": _reference(sketched_weights), "exact": repaired, "scale": scale_of}),
-    ), (
-        Refutation("CEX-15", same_as_full, CEX_15, (
-            Twin("ridge lambda U^T U", {"weights": repaired}),
-            Twin("orthonormal U", cases=fixed(replace(CEX_15, synthesis=AXES))),
-        ), {"weights": plain}, search=SPANNING),
-    ), added=("the kept vectors are orthonormal (or the ridge is lambda U^T U)",)),
-))
+STAGES_4_5 = Statement(
+    "alg_1_stages_4_5",
+    "Alg 1 stages 4–5 soft targets",
+    (
+        Reading(
+            "eigenvectors of K",
+            r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "(a) sketching identity for orthonormal U",
+                    sketched_slope,
+                    ORTHONORMAL,
+                    (
+                        Twin("U not orthonormal", {"hypotheses": ()}, GENERAL),
+                        Twin(
+                            "ridge dropped",
+                            {"weights": lambda c: plain(replace(c, ridge=replace(c.ridge, lam=c.ridge.lam / 2)))},
+                        ),
+                    ),
+                    {"weights": plain},
+                ),
+                Step(
+                    "(b) truncated ridge regression with the same lambda",
+                    truncation,
+                    MODES,
+                    (
+                        Twin(
+                            "ridge times m/n",
+                            {
+                                "solve": lambda c: plain(
+                                    replace(
+                                        c.sketch,
+                                        ridge=replace(
+                                            c.sketch.ridge, lam=c.lam * fmpq(len(c.selected), c.spectral.n + 1)
+                                        ),
+                                    )
+                                )
+                            },
+                        ),
+                        Twin("rows normalised", {"solve": normalised}),
+                    ),
+                    {"solve": lambda c: plain(c.sketch)},
+                ),
+                Step(
+                    "error: the modes left out",
+                    missing_modes,
+                    MODES,
+                    (
+                        Twin("denominator not squared", {"power": 1}),
+                        Twin("denominator cubed", {"power": 3}),
+                    ),
+                    {"power": 2},
+                ),
+                Step(
+                    "(c) signs of the eigenvectors do not matter",
+                    truncation,
+                    MODES,
+                    (
+                        Twin("sign of the row only", {"solve": lambda c: plain(c.sketch) * fmpq(-1)}),
+                        Twin(
+                            "sign of the rows, scaled",
+                            {"solve": lambda c: normalised(replace(c, scales=(fmpq(-2),) * len(c.selected)))},
+                        ),
+                    ),
+                    {"solve": lambda c: normalised(replace(c, scales=(fmpq(-1),) * len(c.selected)))},
+                ),
+            ),
+        ),
+        Reading(
+            "normalised rows",
+            r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w"
+            r"\ \mathrm{unchanged}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the dual ridge lambda N N^T makes it exact",
+                    truncation,
+                    MODES,
+                    (
+                        Twin("ridge not scaled", {"solve": normalised}),
+                        Twin("ridge lambda N", {"solve": lambda c: rescaled(c, gram=lambda scale: scale)}),
+                    ),
+                    {"solve": normalised_repaired},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-13",
+                    size_of_first,
+                    CEX_13,
+                    (
+                        Twin("ridge scaled with the rows", {"solve": normalised_repaired}),
+                        Twin("no scaling", cases=fixed(replace(CEX_13, scales=(fmpq(1), fmpq(1))))),
+                    ),
+                    {"solve": normalised},
+                    "2/5",
+                    "1/4",
+                    modes(),
+                ),
+            ),
+        ),
+        Reading(
+            "local eigenvectors",
+            r"J(\hat w)=\min_{w\in\mathrm{range}(\hat\Phi^T)}J(w)",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the restricted solve attains it",
+                    nystrom,
+                    GENERAL,
+                    (
+                        Twin("Algorithm 1's solve", {"weights": plain}),
+                        Twin("restricted solve halved", {"weights": lambda c: restricted(c) * fmpq(1, 2)}),
+                    ),
+                    {"weights": restricted},
+                    "always an equality",
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-14",
+                    first_weight,
+                    CEX_14,
+                    (
+                        Twin("restricted solve", {"weights": restricted}),
+                        Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
+                    ),
+                    {"weights": plain},
+                    "100/101",
+                    "100/10101",
+                ),
+                Refutation(
+                    "CEX-14 (search)",
+                    nystrom,
+                    CEX_14,
+                    (
+                        Twin("restricted solve", {"weights": restricted}),
+                        Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
+                    ),
+                    {"weights": plain},
+                    search=sketches(True),
+                ),
+            ),
+            note="for vectors that are not eigenvectors of K the solve is sketched, not restricted to the span",
+        ),
+    ),
+)
+RESTRICTED = Statement(
+    "restricted_solve",
+    "Restricted solve (4.3 d)",
+    (
+        Reading(
+            "as stated",
+            r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "stationary in the span, between the full and the sketched solve",
+                    order,
+                    GENERAL,
+                    (
+                        Twin(
+                            "K for K^2",
+                            {
+                                "middle": lambda c: (
+                                    c.rows.transpose()
+                                    * (
+                                        qq.pseudo_inverse(
+                                            c.synthesis.transpose() * c.ridge.kernel * c.synthesis * (1 + c.ridge.lam)
+                                        )
+                                        * (c.synthesis.transpose() * (c.ridge.kernel * c.ridge.targets))
+                                    )
+                                )
+                            },
+                        ),
+                        Twin("the sketched solve in the middle", {"middle": plain}),
+                    ),
+                    {"middle": restricted, "upper": plain},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    GENERAL,
+                    (
+                        Twin("sketched solve", {"exact": plain}),
+                        Twin("full solve halved", {"exact": lambda c: c.ridge.weights * fmpq(1, 2)}),
+                    ),
+                    {"reference": _reference(restricted_weights), "exact": restricted, "scale": scale_of},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
+STAGE_6 = Statement(
+    "alg_1_stage_6",
+    "Alg 1 stage 6",
+    (
+        Reading(
+            "orthonormal U",
+            r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*",
+            Verdict.ADDED,
+            (
+                Step(
+                    "with the ridge lambda U^T U, any U that spans everything gives the full solution",
+                    same_as_full,
+                    drawn(SPANNING),
+                    (
+                        Twin("ridge lambda I", {"weights": plain}),
+                        Twin("Gram squared", {"weights": lambda c: _solve(c, c.gram * c.gram)}),
+                    ),
+                    {"weights": repaired},
+                ),
+                Step(
+                    "with the ridge lambda U^T U the solve is the sketched one of the span",
+                    sketched_slope,
+                    GENERAL,
+                    (
+                        Twin("ridge lambda I", {"weights": plain}),
+                        Twin("ridge doubled", {"weights": lambda c: _solve(c, c.gram * fmpq(2))}),
+                    ),
+                    {"weights": repaired, "hypotheses": ()},
+                ),
+                Step(
+                    "dntk_ref's repaired solve",
+                    by_reference,
+                    GENERAL,
+                    (
+                        Twin("ridge lambda I", {"exact": plain}),
+                        Twin("restricted solve", {"exact": restricted}),
+                    ),
+                    {"reference": _reference(sketched_weights), "exact": repaired, "scale": scale_of},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-15",
+                    same_as_full,
+                    CEX_15,
+                    (
+                        Twin("ridge lambda U^T U", {"weights": repaired}),
+                        Twin("orthonormal U", cases=fixed(replace(CEX_15, synthesis=AXES))),
+                    ),
+                    {"weights": plain},
+                    search=SPANNING,
+                ),
+            ),
+            added=("the kept vectors are orthonormal (or the ridge is lambda U^T U)",),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -336,7 +503,7 @@ def dominated(case: Rival, *, budget: Callable) -> Margin:
 def ky_fan(case: Rival, *, budget: Callable) -> Margin:
     """tr(P K), P the projector onto range(U), is at most the sum of the top m eigenvalues."""
     p = qq.projector(case.synthesis.transpose())
-    return at_most(qq.trace(p * case.spectral.kernel), sum(case.spectral.eigenvalues[:budget(case)], fmpq(0)))
+    return at_most(qq.trace(p * case.spectral.kernel), sum(case.spectral.eigenvalues[: budget(case)], fmpq(0)))
 
 
 def beats_pca(case: Rival, *, baseline: Callable) -> Margin:
@@ -346,7 +513,7 @@ def beats_pca(case: Rival, *, baseline: Callable) -> Margin:
 
 def top_m(case: Rival) -> fmpq:
     """What the top m eigenvectors capture."""
-    return sum(case.spectral.eigenvalues[:case.synthesis.ncols()], fmpq(0))
+    return sum(case.spectral.eigenvalues[: case.synthesis.ncols()], fmpq(0))
 
 
 def top_input(case: Rival) -> fmpq:
@@ -364,26 +531,62 @@ TURN = qq.reflection([1, 2])
 MIXED = Rival(Spectral(TURN, (fmpq(2), fmpq(1)), AXES), qq.select(TURN, range(2), [0]))
 PLAIN_AXES = Rival(Spectral(AXES, (fmpq(2), fmpq(1)), AXES), qq.column([1, 1]))
 RIVALS = drawn(rivals())
-PCA = Statement("pca_dominance", "PCA dominance (missing baseline)", (
-    Reading("as stated", r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
-                         r"\quad "
-            r"\mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j", Verdict.HOLDS, (
-        Step("Nystrom trace and Frobenius error", dominated, lambda n: (*RIVALS(n), MIXED), (
-            Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
-            Twin("baseline of no direction", {"budget": lambda c: 0}),
-        ), {"budget": width}, "the top eigenvectors"),
-        Step("Ky Fan", ky_fan, lambda n: (*RIVALS(n), MIXED), (
-            Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
-            Twin("baseline of no direction", {"budget": lambda c: 0}),
-        ), {"budget": width}, "the top eigenvectors"),
-        Step("dntk_ref's K_U", by_reference, drawn(rivals().filter(
-            lambda c: (c.synthesis.transpose() * c.spectral.kernel * c.synthesis).rank() == width(c))), (
-                Twin("kernel itself", {"exact": lambda c: c.spectral.kernel * fmpq(2)}),
-                Twin("error", {"exact": lambda c: c.spectral.kernel - synthesised(c) * fmpq(2)}),
-            ), {"reference": lambda c: synthesised_kernel(qq.floats(c.spectral.kernel), qq.floats(c.synthesis)),
-                "exact": synthesised, "scale": lambda c: _gram_condition(c)}),
-    )),
-), table=2)
+PCA = Statement(
+    "pca_dominance",
+    "PCA dominance (missing baseline)",
+    (
+        Reading(
+            "as stated",
+            r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
+            r"\quad "
+            r"\mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "Nystrom trace and Frobenius error",
+                    dominated,
+                    lambda n: (*RIVALS(n), MIXED),
+                    (
+                        Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
+                        Twin("baseline of no direction", {"budget": lambda c: 0}),
+                    ),
+                    {"budget": width},
+                    "the top eigenvectors",
+                ),
+                Step(
+                    "Ky Fan",
+                    ky_fan,
+                    lambda n: (*RIVALS(n), MIXED),
+                    (
+                        Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
+                        Twin("baseline of no direction", {"budget": lambda c: 0}),
+                    ),
+                    {"budget": width},
+                    "the top eigenvectors",
+                ),
+                Step(
+                    "dntk_ref's K_U",
+                    by_reference,
+                    drawn(
+                        rivals().filter(
+                            lambda c: (c.synthesis.transpose() * c.spectral.kernel * c.synthesis).rank() == width(c)
+                        )
+                    ),
+                    (
+                        Twin("kernel itself", {"exact": lambda c: c.spectral.kernel * fmpq(2)}),
+                        Twin("error", {"exact": lambda c: c.spectral.kernel - synthesised(c) * fmpq(2)}),
+                    ),
+                    {
+                        "reference": lambda c: synthesised_kernel(qq.floats(c.spectral.kernel), qq.floats(c.synthesis)),
+                        "exact": synthesised,
+                        "scale": lambda c: _gram_condition(c),
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def _gram_condition(case: Rival) -> float:
@@ -391,19 +594,45 @@ def _gram_condition(case: Rival) -> float:
     return float(np.linalg.cond(gram)) * float(qq.trace(case.spectral.kernel))
 
 
-BETTER = Statement("spans_better", "\"spans the kernel's subspace better\"", (
-    Reading("against every baseline", r"\mathrm{tr}K_{U_a}>\mathrm{tr}K_{U'}\ \ \forall\,U'", Verdict.FAILS, (
-        Step("it can beat subsets of inputs", beats_pca, fixed(MIXED), (
-            Twin("the top eigenvectors", {"baseline": top_m}),
-            Twin("another synthesis matrix", cases=fixed(replace(MIXED, synthesis=qq.column([0, 1])))),
-        ), {"baseline": top_input}),
-    ), (
-        Refutation("PCA dominance", beats_pca, PLAIN_AXES, (
-            Twin("no baseline", {"baseline": lambda c: fmpq(0)}),
-            Twin("best single input", {"baseline": top_input}, fixed(MIXED)),
-        ), {"baseline": top_m}, "17/5", 4, rivals()),
-    ), note="holds only against subsets of inputs; the top eigenvectors that stage 2 computes anyway are optimal"),
-))
+BETTER = Statement(
+    "spans_better",
+    '"spans the kernel\'s subspace better"',
+    (
+        Reading(
+            "against every baseline",
+            r"\mathrm{tr}K_{U_a}>\mathrm{tr}K_{U'}\ \ \forall\,U'",
+            Verdict.FAILS,
+            (
+                Step(
+                    "it can beat subsets of inputs",
+                    beats_pca,
+                    fixed(MIXED),
+                    (
+                        Twin("the top eigenvectors", {"baseline": top_m}),
+                        Twin("another synthesis matrix", cases=fixed(replace(MIXED, synthesis=qq.column([0, 1])))),
+                    ),
+                    {"baseline": top_input},
+                ),
+            ),
+            (
+                Refutation(
+                    "PCA dominance",
+                    beats_pca,
+                    PLAIN_AXES,
+                    (
+                        Twin("no baseline", {"baseline": lambda c: fmpq(0)}),
+                        Twin("best single input", {"baseline": top_input}, fixed(MIXED)),
+                    ),
+                    {"baseline": top_m},
+                    "17/5",
+                    4,
+                    rivals(),
+                ),
+            ),
+            note="holds only against subsets of inputs; the top eigenvectors that stage 2 computes anyway are optimal",
+        ),
+    ),
+)
 
 
 def one_gradient(case: tuple[Ridge, fmpq], *, numerator: Callable) -> Margin:
@@ -416,27 +645,54 @@ def one_gradient(case: tuple[Ridge, fmpq], *, numerator: Callable) -> Margin:
 
 
 NONZERO = drawn(st.tuples(ridges().filter(lambda r: r.weights != qq.zeros(r.features.ncols(), 1)), positive))
-ONE = Statement("one_gradient", "One-gradient exactness", (
-    Reading("as stated", r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
-            Verdict.HOLDS, (
-        Step("for every c", one_gradient, NONZERO, (
-            Twin("ridge dropped from the target", {"numerator": lambda a, lam: a}),
-            Twin("ridge doubled", {"numerator": lambda a, lam: a + 2 * lam}),
-        ), {"numerator": lambda a, lam: a + lam}),
-        Step("dntk_ref's synthetic gradient", by_reference, NONZERO, (
-            Twin("gradient halved", {"exact": lambda c: c[0].weights * fmpq(1, 2)}),
-            Twin("sign", {"exact": lambda c: c[0].weights * fmpq(-1)}),
-        ), {"reference": lambda c: exact_gradient(qq.floats(c[0].features), qq.floats(c[0].targets)[:, 0],
-                                                  float(c[0].lam)).features[0],
-            "exact": lambda c: c[0].weights, "scale": lambda c: scale_of(Sketch(c[0], qq.identity(1)))}),
-    )),
-), table=2)
+ONE = Statement(
+    "one_gradient",
+    "One-gradient exactness",
+    (
+        Reading(
+            "as stated",
+            r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every c",
+                    one_gradient,
+                    NONZERO,
+                    (
+                        Twin("ridge dropped from the target", {"numerator": lambda a, lam: a}),
+                        Twin("ridge doubled", {"numerator": lambda a, lam: a + 2 * lam}),
+                    ),
+                    {"numerator": lambda a, lam: a + lam},
+                ),
+                Step(
+                    "dntk_ref's synthetic gradient",
+                    by_reference,
+                    NONZERO,
+                    (
+                        Twin("gradient halved", {"exact": lambda c: c[0].weights * fmpq(1, 2)}),
+                        Twin("sign", {"exact": lambda c: c[0].weights * fmpq(-1)}),
+                    ),
+                    {
+                        "reference": lambda c: exact_gradient(
+                            qq.floats(c[0].features), qq.floats(c[0].targets)[:, 0], float(c[0].lam)
+                        ).features[0],
+                        "exact": lambda c: c[0].weights,
+                        "scale": lambda c: scale_of(Sketch(c[0], qq.identity(1))),
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def affinity(kernel: fmpq_mat, *, entry: Callable) -> Margin:
     """Every entry of the affinity is non-negative and every degree positive, as spectral clustering needs."""
-    rows = [[entry(value, kernel[i, i] * kernel[j, j]) for j, value in enumerate(row)] for i,
-            row in enumerate(kernel.tolist())]
+    rows = [
+        [entry(value, kernel[i, i] * kernel[j, j]) for j, value in enumerate(row)]
+        for i, row in enumerate(kernel.tolist())
+    ]
     return all_of([above(sum(row, fmpq(0)), 0) for row in rows] + [at_most(0, min(row)) for row in rows])
 
 
@@ -456,25 +712,54 @@ def clip(value: fmpq, _: fmpq) -> fmpq:
 
 OPPOSITE = qq.mat([[1, -2], [-2, 4]])
 KERNELS = spectral(2).map(lambda c: c.kernel + qq.identity(c.n))
-STAGES_1_2 = Statement("alg_1_stages_1_2", "Alg 1 stages 1–2", (
-    Reading("as stated", r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j"
-                         r"\lambda_j\}",
-            Verdict.ADDED, (
-        Step("the positive part of the kernel is an affinity", affinity, drawn(KERNELS), (
-            Twin("the kernel itself", {"entry": lambda value, _: value}),
-            Twin("minus the kernel", {"entry": lambda value, _: -value}),
-        ), {"entry": clip}),
-        Step("the rank at tau_v is the truncation rank at 1 - tau_v", stage_2, drawn(spectral(1, 4)), (
-            Twin("epsilon = tau_v", {"epsilon": lambda tau: tau}),
-            Twin("epsilon = 1 - tau_v^2", {"epsilon": lambda tau: 1 - tau * tau * tau}),
-        ), {"epsilon": lambda tau: 1 - tau}),
-    ), (
-        Refutation("negative affinity", affinity, OPPOSITE, (
-            Twin("positive part", {"entry": clip}),
-            Twin("non-negative kernel", cases=fixed(qq.mat([[1, 2], [2, 4]]))),
-        ), {"entry": lambda value, _: value}, search=KERNELS),
-    ), added=("a non-negative affinity", "ties at the cut leave the basis undetermined")),
-))
+STAGES_1_2 = Statement(
+    "alg_1_stages_1_2",
+    "Alg 1 stages 1–2",
+    (
+        Reading(
+            "as stated",
+            r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j"
+            r"\lambda_j\}",
+            Verdict.ADDED,
+            (
+                Step(
+                    "the positive part of the kernel is an affinity",
+                    affinity,
+                    drawn(KERNELS),
+                    (
+                        Twin("the kernel itself", {"entry": lambda value, _: value}),
+                        Twin("minus the kernel", {"entry": lambda value, _: -value}),
+                    ),
+                    {"entry": clip},
+                ),
+                Step(
+                    "the rank at tau_v is the truncation rank at 1 - tau_v",
+                    stage_2,
+                    drawn(spectral(1, 4)),
+                    (
+                        Twin("epsilon = tau_v", {"epsilon": lambda tau: tau}),
+                        Twin("epsilon = 1 - tau_v^2", {"epsilon": lambda tau: 1 - tau * tau * tau}),
+                    ),
+                    {"epsilon": lambda tau: 1 - tau},
+                ),
+            ),
+            (
+                Refutation(
+                    "negative affinity",
+                    affinity,
+                    OPPOSITE,
+                    (
+                        Twin("positive part", {"entry": clip}),
+                        Twin("non-negative kernel", cases=fixed(qq.mat([[1, 2], [2, 4]]))),
+                    ),
+                    {"entry": lambda value, _: value},
+                    search=KERNELS,
+                ),
+            ),
+            added=("a non-negative affinity", "ties at the cut leave the basis undetermined"),
+        ),
+    ),
+)
 
 
 def count(case: tuple[fmpq_mat, fmpq_mat], *, counted: Callable) -> Margin:
@@ -493,25 +778,59 @@ def directions(draw: Any) -> tuple[fmpq_mat, fmpq_mat]:
 
 
 DIRECTIONS = drawn(directions())
-COUNT = Statement("synthetic_count", "number of synthetic gradients", (
-    Reading("before stage 6", r"m=\sum_hr_h+|G|=H\bar r_\ell+|G|", Verdict.HOLDS, (
-        Step("the number put in", count, drawn(directions().filter(
-            lambda c: qq.stack(*c).rank() == c[0].nrows() + c[1].nrows())), (
-                Twin("gap directions not counted", {"counted": lambda local, gap: local.nrows()}),
-                Twin("dependent directions present", cases=DIRECTIONS),
-            ), {"counted": lambda local, gap: local.nrows() + gap.nrows()}),
-    )),
-    Reading("after stage 6", r"m=\sum_hr_h+|G|", Verdict.FAILS, (
-        Step("m = rank[U_loc, U_G], at most the number put in", count, DIRECTIONS, (
-            Twin("the number put in", {"counted": lambda local, gap: local.nrows() + gap.nrows()}),
-            Twin("local directions only", {"counted": lambda local, gap: local.nrows()}),
-        ), {"counted": lambda local, gap: qq.projector(qq.stack(local, gap)).rank()}),
-    ), (
-        Refutation("dependent gap", count, (qq.identity(2), qq.mat([[1, 1]])), (
-            Twin("rank", {"counted": lambda local, gap: qq.stack(local, gap).rank()}),
-            Twin("independent gap direction", cases=fixed((qq.mat([[1, 0]]), qq.mat([[1, 1]])))),
-        ), {"counted": lambda local, gap: local.nrows() + gap.nrows()}, search=directions()),
-    ), note="an upper bound"),
-))
+COUNT = Statement(
+    "synthetic_count",
+    "number of synthetic gradients",
+    (
+        Reading(
+            "before stage 6",
+            r"m=\sum_hr_h+|G|=H\bar r_\ell+|G|",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the number put in",
+                    count,
+                    drawn(directions().filter(lambda c: qq.stack(*c).rank() == c[0].nrows() + c[1].nrows())),
+                    (
+                        Twin("gap directions not counted", {"counted": lambda local, gap: local.nrows()}),
+                        Twin("dependent directions present", cases=DIRECTIONS),
+                    ),
+                    {"counted": lambda local, gap: local.nrows() + gap.nrows()},
+                ),
+            ),
+        ),
+        Reading(
+            "after stage 6",
+            r"m=\sum_hr_h+|G|",
+            Verdict.FAILS,
+            (
+                Step(
+                    "m = rank[U_loc, U_G], at most the number put in",
+                    count,
+                    DIRECTIONS,
+                    (
+                        Twin("the number put in", {"counted": lambda local, gap: local.nrows() + gap.nrows()}),
+                        Twin("local directions only", {"counted": lambda local, gap: local.nrows()}),
+                    ),
+                    {"counted": lambda local, gap: qq.projector(qq.stack(local, gap)).rank()},
+                ),
+            ),
+            (
+                Refutation(
+                    "dependent gap",
+                    count,
+                    (qq.identity(2), qq.mat([[1, 1]])),
+                    (
+                        Twin("rank", {"counted": lambda local, gap: qq.stack(local, gap).rank()}),
+                        Twin("independent gap direction", cases=fixed((qq.mat([[1, 0]]), qq.mat([[1, 1]])))),
+                    ),
+                    {"counted": lambda local, gap: local.nrows() + gap.nrows()},
+                    search=directions(),
+                ),
+            ),
+            note="an upper bound",
+        ),
+    ),
+)
 
 STATEMENTS = (STAGES_1_2, STAGES_4_5, STAGE_6, BETTER, COUNT, RESTRICTED, PCA, ONE)

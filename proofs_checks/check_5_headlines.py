@@ -74,90 +74,229 @@ def linear_selection(case: tuple[tuple[int, ...], int], *, incremental: bool) ->
 
 SIZES = st.builds(Sizes, st.integers(1, 600), st.integers(1, 6000), st.integers(1, 9), st.integers(1, 9))
 POINTS = st.tuples(st.lists(st.integers(0, 99), min_size=8, max_size=12, unique=True).map(tuple), st.integers(4, 7))
-TIE = fixed(Figure("kernel, n = 500, k = 4096", lambda: 500**2 * 4096, "1.0", 9),
-            Figure("eigendecomposition, n = 500", lambda: 9 * 500**3, "1.1", 9))
+TIE = fixed(
+    Figure("kernel, n = 500, k = 4096", lambda: 500**2 * 4096, "1.0", 9),
+    Figure("eigendecomposition, n = 500", lambda: 9 * 500**3, "1.1", 9),
+)
 WIDE = Sizes(500, 5000, 5, 5)
-SEC_E_2 = Statement("sec_e_2", "E.2 complexity", (
-    Reading("global SVD dominates", r"O(n^2k)+O(n^3)+H\cdot O((n/H)^3)=O(n^3)", Verdict.ADDED, (
-        Step("the kernel costs at most 9 n^3 when k is at most 9 n", dominated, drawn(SIZES.filter(narrow)), (
-            Twin("k above 9 n", {"hypotheses": lambda case: True}, fixed(WIDE)),
-            Twin("kernel of P = 11 million coordinates", {"kernel": lambda c: c.n**2 * P}),
-        ), {"kernel": gram_cost, "hypotheses": narrow}),
-        Step("local eigendecompositions: n^3 / H^2", local_cost, drawn(SIZES.filter(lambda c: c.clusters > 1)), (
-            Twin("n^3 / H", {"power": 1}),
-            Twin("n^3 / H^3", {"power": 3}),
-        ), {"power": 2}),
-        Step("the two costs at n = 500, k = 4096", rounds, TIE, (
-            Twin("doubled", {"factor": fmpq(2)}),
-            Twin("a third", {"factor": fmpq(1, 3)}),
-        )),
-    ), (
-        Refutation("k = 10 n", dominated, WIDE, (
-            Twin("k = 8 n", cases=fixed(Sizes(500, 4000, 5, 5))),
-            Twin("counted without k", {"kernel": lambda c: c.n**2}),
-        ), {"kernel": gram_cost}, 1250000000, 1125000000, SIZES),
-    ), added=("k at most about 9 n",)),
-    Reading("greedy farthest points quadratic in m", r"O(nm^2)", Verdict.FAILS, (
-        Step("the same picks with n m distances", linear_selection, drawn(POINTS), (
-            Twin("without the array of nearest distances", {"incremental": False}),
-            Twin("twelve points, seven picks, without it", {"incremental": False}, fixed((tuple(range(12)), 7))),
-        ), {"incremental": True}, "every instance"),
-    ), (
-        Refutation("incremental distances", lambda case, *, incremental, floor: at_most(
-            floor(case), farthest(*case, incremental)[1]), (tuple(range(0, 90, 7)), 7), (
-                Twin("linear floor", {"floor": lambda c: len(c[0]) * c[1]}),
-                Twin("naive implementation", {"incremental": False}),
-            ), {"incremental": True, "floor": lambda c: len(c[0]) * c[1] * (c[1] + 1) // 3}),
-    ), note="the quadratic entry describes a naive implementation"),
-))
-JACOBIANS = Statement("headline_jacobians", "20–100× fewer Jacobians", (
-    Reading("n / m", r"n/m=9469/500\ldots 9469/100", Verdict.HOLDS, (
-        Step("18.9 and 94.7", rounds, fixed(Figure("500 images", lambda: fmpq(N, 500), "18.9", 0),
-                                            Figure("100 images", lambda: fmpq(N, 100), "94.7", 0)), (
-            Twin("ten times", {"factor": fmpq(10)}),
-            Twin("one in the last digit", {"off": fmpq(1, 10)}),
-        )),
-    )),
-    Reading("distillation included", r"1000\cdot 500+500\cdot 10\leq 9469\cdot 10\ \mathrm{backward\ passes}",
-            Verdict.FAILS, (
-        Step("5e5 against 9.5e4 passes", rounds, fixed(Figure("distillation", lambda: 1000 * 500, "5", 5),
-                                                       Figure("full Jacobian", lambda: N * 10, "9.5", 4)), (
-            Twin("a tenth", {"factor": fmpq(1, 10)}),
-            Twin("one in the last digit", {"off": fmpq(1)}),
-        )),
-    ), (
-        Refutation("one kernel evaluation", lambda case, *, iterations: at_most(iterations * case + case * 10, N * 10),
-                   500, (
-            Twin("distillation not counted", {"iterations": 0}),
-            Twin("one hundred iterations", {"iterations": 100}),
-        ), {"iterations": 1000}, 505000, 94690),
-    ), note="amortised over many kernel evaluations the count differs"),
-))
-ORDERS = Statement("headline_orders", "4–6 orders", (
-    Reading("storage", r"nP/(mk)=5.2\cdot 10^4\ldots 1.1\cdot 10^6", Verdict.HOLDS, (
-        Step("storage, and the projection's share of it", rounds, fixed(
-            Figure("m = 500, k = 4096", lambda: fmpq(N * P, 500 * 4096), "5.2", 4),
-            Figure("m = 100, k = 1000", lambda: fmpq(N * P, 100 * 1000), "1.1", 6),
-            Figure("projection, k = 4096", lambda: fmpq(P, 4096), "2.7", 3),
-            Figure("projection, k = 1000", lambda: fmpq(P, 1000), "1.1", 4)), (
-                Twin("two times", {"factor": fmpq(2)}),
-                Twin("one in the last digit", {"off": fmpq(1, 10)}),
-            )),
-    )),
-    Reading("kernel entries", r"n^2P/(m^2k)=10^6\ldots 10^8", Verdict.HOLDS, (
-        Step("arithmetic of kernel entries", rounds, fixed(
-            Figure("m = 500, k = 4096", lambda: fmpq(N * N * P, 500**2 * 4096), "1.0", 6),
-            Figure("m = 100, k = 1000", lambda: fmpq(N * N * P, 100**2 * 1000), "1.0", 8)), (
-                Twin("two times", {"factor": fmpq(2)}),
-                Twin("one in the last digit", {"off": fmpq(1, 10)}),
-            )),
-    )),
-    Reading("end-to-end compute", r"10^4\leq n/m", Verdict.FAILS, refutations=(
-        Refutation("Jacobian passes", lambda case, *, orders: at_most(10**orders, fmpq(N, case)), 100, (
-            Twin("one order", {"orders": 1}),
-            Twin("a single distilled image, three orders", {"orders": 3}, fixed(1)),
-        ), {"orders": 4}, 10000, "9469/100", st.integers(1, 500)),
-    ), note="end to end only the factor n / m on the Jacobian part is saved"),
-))
+SEC_E_2 = Statement(
+    "sec_e_2",
+    "E.2 complexity",
+    (
+        Reading(
+            "global SVD dominates",
+            r"O(n^2k)+O(n^3)+H\cdot O((n/H)^3)=O(n^3)",
+            Verdict.ADDED,
+            (
+                Step(
+                    "the kernel costs at most 9 n^3 when k is at most 9 n",
+                    dominated,
+                    drawn(SIZES.filter(narrow)),
+                    (
+                        Twin("k above 9 n", {"hypotheses": lambda case: True}, fixed(WIDE)),
+                        Twin("kernel of P = 11 million coordinates", {"kernel": lambda c: c.n**2 * P}),
+                    ),
+                    {"kernel": gram_cost, "hypotheses": narrow},
+                ),
+                Step(
+                    "local eigendecompositions: n^3 / H^2",
+                    local_cost,
+                    drawn(SIZES.filter(lambda c: c.clusters > 1)),
+                    (
+                        Twin("n^3 / H", {"power": 1}),
+                        Twin("n^3 / H^3", {"power": 3}),
+                    ),
+                    {"power": 2},
+                ),
+                Step(
+                    "the two costs at n = 500, k = 4096",
+                    rounds,
+                    TIE,
+                    (
+                        Twin("doubled", {"factor": fmpq(2)}),
+                        Twin("a third", {"factor": fmpq(1, 3)}),
+                    ),
+                ),
+            ),
+            (
+                Refutation(
+                    "k = 10 n",
+                    dominated,
+                    WIDE,
+                    (
+                        Twin("k = 8 n", cases=fixed(Sizes(500, 4000, 5, 5))),
+                        Twin("counted without k", {"kernel": lambda c: c.n**2}),
+                    ),
+                    {"kernel": gram_cost},
+                    1250000000,
+                    1125000000,
+                    SIZES,
+                ),
+            ),
+            added=("k at most about 9 n",),
+        ),
+        Reading(
+            "greedy farthest points quadratic in m",
+            r"O(nm^2)",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the same picks with n m distances",
+                    linear_selection,
+                    drawn(POINTS),
+                    (
+                        Twin("without the array of nearest distances", {"incremental": False}),
+                        Twin(
+                            "twelve points, seven picks, without it",
+                            {"incremental": False},
+                            fixed((tuple(range(12)), 7)),
+                        ),
+                    ),
+                    {"incremental": True},
+                    "every instance",
+                ),
+            ),
+            (
+                Refutation(
+                    "incremental distances",
+                    lambda case, *, incremental, floor: at_most(floor(case), farthest(*case, incremental)[1]),
+                    (tuple(range(0, 90, 7)), 7),
+                    (
+                        Twin("linear floor", {"floor": lambda c: len(c[0]) * c[1]}),
+                        Twin("naive implementation", {"incremental": False}),
+                    ),
+                    {"incremental": True, "floor": lambda c: len(c[0]) * c[1] * (c[1] + 1) // 3},
+                ),
+            ),
+            note="the quadratic entry describes a naive implementation",
+        ),
+    ),
+)
+JACOBIANS = Statement(
+    "headline_jacobians",
+    "20–100× fewer Jacobians",
+    (
+        Reading(
+            "n / m",
+            r"n/m=9469/500\ldots 9469/100",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "18.9 and 94.7",
+                    rounds,
+                    fixed(
+                        Figure("500 images", lambda: fmpq(N, 500), "18.9", 0),
+                        Figure("100 images", lambda: fmpq(N, 100), "94.7", 0),
+                    ),
+                    (
+                        Twin("ten times", {"factor": fmpq(10)}),
+                        Twin("one in the last digit", {"off": fmpq(1, 10)}),
+                    ),
+                ),
+            ),
+        ),
+        Reading(
+            "distillation included",
+            r"1000\cdot 500+500\cdot 10\leq 9469\cdot 10\ \mathrm{backward\ passes}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "5e5 against 9.5e4 passes",
+                    rounds,
+                    fixed(
+                        Figure("distillation", lambda: 1000 * 500, "5", 5),
+                        Figure("full Jacobian", lambda: N * 10, "9.5", 4),
+                    ),
+                    (
+                        Twin("a tenth", {"factor": fmpq(1, 10)}),
+                        Twin("one in the last digit", {"off": fmpq(1)}),
+                    ),
+                ),
+            ),
+            (
+                Refutation(
+                    "one kernel evaluation",
+                    lambda case, *, iterations: at_most(iterations * case + case * 10, N * 10),
+                    500,
+                    (
+                        Twin("distillation not counted", {"iterations": 0}),
+                        Twin("one hundred iterations", {"iterations": 100}),
+                    ),
+                    {"iterations": 1000},
+                    505000,
+                    94690,
+                ),
+            ),
+            note="amortised over many kernel evaluations the count differs",
+        ),
+    ),
+)
+ORDERS = Statement(
+    "headline_orders",
+    "4–6 orders",
+    (
+        Reading(
+            "storage",
+            r"nP/(mk)=5.2\cdot 10^4\ldots 1.1\cdot 10^6",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "storage, and the projection's share of it",
+                    rounds,
+                    fixed(
+                        Figure("m = 500, k = 4096", lambda: fmpq(N * P, 500 * 4096), "5.2", 4),
+                        Figure("m = 100, k = 1000", lambda: fmpq(N * P, 100 * 1000), "1.1", 6),
+                        Figure("projection, k = 4096", lambda: fmpq(P, 4096), "2.7", 3),
+                        Figure("projection, k = 1000", lambda: fmpq(P, 1000), "1.1", 4),
+                    ),
+                    (
+                        Twin("two times", {"factor": fmpq(2)}),
+                        Twin("one in the last digit", {"off": fmpq(1, 10)}),
+                    ),
+                ),
+            ),
+        ),
+        Reading(
+            "kernel entries",
+            r"n^2P/(m^2k)=10^6\ldots 10^8",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "arithmetic of kernel entries",
+                    rounds,
+                    fixed(
+                        Figure("m = 500, k = 4096", lambda: fmpq(N * N * P, 500**2 * 4096), "1.0", 6),
+                        Figure("m = 100, k = 1000", lambda: fmpq(N * N * P, 100**2 * 1000), "1.0", 8),
+                    ),
+                    (
+                        Twin("two times", {"factor": fmpq(2)}),
+                        Twin("one in the last digit", {"off": fmpq(1, 10)}),
+                    ),
+                ),
+            ),
+        ),
+        Reading(
+            "end-to-end compute",
+            r"10^4\leq n/m",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "Jacobian passes",
+                    lambda case, *, orders: at_most(10**orders, fmpq(N, case)),
+                    100,
+                    (
+                        Twin("one order", {"orders": 1}),
+                        Twin("a single distilled image, three orders", {"orders": 3}, fixed(1)),
+                    ),
+                    {"orders": 4},
+                    10000,
+                    "9469/100",
+                    st.integers(1, 500),
+                ),
+            ),
+            note="end to end only the factor n / m on the Jacobian part is saved",
+        ),
+    ),
+)
 
 STATEMENTS = (SEC_E_2, JACOBIANS, ORDERS)

@@ -70,8 +70,12 @@ def residual_side(case: Certified, *, residual: Callable, scale: fmpq) -> Margin
     r, lam = residual(case), case.ridge.lam
     squared = qq.norm2(r) * scale
     training = qq.norm2(case.ridge.features * case.gap)
-    return all_of(equal(case.hessian * case.gap, r), at_most(qq.norm2(r), qq.norm2(case.gap) * (top(case) + lam) ** 2),
-                  at_most(qq.norm2(case.gap), squared / lam**2), at_most(training, squared / (4 * lam)))
+    return all_of(
+        equal(case.hessian * case.gap, r),
+        at_most(qq.norm2(r), qq.norm2(case.gap) * (top(case) + lam) ** 2),
+        at_most(qq.norm2(case.gap), squared / lam**2),
+        at_most(training, squared / (4 * lam)),
+    )
 
 
 def energy(case: Certified, *, scale: fmpq) -> Margin:
@@ -84,8 +88,12 @@ def energy(case: Certified, *, scale: fmpq) -> Margin:
     dual = qq.dot(ridge.targets, alpha) - qq.norm2(alpha) / 2 - qq.norm2(ridge.features.transpose() * alpha) / (2 * lam)
     bound = scale * qq.norm2(r) / (2 * lam)
     value = lam * qq.dot(ridge.targets, qq.ridge_solve(ridge.kernel, ridge.targets, lam)) / 2
-    return all_of(equal(excess, qq.dot(r, case.hessian.solve(r)) / 2), at_most(excess, bound),
-                  equal(ridge.objective(case.guess) - dual, bound), equal(ridge.objective(ridge.weights), value))
+    return all_of(
+        equal(excess, qq.dot(r, case.hessian.solve(r)) / 2),
+        at_most(excess, bound),
+        equal(ridge.objective(case.guess) - dual, bound),
+        equal(ridge.objective(ridge.weights), value),
+    )
 
 
 def pointwise(case: Certified, *, plain: bool, scale: fmpq) -> Margin:
@@ -110,9 +118,12 @@ def wrong_residual(case: Certified) -> fmpq_mat:
 # One feature, w_* = 1/2 from y = 1, guess 0: r = -1, and the extreme values of every side are attained.
 UNIT = Spectral(qq.identity(1), (fmpq(1),), qq.identity(1))
 SINGLE = Certified(UNIT, Ridge(qq.mat([[1]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]])), qq.mat([[0]]), (0,))
-FLAT = Certified(Spectral(qq.identity(1), (fmpq(0),), qq.identity(1)),
-                 Ridge(qq.mat([[0]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]])),
-                 qq.mat([[1]]), (0,))
+FLAT = Certified(
+    Spectral(qq.identity(1), (fmpq(0),), qq.identity(1)),
+    Ridge(qq.mat([[0]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]])),
+    qq.mat([[1]]),
+    (0,),
+)
 CASES = drawn(certified())
 
 
@@ -131,10 +142,15 @@ def reference_bounds(case: Certified) -> list[float]:
     """dntk_ref's bounds on weights (upper, lower), energy, its gap, B0 and B3, all but the energies squared."""
     phi, y, w, lam = arrays(case)
     r, test = reference.residual(phi, y, w, lam), qq.floats(case.ridge.test).T
-    return [reference.weights_bound(r, lam) ** 2, reference.weights_bound_lower(phi, r, lam) ** 2,
-            reference.excess(phi, y, w, lam), reference.excess_bound(r, lam), reference.duality_gap(phi, y, w, lam),
-            reference.pointwise_bound(test, r, lam)[0] ** 2,
-            reference.pointwise_bound_by_rows(test, phi, list(case.subset), r, lam)[0] ** 2]
+    return [
+        reference.weights_bound(r, lam) ** 2,
+        reference.weights_bound_lower(phi, r, lam) ** 2,
+        reference.excess(phi, y, w, lam),
+        reference.excess_bound(r, lam),
+        reference.duality_gap(phi, y, w, lam),
+        reference.pointwise_bound(test, r, lam)[0] ** 2,
+        reference.pointwise_bound_by_rows(test, phi, list(case.subset), r, lam)[0] ** 2,
+    ]
 
 
 def exact_bounds(case: Certified) -> fmpq_mat:
@@ -144,9 +160,19 @@ def exact_bounds(case: Certified) -> fmpq_mat:
     inner = case.rows.transpose() * case.rows + qq.identity(case.spectral.p) * lam
     rows = qq.dot(phi, inner.solve(phi)) * qq.dot(r, inner.solve(r))
     excess = ridge.objective(case.guess) - ridge.objective(ridge.weights)
-    return qq.mat([[squared / lam**2, squared / (top(case) + lam) ** 2, excess, squared / (2 * lam),
-                    squared / (2 * lam),
-                    qq.norm2(phi) * squared / lam**2, rows]])
+    return qq.mat(
+        [
+            [
+                squared / lam**2,
+                squared / (top(case) + lam) ** 2,
+                excess,
+                squared / (2 * lam),
+                squared / (2 * lam),
+                qq.norm2(phi) * squared / lam**2,
+                rows,
+            ]
+        ]
+    )
 
 
 def amplified(case: Certified) -> float:
@@ -158,34 +184,81 @@ def amplified(case: Certified) -> float:
 
 
 MILD = drawn(certified().filter(lambda c: amplified(c) < 1e7))  # one unit stays far below a thousandth
-PRIMAL = Statement("certificate_primal", "9.3 primal certificates", (
-    Reading("weights and training error", r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{"
-                                          r"\lambda},\quad"
-            r"\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}", Verdict.HOLDS, (
-        Step("H (w - w_*) = r and the three bounds, squared", residual_side, with_edges, (
-            Twin("ridge term forgotten in r", {"residual": wrong_residual}),
-            Twin("bounds a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT, SINGLE)),
-        ), {"residual": lambda c: c.residual, "scale": fmpq(1)}),
-    )),
-    Reading("energy", r"J(\hat w)-J(w_*)=\frac{1}{2}r^TH^{-1}r\leq\frac{\|r\|^2}{2\lambda}", Verdict.HOLDS, (
-        Step("identity, bound, and the bound as exact duality gap", energy, with_edges, (
-            Twin("bound halved", {"scale": fmpq(1, 2)}),
-            Twin("bound doubled: no longer the duality gap", {"scale": fmpq(2)}),
-        ), {"scale": fmpq(1)}),
-    )),
-    Reading("pointwise B0 and B3", r"|\phi^T(\hat w-w_*)|\leq\|\phi\|\|r\|/\lambda,\quad\leq s_S(x)\sqrt{r^TH_S^{-1}r}",
-            Verdict.HOLDS, (
-        Step("B0", pointwise, with_edges, (
-            Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT)),
-            Twin("a hundredth", {"scale": fmpq(1, 100)}),
-        ), {"plain": True, "scale": fmpq(1)}, "no signal: Phi = 0"),
-        Step("B3 with any training subset", pointwise, with_edges, (
-            Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
-            Twin("a hundredth", {"scale": fmpq(1, 100)}),
-        ), {"plain": False, "scale": fmpq(1)}, "S all of the training set and one feature"),
-        agreement("dntk_ref's bounds, energies and duality gap", MILD, reference_bounds, exact_bounds, amplified),
-    )),
-), table=2)
+PRIMAL = Statement(
+    "certificate_primal",
+    "9.3 primal certificates",
+    (
+        Reading(
+            "weights and training error",
+            r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{"
+            r"\lambda},\quad"
+            r"\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "H (w - w_*) = r and the three bounds, squared",
+                    residual_side,
+                    with_edges,
+                    (
+                        Twin("ridge term forgotten in r", {"residual": wrong_residual}),
+                        Twin("bounds a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT, SINGLE)),
+                    ),
+                    {"residual": lambda c: c.residual, "scale": fmpq(1)},
+                ),
+            ),
+        ),
+        Reading(
+            "energy",
+            r"J(\hat w)-J(w_*)=\frac{1}{2}r^TH^{-1}r\leq\frac{\|r\|^2}{2\lambda}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "identity, bound, and the bound as exact duality gap",
+                    energy,
+                    with_edges,
+                    (
+                        Twin("bound halved", {"scale": fmpq(1, 2)}),
+                        Twin("bound doubled: no longer the duality gap", {"scale": fmpq(2)}),
+                    ),
+                    {"scale": fmpq(1)},
+                ),
+            ),
+        ),
+        Reading(
+            "pointwise B0 and B3",
+            r"|\phi^T(\hat w-w_*)|\leq\|\phi\|\|r\|/\lambda,\quad\leq s_S(x)\sqrt{r^TH_S^{-1}r}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "B0",
+                    pointwise,
+                    with_edges,
+                    (
+                        Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT)),
+                        Twin("a hundredth", {"scale": fmpq(1, 100)}),
+                    ),
+                    {"plain": True, "scale": fmpq(1)},
+                    "no signal: Phi = 0",
+                ),
+                Step(
+                    "B3 with any training subset",
+                    pointwise,
+                    with_edges,
+                    (
+                        Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
+                        Twin("a hundredth", {"scale": fmpq(1, 100)}),
+                    ),
+                    {"plain": False, "scale": fmpq(1)},
+                    "S all of the training set and one feature",
+                ),
+                agreement(
+                    "dntk_ref's bounds, energies and duality gap", MILD, reference_bounds, exact_bounds, amplified
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def below_hessian(case: tuple[Certified, fmpq_mat], *, rows: Callable) -> Margin:
@@ -202,25 +275,66 @@ def contraction(problem: Certified, outside: fmpq_mat) -> fmpq_mat:
 
 OUTSIDE = certified().flatmap(lambda c: st.tuples(st.just(c), matrices(1, c.spectral.p)))
 FAR = (SINGLE, qq.mat([[2]]))
-SUBSET = Statement("certificate_subset", "9.3: S must be training rows", (
-    Reading("training rows or a contraction", r"S\subset X\Rightarrow H_S\preceq H", Verdict.HOLDS, (
-        Step("a subset", below_hessian, drawn(OUTSIDE), (
-            Twin("other inputs", {"rows": lambda problem, outside: outside}),
-            Twin("rows repeated", {"rows": lambda problem, outside: qq.stack(problem.rows, problem.rows)}),
-        ), {"rows": lambda problem, outside: problem.rows}),
-        Step("a contraction of the training rows", below_hessian, drawn(OUTSIDE), (
-            Twin("twice the rows", {"rows": lambda problem, outside: problem.ridge.features * fmpq(2)}),
-            Twin("their sum, not normalised", {"rows": lambda problem, outside: qq.stack(
-                problem.ridge.features, qq.ones(1, problem.spectral.n) * problem.ridge.features)}),
-        ), {"rows": contraction}),
-    ), hypotheses=("no repeated rows in S",)),
-    Reading("distilled inputs", r"S\not\subset X\Rightarrow H_S\preceq H", Verdict.FAILS, refutations=(
-        Refutation("one input outside", below_hessian, FAR, (
-            Twin("training row", {"rows": lambda problem, outside: problem.rows}),
-            Twin("an input in the contraction", cases=fixed((SINGLE, qq.mat([["1/2"]])))),
-        ), {"rows": lambda problem, outside: outside}, search=OUTSIDE),
-    )),
-), table=2)
+SUBSET = Statement(
+    "certificate_subset",
+    "9.3: S must be training rows",
+    (
+        Reading(
+            "training rows or a contraction",
+            r"S\subset X\Rightarrow H_S\preceq H",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "a subset",
+                    below_hessian,
+                    drawn(OUTSIDE),
+                    (
+                        Twin("other inputs", {"rows": lambda problem, outside: outside}),
+                        Twin("rows repeated", {"rows": lambda problem, outside: qq.stack(problem.rows, problem.rows)}),
+                    ),
+                    {"rows": lambda problem, outside: problem.rows},
+                ),
+                Step(
+                    "a contraction of the training rows",
+                    below_hessian,
+                    drawn(OUTSIDE),
+                    (
+                        Twin("twice the rows", {"rows": lambda problem, outside: problem.ridge.features * fmpq(2)}),
+                        Twin(
+                            "their sum, not normalised",
+                            {
+                                "rows": lambda problem, outside: qq.stack(
+                                    problem.ridge.features, qq.ones(1, problem.spectral.n) * problem.ridge.features
+                                )
+                            },
+                        ),
+                    ),
+                    {"rows": contraction},
+                ),
+            ),
+            hypotheses=("no repeated rows in S",),
+        ),
+        Reading(
+            "distilled inputs",
+            r"S\not\subset X\Rightarrow H_S\preceq H",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "one input outside",
+                    below_hessian,
+                    FAR,
+                    (
+                        Twin("training row", {"rows": lambda problem, outside: problem.rows}),
+                        Twin("an input in the contraction", cases=fixed((SINGLE, qq.mat([["1/2"]])))),
+                    ),
+                    {"rows": lambda problem, outside: outside},
+                    search=OUTSIDE,
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -250,8 +364,10 @@ def dual_bounds(case: Dual, *, factor: fmpq, low: Callable) -> Margin:
     rho = ridge.kernel * case.alpha + case.alpha * ridge.lam - ridge.targets
     error = qq.dot(ridge.test, ridge.features.transpose() * case.alpha - ridge.weights) ** 2
     row = ridge.features * ridge.test
-    return all_of(at_most(error, factor * qq.norm2(ridge.test) * qq.norm2(rho) / ridge.lam),
-                  at_most(error, qq.norm2(row) * qq.norm2(rho) / (ridge.lam + low(case)) ** 2))
+    return all_of(
+        at_most(error, factor * qq.norm2(ridge.test) * qq.norm2(rho) / ridge.lam),
+        at_most(error, qq.norm2(row) * qq.norm2(rho) / (ridge.lam + low(case)) ** 2),
+    )
 
 
 def kernel_only(case: Dual, *, cross: fmpq) -> Margin:
@@ -266,24 +382,55 @@ def kernel_only(case: Dual, *, cross: fmpq) -> Margin:
 
 DUALS = drawn(duals())
 ATTAINED = Dual(SINGLE, qq.mat([[0]]), qq.mat([[1]]), qq.mat([[0]]))  # sigma = sqrt(lambda) = 1
-DUAL = Statement("certificate_dual", "9.3 Dual version", (
-    Reading("dual residual", r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},\frac{\|k(x)\|\|\rho"
-                             r"\|}{\lambda+\lambda_{min}})",
-            Verdict.HOLDS, (
-        Step("both bounds, squared", dual_bounds, lambda n: (*DUALS(n), ATTAINED), (
-            Twin("constant 0.45 for 1/2", {"factor": fmpq(81, 400)}, fixed(ATTAINED)),
-            Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.problem.spectral.eigenvalues[-1]},
-                 fixed(ATTAINED)),
-        ), {"factor": fmpq(1, 4), "low": lambda c: c.problem.spectral.eigenvalues[-1]}, "sigma = sqrt(lambda)"),
-    )),
-    Reading("kernel evaluations only", r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}"
-                                       r"\beta", Verdict.HOLDS, (
-        Step("for arbitrary rows Psi", kernel_only, DUALS, (
-            Twin("cross term once", {"cross": fmpq(1)}),
-            Twin("sign of the cross term", {"cross": fmpq(-2)}),
-        ), {"cross": fmpq(2)}, "always an equality"),
-    )),
-), table=2)
+DUAL = Statement(
+    "certificate_dual",
+    "9.3 Dual version",
+    (
+        Reading(
+            "dual residual",
+            r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},\frac{\|k(x)\|\|\rho"
+            r"\|}{\lambda+\lambda_{min}})",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "both bounds, squared",
+                    dual_bounds,
+                    lambda n: (*DUALS(n), ATTAINED),
+                    (
+                        Twin("constant 0.45 for 1/2", {"factor": fmpq(81, 400)}, fixed(ATTAINED)),
+                        Twin(
+                            "smallest eigenvalue doubled",
+                            {"low": lambda c: 2 * c.problem.spectral.eigenvalues[-1]},
+                            fixed(ATTAINED),
+                        ),
+                    ),
+                    {"factor": fmpq(1, 4), "low": lambda c: c.problem.spectral.eigenvalues[-1]},
+                    "sigma = sqrt(lambda)",
+                ),
+            ),
+        ),
+        Reading(
+            "kernel evaluations only",
+            r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}"
+            r"\beta",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for arbitrary rows Psi",
+                    kernel_only,
+                    DUALS,
+                    (
+                        Twin("cross term once", {"cross": fmpq(1)}),
+                        Twin("sign of the cross term", {"cross": fmpq(-2)}),
+                    ),
+                    {"cross": fmpq(2)},
+                    "always an equality",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def streamed(case: Certified, *, lam: Callable) -> Margin:
@@ -296,17 +443,36 @@ def streamed(case: Certified, *, lam: Callable) -> Margin:
     return equal(total, case.residual)
 
 
-STREAMING = Statement("certificate_streaming", "9.3 Streaming, looseness, floating point", (
-    Reading("blocks", r"r=\lambda\hat w+\sum_B\Phi_B^T(\Phi_B\hat w-y_B)", Verdict.HOLDS, (
-        Step("row by row", streamed, CASES, (
-            Twin("ridge dropped", {"lam": lambda c: fmpq(0)}),
-            Twin("ridge in every block", {"lam": lambda c: c.ridge.lam * (c.spectral.n + 1)}),
-        ), {"lam": lambda c: c.ridge.lam}, "always an equality"),
-    )),
-    Reading("subsampled, looseness, drift of recursive residuals",
+STREAMING = Statement(
+    "certificate_streaming",
+    "9.3 Streaming, looseness, floating point",
+    (
+        Reading(
+            "blocks",
+            r"r=\lambda\hat w+\sum_B\Phi_B^T(\Phi_B\hat w-y_B)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "row by row",
+                    streamed,
+                    CASES,
+                    (
+                        Twin("ridge dropped", {"lam": lambda c: fmpq(0)}),
+                        Twin("ridge in every block", {"lam": lambda c: c.ridge.lam * (c.spectral.n + 1)}),
+                    ),
+                    {"lam": lambda c: c.ridge.lam},
+                    "always an equality",
+                ),
+            ),
+        ),
+        Reading(
+            "subsampled, looseness, drift of recursive residuals",
             r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}",
-            Verdict.PENDING),
-), table=2)
+            Verdict.PENDING,
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -353,11 +519,15 @@ def nystrom(case: Restricted, *, weights: Callable, scale: fmpq) -> Margin:
     gap = ridge.objective(w) - ridge.objective(ridge.weights)
     fitted = qq.norm2(ridge.features * (ridge.weights - w))
     test = qq.dot(ridge.test, ridge.weights - w) ** 2
-    return all_of(equal(qq.norm2(r), lam**2 * form), at_most(0, gap), at_most(gap, scale * lam * form / 2),
-                  at_most(form, scale * trace * qq.norm2(case.alpha)),
-                  at_most(fitted, scale * (trace / (lam + trace)) ** 2 * qq.norm2(ridge.targets)),
-                  at_most(test, scale * qq.norm2(ridge.test) * qq.norm2(r) / lam**2),
-                  at_most(test, scale * qq.norm2(ridge.test) * qq.norm2(ridge.targets) * trace / lam**2))
+    return all_of(
+        equal(qq.norm2(r), lam**2 * form),
+        at_most(0, gap),
+        at_most(gap, scale * lam * form / 2),
+        at_most(form, scale * trace * qq.norm2(case.alpha)),
+        at_most(fitted, scale * (trace / (lam + trace)) ** 2 * qq.norm2(ridge.targets)),
+        at_most(test, scale * qq.norm2(ridge.test) * qq.norm2(r) / lam**2),
+        at_most(test, scale * qq.norm2(ridge.test) * qq.norm2(ridge.targets) * trace / lam**2),
+    )
 
 
 def cea(case: Restricted, *, weights: Callable) -> Margin:
@@ -382,29 +552,67 @@ def first_row_only(case: Restricted) -> fmpq_mat:
 RESTRICTIONS = drawn(restrictions())
 NOTHING = Restricted(Ridge(qq.mat([[1]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]])), qq.mat([[0]]))
 CEX_14 = Restricted(Ridge(qq.mat([[1], [10]]), qq.column([1, 0]), fmpq(1, 100), qq.mat([[1]])), qq.mat([[1]]))
-NYSTROM = Statement("nystrom_bounds", "9.4 Nystrom / inducing-point predictor bounds", (
-    Reading("restricted solve", r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,\quad \|f_*(X)-f_"
-                                r"\Pi(X)\|\leq"
-            r"\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|", Verdict.HOLDS, (
-        Step("residual, energy, fitted values, pointwise (complement of rank one)", nystrom,
-             lambda n: (*RESTRICTIONS(n), NOTHING), (
-            Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(NOTHING)),
-            Twin("full weights", {"weights": lambda c: c.ridge.weights}),
-        ), {"weights": lambda c: c.weights, "scale": fmpq(1)}, "K_Pi = 0"),
-        Step("Cea: nearest in the H norm", cea, RESTRICTIONS, (
-            Twin("projected full weights", {"weights": lambda c: c.projector * c.ridge.weights}),
-            Twin("weights doubled", {"weights": lambda c: c.weights * fmpq(2)}),
-        ), {"weights": lambda c: c.weights}),
-    )),
-    Reading("sketched solve", r"E=0\Rightarrow\hat w=w_*", Verdict.FAILS, refutations=(
-        Refutation("CEX-14", sketched_14, CEX_14, (
-            Twin("restricted solve", {"weights": lambda c: c.weights}),
-            Twin("one training row", cases=fixed(replace(CEX_14,
-                                                         ridge=Ridge(qq.mat([[1]]), qq.column([1]), fmpq(1, 100),
-                                                                             qq.mat([[1]]))))),
-        ), {"weights": first_row_only}, search=restrictions()),
-    ), note="zero misalignment does not bound the prediction error of Algorithm 1"),
-), table=2)
+NYSTROM = Statement(
+    "nystrom_bounds",
+    "9.4 Nystrom / inducing-point predictor bounds",
+    (
+        Reading(
+            "restricted solve",
+            r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,\quad \|f_*(X)-f_"
+            r"\Pi(X)\|\leq"
+            r"\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "residual, energy, fitted values, pointwise (complement of rank one)",
+                    nystrom,
+                    lambda n: (*RESTRICTIONS(n), NOTHING),
+                    (
+                        Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(NOTHING)),
+                        Twin("full weights", {"weights": lambda c: c.ridge.weights}),
+                    ),
+                    {"weights": lambda c: c.weights, "scale": fmpq(1)},
+                    "K_Pi = 0",
+                ),
+                Step(
+                    "Cea: nearest in the H norm",
+                    cea,
+                    RESTRICTIONS,
+                    (
+                        Twin("projected full weights", {"weights": lambda c: c.projector * c.ridge.weights}),
+                        Twin("weights doubled", {"weights": lambda c: c.weights * fmpq(2)}),
+                    ),
+                    {"weights": lambda c: c.weights},
+                ),
+            ),
+        ),
+        Reading(
+            "sketched solve",
+            r"E=0\Rightarrow\hat w=w_*",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-14",
+                    sketched_14,
+                    CEX_14,
+                    (
+                        Twin("restricted solve", {"weights": lambda c: c.weights}),
+                        Twin(
+                            "one training row",
+                            cases=fixed(
+                                replace(CEX_14, ridge=Ridge(qq.mat([[1]]), qq.column([1]), fmpq(1, 100), qq.mat([[1]])))
+                            ),
+                        ),
+                    ),
+                    {"weights": first_row_only},
+                    search=restrictions(),
+                ),
+            ),
+            note="zero misalignment does not bound the prediction error of Algorithm 1",
+        ),
+    ),
+    table=2,
+)
 
 
 def freedom(kernel: fmpq_mat, lam: fmpq) -> fmpq:
@@ -436,8 +644,14 @@ def left_out(case: Ridge, *, denominator: Callable) -> Margin:
     alpha = inverse * case.targets
     for i in range(n):
         rest = [j for j in range(n) if j != i]
-        fitted = qq.dot(qq.select(k, [i], rest).transpose(), qq.ridge_solve(
-            qq.select(k, rest, rest), qq.select(case.targets, rest), case.lam)) if rest else fmpq(0)
+        fitted = (
+            qq.dot(
+                qq.select(k, [i], rest).transpose(),
+                qq.ridge_solve(qq.select(k, rest, rest), qq.select(case.targets, rest), case.lam),
+            )
+            if rest
+            else fmpq(0)
+        )
         margins.append(equal(case.targets[i, 0] - fitted, alpha[i, 0] / denominator(inverse, case, i)))
     return all_of(margins)
 
@@ -455,46 +669,131 @@ def condition(case: Ridge) -> float:
 
 
 RIDGES = drawn(ridges())
-FREEDOM = Statement("effective_dimension", "9.5 Effective dimension, leverage, leave-one-out", (
-    Reading("effective dimension", r"d_{eff}(K_\Pi)\leq d_{eff}(K)\leq d_{eff}(K_\Pi)+\mathrm{tr}(K-K_\Pi)/\lambda",
-            Verdict.HOLDS, (
-        Step("both sides", sandwiched, lambda n: (*RESTRICTIONS(n), NOTHING), (
-            Twin("tr E / (4 lambda)", {"surplus": lambda c: qq.trace(c.error) / (4 * c.ridge.lam)}, fixed(NOTHING)),
-            Twin("nothing added", {"surplus": lambda c: fmpq(0)}),
-        ), {"surplus": lambda c: qq.trace(c.error) / c.ridge.lam}),
-        Step("dntk_ref computes it", by_reference, RIDGES, (
-            Twin("rank", {"exact": lambda c: fmpq(c.kernel.rank()) + 1}),
-            Twin("doubled", {"exact": lambda c: 2 * freedom(c.kernel, c.lam) + 1}),
-        ), {"reference": lambda c: effective_dimension(qq.floats(c.kernel), float(c.lam)),
-            "exact": lambda c: freedom(c.kernel, c.lam), "scale": condition}),
-    )),
-    Reading("leverage", r"\ell_i\leq\frac{1}{\lambda}(K_{ii}-k_{Si}^T(K_{SS}+\lambda I)^{-1}k_{Si})", Verdict.HOLDS, (
-        Step("every training subset", overestimated, with_edges, (
-            Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
-            Twin("half", {"scale": fmpq(1, 2)}),
-        ), {"scale": fmpq(1)}, "S all of the training set"),
-        Step("dntk_ref's leverage", by_reference, RIDGES, (
-            Twin("one minus it", {"exact": lambda c: _leverage(c, True)}),
-            Twin("halved, plus one", {"exact": lambda c: _leverage(c, False) * fmpq(1, 2)
-                                      + qq.ones(1, c.kernel.nrows())}),
-        ), {"reference": lambda c: leverage(qq.floats(c.kernel), float(c.lam)), "exact": lambda c: _leverage(c, False),
-            "scale": condition}),
-    )),
-    Reading("leave-one-out", r"y_i-\hat f_{-i}(x_i)=\alpha_i/[(K+\lambda)^{-1}]_{ii}", Verdict.HOLDS, (
-        Step("against the fit without the row", left_out, RIDGES, (
-            Twin("one minus the leverage, times one", {"denominator": lambda inverse, c,
-                                                       i: c.lam * inverse[i, i] + fmpq(1, 7)}),
-            Twin("ridge times the entry, squared", {"denominator": lambda inverse, c,
-                                                    i: inverse[i, i] ** 2 * fmpq(7, 5)}),
-        ), {"denominator": lambda inverse, c, i: inverse[i, i]}, "always an equality"),
-        Step("dntk_ref computes it", by_reference, RIDGES, (
-            Twin("plain residuals", {"exact": lambda c: (c.targets - c.kernel * qq.ridge_solve(
-                c.kernel, c.targets, c.lam)).transpose() + qq.ones(1, c.kernel.nrows())}),
-            Twin("sign", {"exact": lambda c: loo(c) * fmpq(-1)}),
-        ), {"reference": lambda c: leave_one_out(qq.floats(c.kernel), qq.floats(c.targets)[:, 0], float(c.lam)),
-            "exact": loo, "scale": condition}),
-    )),
-), table=2)
+FREEDOM = Statement(
+    "effective_dimension",
+    "9.5 Effective dimension, leverage, leave-one-out",
+    (
+        Reading(
+            "effective dimension",
+            r"d_{eff}(K_\Pi)\leq d_{eff}(K)\leq d_{eff}(K_\Pi)+\mathrm{tr}(K-K_\Pi)/\lambda",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "both sides",
+                    sandwiched,
+                    lambda n: (*RESTRICTIONS(n), NOTHING),
+                    (
+                        Twin(
+                            "tr E / (4 lambda)",
+                            {"surplus": lambda c: qq.trace(c.error) / (4 * c.ridge.lam)},
+                            fixed(NOTHING),
+                        ),
+                        Twin("nothing added", {"surplus": lambda c: fmpq(0)}),
+                    ),
+                    {"surplus": lambda c: qq.trace(c.error) / c.ridge.lam},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin("rank", {"exact": lambda c: fmpq(c.kernel.rank()) + 1}),
+                        Twin("doubled", {"exact": lambda c: 2 * freedom(c.kernel, c.lam) + 1}),
+                    ),
+                    {
+                        "reference": lambda c: effective_dimension(qq.floats(c.kernel), float(c.lam)),
+                        "exact": lambda c: freedom(c.kernel, c.lam),
+                        "scale": condition,
+                    },
+                ),
+            ),
+        ),
+        Reading(
+            "leverage",
+            r"\ell_i\leq\frac{1}{\lambda}(K_{ii}-k_{Si}^T(K_{SS}+\lambda I)^{-1}k_{Si})",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "every training subset",
+                    overestimated,
+                    with_edges,
+                    (
+                        Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
+                        Twin("half", {"scale": fmpq(1, 2)}),
+                    ),
+                    {"scale": fmpq(1)},
+                    "S all of the training set",
+                ),
+                Step(
+                    "dntk_ref's leverage",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin("one minus it", {"exact": lambda c: _leverage(c, True)}),
+                        Twin(
+                            "halved, plus one",
+                            {"exact": lambda c: _leverage(c, False) * fmpq(1, 2) + qq.ones(1, c.kernel.nrows())},
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: leverage(qq.floats(c.kernel), float(c.lam)),
+                        "exact": lambda c: _leverage(c, False),
+                        "scale": condition,
+                    },
+                ),
+            ),
+        ),
+        Reading(
+            "leave-one-out",
+            r"y_i-\hat f_{-i}(x_i)=\alpha_i/[(K+\lambda)^{-1}]_{ii}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "against the fit without the row",
+                    left_out,
+                    RIDGES,
+                    (
+                        Twin(
+                            "one minus the leverage, times one",
+                            {"denominator": lambda inverse, c, i: c.lam * inverse[i, i] + fmpq(1, 7)},
+                        ),
+                        Twin(
+                            "ridge times the entry, squared",
+                            {"denominator": lambda inverse, c, i: inverse[i, i] ** 2 * fmpq(7, 5)},
+                        ),
+                    ),
+                    {"denominator": lambda inverse, c, i: inverse[i, i]},
+                    "always an equality",
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin(
+                            "plain residuals",
+                            {
+                                "exact": lambda c: (
+                                    (c.targets - c.kernel * qq.ridge_solve(c.kernel, c.targets, c.lam)).transpose()
+                                    + qq.ones(1, c.kernel.nrows())
+                                )
+                            },
+                        ),
+                        Twin("sign", {"exact": lambda c: loo(c) * fmpq(-1)}),
+                    ),
+                    {
+                        "reference": lambda c: leave_one_out(
+                            qq.floats(c.kernel), qq.floats(c.targets)[:, 0], float(c.lam)
+                        ),
+                        "exact": loo,
+                        "scale": condition,
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def _leverage(case: Ridge, complement: bool) -> fmpq_mat:
@@ -535,8 +834,15 @@ def headed(draw: Any) -> Headed:
     def head(rows: int) -> fmpq_mat:
         return qq.mat([[*row, 1] for row in draw(matrices(rows, d)).tolist()])
 
-    return Headed(draw(matrices(n, p)), head(n), draw(matrices(p, k)), draw(matrices(d + 1, 1)), draw(matrices(n, m)),
-                  draw(positive), (draw(matrices(1, p)), head(1)))
+    return Headed(
+        draw(matrices(n, p)),
+        head(n),
+        draw(matrices(p, k)),
+        draw(matrices(d + 1, 1)),
+        draw(matrices(n, m)),
+        draw(positive),
+        (draw(matrices(1, p)), head(1)),
+    )
 
 
 def fidelity(case: Headed, *, lifted: Callable, scale: fmpq) -> Margin:
@@ -550,22 +856,56 @@ def fidelity(case: Headed, *, lifted: Callable, scale: fmpq) -> Margin:
     kernel, row = qq.kernel_of(rows), rows * x
     a = qq.ridge_solve(kernel, row, lam)
     spread = qq.norm2(x) - 2 * qq.dot(row, a) + qq.dot(a, kernel * a)
-    return all_of(equal(phi * w0, y), equal(error, lam * qq.dot(x, inner.solve(w0))),
-                  at_most_root(abs(error), scale * qq.norm2(case.weights) * spread))
+    return all_of(
+        equal(phi * w0, y),
+        equal(error, lam * qq.dot(x, inner.solve(w0))),
+        at_most_root(abs(error), scale * qq.norm2(case.weights) * spread),
+    )
 
 
-FIRM = Headed(qq.mat([[0]]), qq.mat([[0, 1]]), qq.mat([[1]]), qq.column([0, 1]), qq.mat([[1]]), fmpq(1),
-              (qq.mat([[0]]), qq.mat([[0, 1]])))
-HEAD = Statement("head_preserving", "9.2 Head-preserving projection and network-fidelity certificate", (
-    Reading("exact weight and certificate", r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde "
-                                            r"w_0,\quad |f_c-\hat f|\leq"
-            r"\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}", Verdict.HOLDS, (
-        Step("for every map of the body and every synthesis matrix", fidelity, lambda n: (*drawn(headed())(n), FIRM), (
-            Twin("a tenth smaller", {"scale": fmpq(8, 10)}, fixed(FIRM)),
-            Twin("a body component in w_0", {"lifted": lambda c: c.lifted + qq.stack(
-                qq.ones(c.map.ncols()), qq.zeros(c.weights.nrows(), 1))}),
-        ), {"lifted": lambda c: c.lifted, "scale": fmpq(1)}, "one input, test feature along the stored one"),
-    ), hypotheses=("affine last layer, its gradient kept", "labels are the network's logits")),
-), table=2)
+FIRM = Headed(
+    qq.mat([[0]]),
+    qq.mat([[0, 1]]),
+    qq.mat([[1]]),
+    qq.column([0, 1]),
+    qq.mat([[1]]),
+    fmpq(1),
+    (qq.mat([[0]]), qq.mat([[0, 1]])),
+)
+HEAD = Statement(
+    "head_preserving",
+    "9.2 Head-preserving projection and network-fidelity certificate",
+    (
+        Reading(
+            "exact weight and certificate",
+            r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde "
+            r"w_0,\quad |f_c-\hat f|\leq"
+            r"\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every map of the body and every synthesis matrix",
+                    fidelity,
+                    lambda n: (*drawn(headed())(n), FIRM),
+                    (
+                        Twin("a tenth smaller", {"scale": fmpq(8, 10)}, fixed(FIRM)),
+                        Twin(
+                            "a body component in w_0",
+                            {
+                                "lifted": lambda c: (
+                                    c.lifted + qq.stack(qq.ones(c.map.ncols()), qq.zeros(c.weights.nrows(), 1))
+                                )
+                            },
+                        ),
+                    ),
+                    {"lifted": lambda c: c.lifted, "scale": fmpq(1)},
+                    "one input, test feature along the stored one",
+                ),
+            ),
+            hypotheses=("affine last layer, its gradient kept", "labels are the network's logits"),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (HEAD, PRIMAL, SUBSET, DUAL, STREAMING, NYSTROM, FREEDOM)

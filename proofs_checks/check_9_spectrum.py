@@ -72,28 +72,69 @@ def upper_rank(case: Directions, *, bound: Callable) -> Margin:
 
 DIRECTIONS = drawn(directions())
 AXES = Directions(Spectral(qq.identity(2), (fmpq(2), fmpq(1)), qq.identity(2)), qq.identity(2), fmpq(0))
-RANK = Statement("rank_by_products", "9.1 Exact parameter-redundancy check by r VJPs", (
-    Reading("as stated", r"\mathrm{tr}(Z^TKZ)=\sum_j\|\Phi^Tz_j\|^2\leq\sum_{i\leq r}\lambda_i", Verdict.HOLDS, (
-        Step("identity and bound for every r", captured, DIRECTIONS, (
-            Twin("energies doubled", {"energies": lambda c: [2 * e for e in c.energies]}),
-            Twin("norms instead of squared norms of the kernel rows", {"energies": lambda c: [
-                qq.norm2(c.spectral.kernel * qq.select(c.frame, range(c.spectral.n), [j]))
-                for j in range(c.spectral.n)]}),
-        ), {"energies": lambda c: c.energies}, "the eigenvectors"),
-        Step("an upper bound on the truncation rank", upper_rank, lambda n: (*DIRECTIONS(n), AXES), (
-            Twin("one less", {"bound": lambda c: certified_rank(c) - 1}, fixed(AXES)),
-            Twin("half", {"bound": lambda c: fmpq(certified_rank(c), 2)}, fixed(AXES)),
-        ), {"bound": certified_rank}, "the eigenvectors"),
-        Step("dntk_ref computes it (share of one thousandth away from a tie)", by_reference, drawn(directions().filter(
-            lambda c: c.spectral.sigma[0] > 0 and _no_tie(c))), (
-                Twin("one more", {"exact": lambda c: certified_rank(c) + 1}),
-                Twin("truncation rank plus two", {"exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 2
-                                                  + c.spectral.n}),
-            ), {"reference": lambda c: rank_upper_bound(qq.floats(c.spectral.features), qq.floats(c.frame),
-                                                        float(c.epsilon)),
-                "exact": certified_rank}),
-    ), note="also needs the n norms of the gradients, for the trace"),
-), table=2)
+RANK = Statement(
+    "rank_by_products",
+    "9.1 Exact parameter-redundancy check by r VJPs",
+    (
+        Reading(
+            "as stated",
+            r"\mathrm{tr}(Z^TKZ)=\sum_j\|\Phi^Tz_j\|^2\leq\sum_{i\leq r}\lambda_i",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "identity and bound for every r",
+                    captured,
+                    DIRECTIONS,
+                    (
+                        Twin("energies doubled", {"energies": lambda c: [2 * e for e in c.energies]}),
+                        Twin(
+                            "norms instead of squared norms of the kernel rows",
+                            {
+                                "energies": lambda c: [
+                                    qq.norm2(c.spectral.kernel * qq.select(c.frame, range(c.spectral.n), [j]))
+                                    for j in range(c.spectral.n)
+                                ]
+                            },
+                        ),
+                    ),
+                    {"energies": lambda c: c.energies},
+                    "the eigenvectors",
+                ),
+                Step(
+                    "an upper bound on the truncation rank",
+                    upper_rank,
+                    lambda n: (*DIRECTIONS(n), AXES),
+                    (
+                        Twin("one less", {"bound": lambda c: certified_rank(c) - 1}, fixed(AXES)),
+                        Twin("half", {"bound": lambda c: fmpq(certified_rank(c), 2)}, fixed(AXES)),
+                    ),
+                    {"bound": certified_rank},
+                    "the eigenvectors",
+                ),
+                Step(
+                    "dntk_ref computes it (share of one thousandth away from a tie)",
+                    by_reference,
+                    drawn(directions().filter(lambda c: c.spectral.sigma[0] > 0 and _no_tie(c))),
+                    (
+                        Twin("one more", {"exact": lambda c: certified_rank(c) + 1}),
+                        Twin(
+                            "truncation rank plus two",
+                            {"exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 2 + c.spectral.n},
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: rank_upper_bound(
+                            qq.floats(c.spectral.features), qq.floats(c.frame), float(c.epsilon)
+                        ),
+                        "exact": certified_rank,
+                    },
+                ),
+            ),
+            note="also needs the n norms of the gradients, for the trace",
+        ),
+    ),
+    table=2,
+)
 
 
 def _no_tie(case: Directions) -> bool:
@@ -112,8 +153,9 @@ def crossed(case: tuple[tuple[float, ...], float, int, int], *, expected: str) -
     values, epsilon, k, seed = case
     spectrum, rng, ranks = np.array(values), np.random.default_rng(seed), []
     for _ in range(500):
-        first, second = (np.sqrt(spectrum)[:, None] * rng.standard_normal((len(values), k)) / np.sqrt(k)
-                         for _ in range(2))
+        first, second = (
+            np.sqrt(spectrum)[:, None] * rng.standard_normal((len(values), k)) / np.sqrt(k) for _ in range(2)
+        )
         z = np.linalg.svd(first, full_matrices=False)[0]
         held = np.cumsum(np.sum((z.T @ second) ** 2, axis=1))
         ranks.append(1 + np.sum(held < (1 - epsilon) * np.sum(second**2)))
@@ -121,20 +163,42 @@ def crossed(case: tuple[tuple[float, ...], float, int, int], *, expected: str) -
     return sampled(np.array(ranks), float(true_rank), side=expected)
 
 
-ESTIMATES = Statement("rank_estimates", "9.1 Truncation-rank estimates", (
-    Reading("no bracket", r"\mathrm{naive\ rank}\leq r_\epsilon\leq\mathrm{cross-validated\ rank}", Verdict.HEURISTIC, (
-        Step("exponential decay: the cross-validated rank is biased high", crossed, fixed(
-            (tuple(np.exp(-0.2 * np.arange(20))), 0.05, 40, 1)), (
-                Twin("unbiased", {"expected": "equal"}),
-                Twin("biased low", {"expected": "at most"}),
-            ), {"expected": "at least"}),
-        Step("for diag(.949, .051), true rank 2, it is biased low (halves of 500)", crossed,
-             fixed(((0.949, 0.051), 0.05, 500, 2)), (
-            Twin("unbiased", {"expected": "equal"}),
-            Twin("biased high", {"expected": "at least"}),
-        ), {"expected": "at most"}),
-    ), nature=Nature.HEURISTIC, note="only captured energies are ordered, in expectation"),
-), table=2)
+ESTIMATES = Statement(
+    "rank_estimates",
+    "9.1 Truncation-rank estimates",
+    (
+        Reading(
+            "no bracket",
+            r"\mathrm{naive\ rank}\leq r_\epsilon\leq\mathrm{cross-validated\ rank}",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "exponential decay: the cross-validated rank is biased high",
+                    crossed,
+                    fixed((tuple(np.exp(-0.2 * np.arange(20))), 0.05, 40, 1)),
+                    (
+                        Twin("unbiased", {"expected": "equal"}),
+                        Twin("biased low", {"expected": "at most"}),
+                    ),
+                    {"expected": "at least"},
+                ),
+                Step(
+                    "for diag(.949, .051), true rank 2, it is biased low (halves of 500)",
+                    crossed,
+                    fixed(((0.949, 0.051), 0.05, 500, 2)),
+                    (
+                        Twin("unbiased", {"expected": "equal"}),
+                        Twin("biased high", {"expected": "at least"}),
+                    ),
+                    {"expected": "at most"},
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="only captured energies are ordered, in expectation",
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -157,23 +221,41 @@ def split_half(case: Halves, *, quarter: fmpq, product_target: Callable) -> Marg
         averaged += qq.frobenius2((first + second) * fmpq(1, 2) - kernel)
         crossing += qq.dot(first, second)
     squares = sum((qq.frobenius2(one) for one in kernels), fmpq(0)) / len(kernels)
-    return all_of(equal(quarter * difference / count, averaged / count),
-                  equal(crossing / count, product_target(kernel, squares)))
+    return all_of(
+        equal(quarter * difference / count, averaged / count), equal(crossing / count, product_target(kernel, squares))
+    )
 
 
-HALVES = drawn(st.builds(Halves, matrices(2, 2), st.sampled_from(["rademacher", "countsketch", "srht"]), st.just(1)),
-               0.4)
-SPLIT = Statement("split_half", "9.1 Split-half error estimate", (
-    Reading("independent halves", r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,\quad E\,"
-                                  r"\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
-            Verdict.HOLDS, (
-        Step("all pairs of halves of discrete maps", split_half, HALVES, (
-            Twin("1/2 for 1/4", {"quarter": fmpq(1, 2)}),
-            Twin("naive squared norm", {"product_target": lambda kernel, squares: squares}),
-        ), {"quarter": fmpq(1, 4), "product_target": lambda kernel, squares: qq.frobenius2(kernel)},
-        "always an equality"),
-    ), hypotheses=("halves independent and unbiased",)),
-), table=2)
+HALVES = drawn(
+    st.builds(Halves, matrices(2, 2), st.sampled_from(["rademacher", "countsketch", "srht"]), st.just(1)), 0.4
+)
+SPLIT = Statement(
+    "split_half",
+    "9.1 Split-half error estimate",
+    (
+        Reading(
+            "independent halves",
+            r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,\quad E\,"
+            r"\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "all pairs of halves of discrete maps",
+                    split_half,
+                    HALVES,
+                    (
+                        Twin("1/2 for 1/4", {"quarter": fmpq(1, 2)}),
+                        Twin("naive squared norm", {"product_target": lambda kernel, squares: squares}),
+                    ),
+                    {"quarter": fmpq(1, 4), "product_target": lambda kernel, squares: qq.frobenius2(kernel)},
+                    "always an equality",
+                ),
+            ),
+            hypotheses=("halves independent and unbiased",),
+        ),
+    ),
+    table=2,
+)
 
 
 def tail_bound(k: int, epsilon: fmpq) -> arb:
@@ -196,9 +278,11 @@ def frequency(case: tuple[tuple[float, ...], int, float, int], *, factor: float)
     rng = np.random.default_rng(seed)
     spectrum = np.array(values) / np.sum(values)
     traces = rng.chisquare(k, size=(4000, len(values))) @ spectrum / k
-    return sampled((np.abs(traces - 1) > epsilon).astype(float),
-                   factor * float(tail_bound(k, fmpq(round(1000 * epsilon), 1000))),
-                   side="at most")
+    return sampled(
+        (np.abs(traces - 1) > epsilon).astype(float),
+        factor * float(tail_bound(k, fmpq(round(1000 * epsilon), 1000))),
+        side="at most",
+    )
 
 
 def hutchinson(case: fmpq_mat, *, side: Callable) -> Margin:
@@ -216,25 +300,60 @@ def sign_side(kernel: fmpq_mat) -> fmpq:
 
 
 LAWS = fixed(*((k, fmpq(e, 10)) for k in (1, 5, 50, 1000) for e in (1, 3, 5, 9)))
-TRACE = Statement("trace_concentration", "9.1 Trace concentration", (
-    Reading("Gaussian maps", r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+"
-                             r"\epsilon))}"
-            r"+e^{\frac{k}{2}(\epsilon+\ln(1-\epsilon))}", Verdict.HOLDS, (
-        Step("rank one, the worst case: exact chi-squared law", rank_one, LAWS, (
-            Twin("exponents doubled", {"bound": lambda k, e: tail_bound(2 * k, e)}),
-            Twin("a hundredth", {"bound": lambda k, e: tail_bound(k, e) / 100}),
-        ), {"bound": tail_bound}),
-        Step("other spectra, Monte Carlo", frequency, fixed(((1.0, 0.5, 0.1), 6, 0.5, 1), ((1.0,) * 5, 3, 0.4, 2)), (
-            Twin("a twentieth", {"factor": 0.05}),
-            Twin("a hundredth", {"factor": 0.01}),
-        ), {"factor": 1.0}),
-    ), hypotheses=("0 < epsilon < 1",)),
-    Reading("sign probes", r"\mathrm{Var}=\frac{2}{N}(\|K\|_F^2-\sum_iK_{ii}^2)", Verdict.HOLDS, (
-        Step("every probe", hutchinson, drawn(st.integers(1, 4).flatmap(lambda n: matrices(n, 2))), (
-            Twin("Gaussian variance", {"side": lambda k: 2 * qq.frobenius2(k)}),
-            Twin("halved", {"side": lambda k: sign_side(k) / 2}),
-        ), {"side": sign_side}, "always an equality"),
-    )),
-), table=2)
+TRACE = Statement(
+    "trace_concentration",
+    "9.1 Trace concentration",
+    (
+        Reading(
+            "Gaussian maps",
+            r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+"
+            r"\epsilon))}"
+            r"+e^{\frac{k}{2}(\epsilon+\ln(1-\epsilon))}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "rank one, the worst case: exact chi-squared law",
+                    rank_one,
+                    LAWS,
+                    (
+                        Twin("exponents doubled", {"bound": lambda k, e: tail_bound(2 * k, e)}),
+                        Twin("a hundredth", {"bound": lambda k, e: tail_bound(k, e) / 100}),
+                    ),
+                    {"bound": tail_bound},
+                ),
+                Step(
+                    "other spectra, Monte Carlo",
+                    frequency,
+                    fixed(((1.0, 0.5, 0.1), 6, 0.5, 1), ((1.0,) * 5, 3, 0.4, 2)),
+                    (
+                        Twin("a twentieth", {"factor": 0.05}),
+                        Twin("a hundredth", {"factor": 0.01}),
+                    ),
+                    {"factor": 1.0},
+                ),
+            ),
+            hypotheses=("0 < epsilon < 1",),
+        ),
+        Reading(
+            "sign probes",
+            r"\mathrm{Var}=\frac{2}{N}(\|K\|_F^2-\sum_iK_{ii}^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "every probe",
+                    hutchinson,
+                    drawn(st.integers(1, 4).flatmap(lambda n: matrices(n, 2))),
+                    (
+                        Twin("Gaussian variance", {"side": lambda k: 2 * qq.frobenius2(k)}),
+                        Twin("halved", {"side": lambda k: sign_side(k) / 2}),
+                    ),
+                    {"side": sign_side},
+                    "always an equality",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 STATEMENTS = (RANK, ESTIMATES, SPLIT, TRACE)

@@ -30,8 +30,11 @@ def jacobian_of(classes: int, *, output: Callable, expected: Callable) -> Margin
     """The derivative of an output by the logits is the expected matrix, symbolically."""
     z = sympy.symbols(f"z:{classes}", real=True)
     p = [sympy.exp(value) / sum(map(sympy.exp, z)) for value in z]
-    gaps = [sympy.simplify(sympy.diff(output(p, c), z[j]) - expected(p, c, j)) for c in range(classes)
-            for j in range(classes)]
+    gaps = [
+        sympy.simplify(sympy.diff(output(p, c), z[j]) - expected(p, c, j))
+        for c in range(classes)
+        for j in range(classes)
+    ]
     return true(all(gap == 0 for gap in gaps))
 
 
@@ -40,20 +43,42 @@ def log_row(p: list, c: int, j: int) -> sympy.Expr:
     return sympy.Integer(c == j) - p[j]
 
 
-EQ_13 = Statement("eq_13", "(13)", (
-    Reading("logits or log-probabilities", r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-"
-                                           r"\sum_jp_j\phi_j)",
-            Verdict.DEFINITION, (
-        Step("log-probabilities", jacobian_of, fixed(2, 3), (
-            Twin("logits", {"expected": lambda p, c, j: sympy.Integer(c == j)}),
-            Twin("p_c for p_j", {"expected": lambda p, c, j: sympy.Integer(c == j) - p[c]}),
-        ), {"output": lambda p, c: sympy.log(p[c]), "expected": log_row}),
-        Step("probabilities", jacobian_of, fixed(2, 3), (
-            Twin("factor p_c dropped", {"expected": log_row}),
-            Twin("factor p_j", {"expected": lambda p, c, j: p[j] * log_row(p, c, j)}),
-        ), {"output": lambda p, c: p[c], "expected": lambda p, c, j: p[c] * log_row(p, c, j)}),
-    ), nature=Nature.DEFINITION, note="the three kernels differ; only logits fit section 3 and Theorem R"),
-))
+EQ_13 = Statement(
+    "eq_13",
+    "(13)",
+    (
+        Reading(
+            "logits or log-probabilities",
+            r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-"
+            r"\sum_jp_j\phi_j)",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "log-probabilities",
+                    jacobian_of,
+                    fixed(2, 3),
+                    (
+                        Twin("logits", {"expected": lambda p, c, j: sympy.Integer(c == j)}),
+                        Twin("p_c for p_j", {"expected": lambda p, c, j: sympy.Integer(c == j) - p[c]}),
+                    ),
+                    {"output": lambda p, c: sympy.log(p[c]), "expected": log_row},
+                ),
+                Step(
+                    "probabilities",
+                    jacobian_of,
+                    fixed(2, 3),
+                    (
+                        Twin("factor p_c dropped", {"expected": log_row}),
+                        Twin("factor p_j", {"expected": lambda p, c, j: p[j] * log_row(p, c, j)}),
+                    ),
+                    {"output": lambda p, c: p[c], "expected": lambda p, c, j: p[c] * log_row(p, c, j)},
+                ),
+            ),
+            nature=Nature.DEFINITION,
+            note="the three kernels differ; only logits fit section 3 and Theorem R",
+        ),
+    ),
+)
 
 RIDGES = drawn(ridges())
 
@@ -95,33 +120,84 @@ def spread(case: Ridge) -> float:
     return (1 + size / float(case.lam)) * (size + 1) * (1 + float(qq.norm2(case.test)) + float(qq.norm2(case.targets)))
 
 
-EQ_16_18 = Statement("eq_16_18", "(16), (18)", (
-    Reading("as stated", r"\hat f_c(x_*)=\phi_c(x_*)^T\Phi_c^T(K_c+\lambda I)^{-1}y_c", Verdict.HOLDS, (
-        Step("dual form = primal form", same_prediction, RIDGES, (
-            Twin("ridge halved in the primal", {"ridge": lambda c: c.lam / 2}),
-            Twin("ridge times n", {"ridge": lambda c: c.lam * (c.features.nrows() + 1)}),
-        ), {"other": primal, "ridge": lambda c: c.lam}),
-        Step("mean loss: lambda = n lambda_B", same_prediction, RIDGES, (
-            Twin("the same lambda", {"ridge": lambda c: c.lam}),
-            Twin("lambda_B = n lambda", {"ridge": lambda c: c.lam * c.features.nrows()}),
-        ), {"other": normalised, "ridge": lambda c: c.lam / c.features.nrows()}),
-        Step("kernel divided by k: lambda = k lambda_k", same_prediction, RIDGES, (
-            Twin("the same lambda", {"ridge": lambda c: c.lam}),
-            Twin("lambda_k = k lambda", {"ridge": lambda c: c.lam * c.features.ncols()}),
-        ), {"other": width_scaled, "ridge": lambda c: c.lam / c.features.ncols()}),
-        Step("dntk_ref's dual prediction", by_reference, RIDGES, (
-            Twin("ridge doubled", {"exact": lambda c: dual(replace(c, lam=2 * c.lam))}),
-            Twin("sign", {"exact": lambda c: -dual(c)}),
-        ), {"reference": lambda c: dual_prediction(
-                qq.floats(c.features * c.test).T, qq.floats(c.kernel), qq.floats(c.targets)[:, 0], float(c.lam))[0],
-            "exact": dual, "scale": spread}),
-        Step("dntk_ref's primal weights", by_reference, RIDGES, (
-            Twin("ridge doubled", {"exact": lambda c: replace(c, lam=2 * c.lam).weights}),
-            Twin("sign", {"exact": lambda c: c.weights * fmpq(-1)}),
-        ), {"reference": lambda c: ridge_weights(qq.floats(c.features), qq.floats(c.targets)[:, 0], float(c.lam)),
-            "exact": lambda c: c.weights, "scale": spread}),
-    )),
-))
+EQ_16_18 = Statement(
+    "eq_16_18",
+    "(16), (18)",
+    (
+        Reading(
+            "as stated",
+            r"\hat f_c(x_*)=\phi_c(x_*)^T\Phi_c^T(K_c+\lambda I)^{-1}y_c",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "dual form = primal form",
+                    same_prediction,
+                    RIDGES,
+                    (
+                        Twin("ridge halved in the primal", {"ridge": lambda c: c.lam / 2}),
+                        Twin("ridge times n", {"ridge": lambda c: c.lam * (c.features.nrows() + 1)}),
+                    ),
+                    {"other": primal, "ridge": lambda c: c.lam},
+                ),
+                Step(
+                    "mean loss: lambda = n lambda_B",
+                    same_prediction,
+                    RIDGES,
+                    (
+                        Twin("the same lambda", {"ridge": lambda c: c.lam}),
+                        Twin("lambda_B = n lambda", {"ridge": lambda c: c.lam * c.features.nrows()}),
+                    ),
+                    {"other": normalised, "ridge": lambda c: c.lam / c.features.nrows()},
+                ),
+                Step(
+                    "kernel divided by k: lambda = k lambda_k",
+                    same_prediction,
+                    RIDGES,
+                    (
+                        Twin("the same lambda", {"ridge": lambda c: c.lam}),
+                        Twin("lambda_k = k lambda", {"ridge": lambda c: c.lam * c.features.ncols()}),
+                    ),
+                    {"other": width_scaled, "ridge": lambda c: c.lam / c.features.ncols()},
+                ),
+                Step(
+                    "dntk_ref's dual prediction",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin("ridge doubled", {"exact": lambda c: dual(replace(c, lam=2 * c.lam))}),
+                        Twin("sign", {"exact": lambda c: -dual(c)}),
+                    ),
+                    {
+                        "reference": lambda c: dual_prediction(
+                            qq.floats(c.features * c.test).T,
+                            qq.floats(c.kernel),
+                            qq.floats(c.targets)[:, 0],
+                            float(c.lam),
+                        )[0],
+                        "exact": dual,
+                        "scale": spread,
+                    },
+                ),
+                Step(
+                    "dntk_ref's primal weights",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin("ridge doubled", {"exact": lambda c: replace(c, lam=2 * c.lam).weights}),
+                        Twin("sign", {"exact": lambda c: c.weights * fmpq(-1)}),
+                    ),
+                    {
+                        "reference": lambda c: ridge_weights(
+                            qq.floats(c.features), qq.floats(c.targets)[:, 0], float(c.lam)
+                        ),
+                        "exact": lambda c: c.weights,
+                        "scale": spread,
+                    },
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def woodbury(case: Ridge, *, front: Callable, inner: Callable) -> Margin:
@@ -184,6 +260,7 @@ def unmatched_tail(case: Cut) -> fmpq:
     """(1 / lambda) k_*^T (I - U_r U_r^T) y."""
     return modes(case, lambda j: j >= case.r, lambda value: 1 / case.lam)
 
+
 AXES = qq.identity(2)
 CEX_12 = Cut(Spectral(AXES, (fmpq(1), fmpq(1, 10)), AXES), qq.column([0, 1]), qq.column([0, 1]), fmpq(1, 1000), 1)
 CUTS = drawn(cuts())
@@ -203,8 +280,10 @@ def full_prediction(case: Cut) -> fmpq:
 
 def _cut_floats(function: Callable) -> Callable:
     def run(c: Cut) -> Any:
-        return function(qq.floats(c.cross).T, qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam),
-                        c.r)[0]
+        return function(
+            qq.floats(c.cross).T, qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam), c.r
+        )[0]
+
     return run
 
 
@@ -214,48 +293,122 @@ def cut_scale(case: Cut) -> float:
     return top * float(1 + qq.norm2(case.cross)) * float(1 + qq.norm2(case.targets)) / float(case.lam)
 
 
-SEPARATED = drawn(cuts().filter(lambda c: c.r == c.spectral.n or (c.r > 0
-                                and c.spectral.eigenvalues[c.r - 1] > c.spectral.eigenvalues[c.r])))
-EQ_17 = Statement("eq_17", "(17) Woodbury", (
-    Reading("Woodbury", r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
-            Verdict.HOLDS, (
-        Step("multiplied out", woodbury, RIDGES, (
-            Twin("factor 1/lambda dropped", {"front": lambda c: fmpq(11, 10)}),
-            Twin("ridge dropped inside", {"inner": lambda c: c.lam / 2}),
-        ), {"front": lambda c: 1 / c.lam, "inner": lambda c: c.lam}),
-        Step("dntk_ref computes it", by_reference, RIDGES, (
-            Twin("ridge doubled", {"exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * (2 * c.lam)).inv()}),
-            Twin("inverse of the ridge alone", {"exact": lambda c: qq.identity(c.kernel.nrows()) * (1 / c.lam)}),
-        ), {"reference": lambda c: woodbury_inverse(qq.floats(c.features), float(c.lam)),
-            "exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * c.lam).inv(),
-            "scale": lambda c: (1 + float(qq.frobenius2(c.features) / c.lam)) / float(c.lam)}),
-    )),
-    Reading("rank-r substitution", r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty"
-            r"+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y", Verdict.ADDED, (
-        Step("with k_* truncated too it is the first r modes", substituted, CUTS, (
-            Twin("k_* not truncated", {"front": lambda c: c.cross}),
-            Twin("tail kept", {"tail": unmatched_tail}),
-        ), {"front": lambda c: c.kept * c.cross, "tail": lambda c: fmpq(0)}),
-        Step("without: a tail of size 1/lambda", substituted, CUTS, (
-            Twin("no tail", {"tail": lambda c: fmpq(0)}),
-            Twin("tail without 1/lambda", {"tail": lambda c: unmatched_tail(c) * c.lam / 2}),
-        ), {"front": lambda c: c.cross, "tail": unmatched_tail}),
-        Step("dntk_ref's matched form, where the cut is no tie", by_reference, SEPARATED, (
-            Twin("unmatched", {"reference": _cut_floats(rank_r_unmatched)}),
-            Twin("full prediction", {"exact": full_prediction}),
-        ), {"reference": _cut_floats(rank_r_matched), "scale": cut_scale,
-            "exact": lambda c: modes(c, lambda j: j < c.r, lambda value: 1 / (value + c.lam))}),
-        Step("the matched prediction is no larger than the full one in CEX-12", unmatched_value, fixed(CEX_12), (
-            Twin("unmatched", {"front": lambda c: c.cross}),
-            Twin("compared with nothing", {"front": lambda c: c.cross, "full": lambda c: fmpq(1, 2)}),
-        ), {"front": lambda c: c.kept * c.cross, "full": full_prediction}),
-    ), (
-        Refutation("CEX-12", unmatched_value, CEX_12, (
-            Twin("front factor truncated", {"front": lambda c: c.kept * c.cross}),
-            Twin("full rank", cases=fixed(replace(CEX_12, r=2))),
-        ), {"front": lambda c: c.cross, "full": full_prediction}, 10, "10/11", cuts()),
-    ), added=("the test row is truncated with the kernel",)),
-))
+SEPARATED = drawn(
+    cuts().filter(
+        lambda c: c.r == c.spectral.n or (c.r > 0 and c.spectral.eigenvalues[c.r - 1] > c.spectral.eigenvalues[c.r])
+    )
+)
+EQ_17 = Statement(
+    "eq_17",
+    "(17) Woodbury",
+    (
+        Reading(
+            "Woodbury",
+            r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "multiplied out",
+                    woodbury,
+                    RIDGES,
+                    (
+                        Twin("factor 1/lambda dropped", {"front": lambda c: fmpq(11, 10)}),
+                        Twin("ridge dropped inside", {"inner": lambda c: c.lam / 2}),
+                    ),
+                    {"front": lambda c: 1 / c.lam, "inner": lambda c: c.lam},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    RIDGES,
+                    (
+                        Twin(
+                            "ridge doubled",
+                            {"exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * (2 * c.lam)).inv()},
+                        ),
+                        Twin(
+                            "inverse of the ridge alone",
+                            {"exact": lambda c: qq.identity(c.kernel.nrows()) * (1 / c.lam)},
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: woodbury_inverse(qq.floats(c.features), float(c.lam)),
+                        "exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * c.lam).inv(),
+                        "scale": lambda c: (1 + float(qq.frobenius2(c.features) / c.lam)) / float(c.lam),
+                    },
+                ),
+            ),
+        ),
+        Reading(
+            "rank-r substitution",
+            r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty"
+            r"+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
+            Verdict.ADDED,
+            (
+                Step(
+                    "with k_* truncated too it is the first r modes",
+                    substituted,
+                    CUTS,
+                    (
+                        Twin("k_* not truncated", {"front": lambda c: c.cross}),
+                        Twin("tail kept", {"tail": unmatched_tail}),
+                    ),
+                    {"front": lambda c: c.kept * c.cross, "tail": lambda c: fmpq(0)},
+                ),
+                Step(
+                    "without: a tail of size 1/lambda",
+                    substituted,
+                    CUTS,
+                    (
+                        Twin("no tail", {"tail": lambda c: fmpq(0)}),
+                        Twin("tail without 1/lambda", {"tail": lambda c: unmatched_tail(c) * c.lam / 2}),
+                    ),
+                    {"front": lambda c: c.cross, "tail": unmatched_tail},
+                ),
+                Step(
+                    "dntk_ref's matched form, where the cut is no tie",
+                    by_reference,
+                    SEPARATED,
+                    (
+                        Twin("unmatched", {"reference": _cut_floats(rank_r_unmatched)}),
+                        Twin("full prediction", {"exact": full_prediction}),
+                    ),
+                    {
+                        "reference": _cut_floats(rank_r_matched),
+                        "scale": cut_scale,
+                        "exact": lambda c: modes(c, lambda j: j < c.r, lambda value: 1 / (value + c.lam)),
+                    },
+                ),
+                Step(
+                    "the matched prediction is no larger than the full one in CEX-12",
+                    unmatched_value,
+                    fixed(CEX_12),
+                    (
+                        Twin("unmatched", {"front": lambda c: c.cross}),
+                        Twin("compared with nothing", {"front": lambda c: c.cross, "full": lambda c: fmpq(1, 2)}),
+                    ),
+                    {"front": lambda c: c.kept * c.cross, "full": full_prediction},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-12",
+                    unmatched_value,
+                    CEX_12,
+                    (
+                        Twin("front factor truncated", {"front": lambda c: c.kept * c.cross}),
+                        Twin("full rank", cases=fixed(replace(CEX_12, r=2))),
+                    ),
+                    {"front": lambda c: c.cross, "full": full_prediction},
+                    10,
+                    "10/11",
+                    cuts(),
+                ),
+            ),
+            added=("the test row is truncated with the kernel",),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -328,37 +481,92 @@ def euler(net: Network, *, degree: fmpq) -> Margin:
 
 
 ALL, BODY = range(7), range(4)
-NET = Network((fmpq(1), fmpq(-1)), (fmpq(1), fmpq(1, 2)), (fmpq(2), fmpq(1)), fmpq(1),
-              tuple(fmpq(i, 2) for i in range(-4, 5)))
+NET = Network(
+    (fmpq(1), fmpq(-1)), (fmpq(1), fmpq(1, 2)), (fmpq(2), fmpq(1)), fmpq(1), tuple(fmpq(i, 2) for i in range(-4, 5))
+)
 NETS = drawn(networks())
 BIAS_FREE = drawn(networks().map(lambda net: replace(net, d=(fmpq(0), fmpq(0)), b=fmpq(0))))
-THEOREM_R = Statement("theorem_r", "Theorem R (exact representability; new)", (
-    Reading("as stated", r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq"
-                         r"\|(W_c,b_c)\|", Verdict.HOLDS, (
-        Step("relu networks, every input", represented, lambda n: (*NETS(n), NET), (
-            Twin("bias left out", {"weights": lambda net: net.head - qq.column([0] * 6 + [net.b + 1])}),
-            Twin("body weights put in", {"weights": lambda net: net.head + qq.column([*net.v, *net.d, 0, 0, 0])}),
-        ), {"weights": lambda net: net.head}),
-        Step("Euler: homogeneous layers of bias-free networks", euler, BIAS_FREE, (
-            Twin("degree two", {"degree": fmpq(2)}),
-            Twin("biases present", cases=fixed(NET)),
-        ), {"degree": fmpq(1)}),
-    ), hypotheses=("affine last layer whose weights and bias are among the parameters",)),
-), table=2)
-SEC_A_3 = Statement("sec_a_3", "A.3 \"network does not lie exactly in H_K\"", (
-    Reading("logits", r"f_c\notin\mathcal{H}_{K_c}", Verdict.FAILS, (
-        Step("values of the square of the output are outside the space (the check can accept)", outside_space,
-             fixed(NET), (
-            Twin("the logit itself", {"target": lambda net: net.outputs}),
-            Twin("a constant", {"target": lambda net: qq.ones(len(net.inputs))}),
-        ), {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs]), "columns": ALL}),
-    ), (
-        Refutation("Theorem R", outside_space, NET, (
-            Twin("head not among the parameters", {"columns": BODY}),
-            Twin("a nonlinear output", {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs])}),
-        ), {"target": lambda net: net.outputs, "columns": ALL}, 0, 0, networks()),
-    ), note="the approximation error of a logit is zero at every width; the kernel is semi-definite at every width"),
-))
+THEOREM_R = Statement(
+    "theorem_r",
+    "Theorem R (exact representability; new)",
+    (
+        Reading(
+            "as stated",
+            r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq"
+            r"\|(W_c,b_c)\|",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "relu networks, every input",
+                    represented,
+                    lambda n: (*NETS(n), NET),
+                    (
+                        Twin("bias left out", {"weights": lambda net: net.head - qq.column([0] * 6 + [net.b + 1])}),
+                        Twin(
+                            "body weights put in",
+                            {"weights": lambda net: net.head + qq.column([*net.v, *net.d, 0, 0, 0])},
+                        ),
+                    ),
+                    {"weights": lambda net: net.head},
+                ),
+                Step(
+                    "Euler: homogeneous layers of bias-free networks",
+                    euler,
+                    BIAS_FREE,
+                    (
+                        Twin("degree two", {"degree": fmpq(2)}),
+                        Twin("biases present", cases=fixed(NET)),
+                    ),
+                    {"degree": fmpq(1)},
+                ),
+            ),
+            hypotheses=("affine last layer whose weights and bias are among the parameters",),
+        ),
+    ),
+    table=2,
+)
+SEC_A_3 = Statement(
+    "sec_a_3",
+    'A.3 "network does not lie exactly in H_K"',
+    (
+        Reading(
+            "logits",
+            r"f_c\notin\mathcal{H}_{K_c}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "values of the square of the output are outside the space (the check can accept)",
+                    outside_space,
+                    fixed(NET),
+                    (
+                        Twin("the logit itself", {"target": lambda net: net.outputs}),
+                        Twin("a constant", {"target": lambda net: qq.ones(len(net.inputs))}),
+                    ),
+                    {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs]), "columns": ALL},
+                ),
+            ),
+            (
+                Refutation(
+                    "Theorem R",
+                    outside_space,
+                    NET,
+                    (
+                        Twin("head not among the parameters", {"columns": BODY}),
+                        Twin(
+                            "a nonlinear output",
+                            {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs])},
+                        ),
+                    ),
+                    {"target": lambda net: net.outputs, "columns": ALL},
+                    0,
+                    0,
+                    networks(),
+                ),
+            ),
+            note="the approximation error of a logit is zero at every width; the kernel is semi-definite at every width",
+        ),
+    ),
+)
 
 
 def filtered(case: Cut, *, gain: Callable) -> Margin:
@@ -370,21 +578,52 @@ def filtered(case: Cut, *, gain: Callable) -> Margin:
     return all_of(equal(fit, expected), bounded)
 
 
-SEC_5_2 = Statement("sec_5_2", "5.2 spectral filter statement", (
-    Reading("as stated", r"\hat f(X)=\sum_j\frac{\lambda_j}{\lambda_j+\lambda}(u_j^Ty)u_j", Verdict.HOLDS, (
-        Step("gain lambda_j / (lambda_j + lambda), at most lambda_j / lambda", filtered, CUTS, (
-            Twin("no filter", {"gain": lambda value, lam: fmpq(1)}),
-            Twin("gain of the weights", {"gain": lambda value, lam: 1 / (value + lam)}),
-        ), {"gain": lambda value, lam: value / (value + lam)}),
-        Step("dntk_ref computes it", by_reference, CUTS, (
-            Twin("targets", {"exact": lambda c: c.targets}),
-            Twin("residual", {"exact": lambda c: c.targets - c.spectral.kernel
-                              * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam)}),
-        ), {"reference": lambda c: filtered_fit(qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam)),
-            "exact": lambda c: c.spectral.kernel * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam),
-            "scale": cut_scale}),
-    )),
-))
+SEC_5_2 = Statement(
+    "sec_5_2",
+    "5.2 spectral filter statement",
+    (
+        Reading(
+            "as stated",
+            r"\hat f(X)=\sum_j\frac{\lambda_j}{\lambda_j+\lambda}(u_j^Ty)u_j",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "gain lambda_j / (lambda_j + lambda), at most lambda_j / lambda",
+                    filtered,
+                    CUTS,
+                    (
+                        Twin("no filter", {"gain": lambda value, lam: fmpq(1)}),
+                        Twin("gain of the weights", {"gain": lambda value, lam: 1 / (value + lam)}),
+                    ),
+                    {"gain": lambda value, lam: value / (value + lam)},
+                ),
+                Step(
+                    "dntk_ref computes it",
+                    by_reference,
+                    CUTS,
+                    (
+                        Twin("targets", {"exact": lambda c: c.targets}),
+                        Twin(
+                            "residual",
+                            {
+                                "exact": lambda c: (
+                                    c.targets - c.spectral.kernel * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam)
+                                )
+                            },
+                        ),
+                    ),
+                    {
+                        "reference": lambda c: filtered_fit(
+                            qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam)
+                        ),
+                        "exact": lambda c: c.spectral.kernel * qq.ridge_solve(c.spectral.kernel, c.targets, c.lam),
+                        "scale": cut_scale,
+                    },
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def synthetic_row(case: Cut, *, power: int) -> Margin:
@@ -398,14 +637,29 @@ def synthetic_row(case: Cut, *, power: int) -> Margin:
     return all_of(equal(qq.kernel_of(rows), grams), equal(phi * rows.transpose(), case.spectral.u * grams))
 
 
-REM_4_2 = Statement("rem_4_2", "Rem 4.2", (
-    Reading("as stated", r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
-            Verdict.HOLDS, (
-        Step("norm, direction, and orthogonality of distinct rows", synthetic_row, CUTS, (
-            Twin("k dropped", {"power": 0}),
-            Twin("k squared", {"power": 2}),
-        ), {"power": 1}),
-    ), note="with K = Phi Phi^T the factor k is 1"),
-))
+REM_4_2 = Statement(
+    "rem_4_2",
+    "Rem 4.2",
+    (
+        Reading(
+            "as stated",
+            r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "norm, direction, and orthogonality of distinct rows",
+                    synthetic_row,
+                    CUTS,
+                    (
+                        Twin("k dropped", {"power": 0}),
+                        Twin("k squared", {"power": 2}),
+                    ),
+                    {"power": 1},
+                ),
+            ),
+            note="with K = Phi Phi^T the factor k is 1",
+        ),
+    ),
+)
 
 STATEMENTS = (REM_4_2, SEC_5_2, EQ_13, EQ_16_18, EQ_17, SEC_A_3, THEOREM_R)

@@ -127,8 +127,13 @@ def reference_squares(case: Design) -> list[float]:
 
 def exact_squares(case: Design) -> fmpq_mat:
     """The same five numbers."""
-    parts = (lambda a, b, v: (a + b + v) ** 2, lambda a, b, v: a * a, lambda a, b, v: b * b, lambda a, b, v: v * v,
-             lambda a, b, v: (b + v) ** 2)
+    parts = (
+        lambda a, b, v: (a + b + v) ** 2,
+        lambda a, b, v: a * a,
+        lambda a, b, v: b * b,
+        lambda a, b, v: v * v,
+        lambda a, b, v: (b + v) ** 2,
+    )
     return qq.mat([[case.mean(part) for part in parts]])
 
 
@@ -168,45 +173,128 @@ def scaled_decomposition(case: Design, *, factor: fmpq, relation: Callable) -> M
     return relation(2 * total(case), 2 * factor * squares(case))
 
 
-PROP_B_3 = Statement("prop_b_3", "Prop B.3 (21)", (
-    Reading("pointwise", r"f-\hat f_\lambda=(f-f^*)+(f^*-f_\lambda)+(f_\lambda-\hat f_\lambda)", Verdict.HOLDS, (
-        Step("at every test point and sample", telescopes, DESIGNS, (
-            Twin("sign of the variance part", {"sign": -1}),
-            Twin("variance part dropped", {"sign": 0}),
-        ), {"sign": 1}, "always an equality"),
-    )),
-    Reading("R1, factor 3", r"E(f-\hat f)^2\leq 3(E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2)", Verdict.HOLDS, (
-        Step("exact expectations over enumerated samples", scaled_decomposition, lambda n: (*DESIGNS(n), CEX_18), (
-            Twin("factor 1", {"factor": fmpq(1)}),
-            Twin("factor 1/2", {"factor": fmpq(1, 2)}),
-        ), {"factor": fmpq(3), "relation": at_most}),
-        agreement("dntk_ref's expectations, by its own enumeration", CLEAR, reference_squares, exact_squares,
-                  conditioned),
-    )),
-    Reading("R2, factor 1", r"E(f-\hat f)^2\leq E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2", Verdict.FAILS, refutations=(
-        Refutation("CEX-18", scaled_decomposition, CEX_18, (
-            Twin("factor 3", {"factor": fmpq(3)}),
-            Twin("factors 1, 2, 2 (here eps_a = 0)", {"factor": fmpq(2)}),
-        ), {"factor": fmpq(1), "relation": at_most}, "5/9", "7/18", designs()),
-    )),
-    Reading("R3, equality", r"E(f-\hat f)^2=E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2", Verdict.FAILS, refutations=(
-        Refutation("CEX-18", scaled_decomposition, CEX_18, (
-            Twin("factor 3, at most", {"factor": fmpq(3), "relation": at_most}),
-            Twin("no randomness in the sample", cases=fixed(replace(CEX_18, law=Population(
-                qq.mat([[0], [0]]), qq.mat([[1], [1]]), ROOTLESS.weights)))),
-        ), {"factor": fmpq(1), "relation": equal}, "5/9", "7/18", designs()),
-    )),
-))
-SHARP = Statement("prop_b_3_sharp", "Sharp form (after Prop B.3)", (
-    Reading("as stated", r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E"
-                         r"\epsilon_b^2+(1+1/a)E\epsilon_v^2",
-            Verdict.HOLDS, tuple(
-        Step(f"a = {a}", sharp, lambda n: (*DESIGNS(n), CEX_18), (
-            Twin("bias-variance cross term dropped", {"cross": False}),
-            Twin("a negative", {"a": -a / 2}),
-        ), {"cross": True, "a": a}) for a in (fmpq(1, 2), fmpq(1), fmpq(3))),
-        hypotheses=("the test point is independent of the sample",)),
-), table=2)
+PROP_B_3 = Statement(
+    "prop_b_3",
+    "Prop B.3 (21)",
+    (
+        Reading(
+            "pointwise",
+            r"f-\hat f_\lambda=(f-f^*)+(f^*-f_\lambda)+(f_\lambda-\hat f_\lambda)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "at every test point and sample",
+                    telescopes,
+                    DESIGNS,
+                    (
+                        Twin("sign of the variance part", {"sign": -1}),
+                        Twin("variance part dropped", {"sign": 0}),
+                    ),
+                    {"sign": 1},
+                    "always an equality",
+                ),
+            ),
+        ),
+        Reading(
+            "R1, factor 3",
+            r"E(f-\hat f)^2\leq 3(E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "exact expectations over enumerated samples",
+                    scaled_decomposition,
+                    lambda n: (*DESIGNS(n), CEX_18),
+                    (
+                        Twin("factor 1", {"factor": fmpq(1)}),
+                        Twin("factor 1/2", {"factor": fmpq(1, 2)}),
+                    ),
+                    {"factor": fmpq(3), "relation": at_most},
+                ),
+                agreement(
+                    "dntk_ref's expectations, by its own enumeration",
+                    CLEAR,
+                    reference_squares,
+                    exact_squares,
+                    conditioned,
+                ),
+            ),
+        ),
+        Reading(
+            "R2, factor 1",
+            r"E(f-\hat f)^2\leq E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-18",
+                    scaled_decomposition,
+                    CEX_18,
+                    (
+                        Twin("factor 3", {"factor": fmpq(3)}),
+                        Twin("factors 1, 2, 2 (here eps_a = 0)", {"factor": fmpq(2)}),
+                    ),
+                    {"factor": fmpq(1), "relation": at_most},
+                    "5/9",
+                    "7/18",
+                    designs(),
+                ),
+            ),
+        ),
+        Reading(
+            "R3, equality",
+            r"E(f-\hat f)^2=E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-18",
+                    scaled_decomposition,
+                    CEX_18,
+                    (
+                        Twin("factor 3, at most", {"factor": fmpq(3), "relation": at_most}),
+                        Twin(
+                            "no randomness in the sample",
+                            cases=fixed(
+                                replace(
+                                    CEX_18, law=Population(qq.mat([[0], [0]]), qq.mat([[1], [1]]), ROOTLESS.weights)
+                                )
+                            ),
+                        ),
+                    ),
+                    {"factor": fmpq(1), "relation": equal},
+                    "5/9",
+                    "7/18",
+                    designs(),
+                ),
+            ),
+        ),
+    ),
+)
+SHARP = Statement(
+    "prop_b_3_sharp",
+    "Sharp form (after Prop B.3)",
+    (
+        Reading(
+            "as stated",
+            r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E"
+            r"\epsilon_b^2+(1+1/a)E\epsilon_v^2",
+            Verdict.HOLDS,
+            tuple(
+                Step(
+                    f"a = {a}",
+                    sharp,
+                    lambda n: (*DESIGNS(n), CEX_18),
+                    (
+                        Twin("bias-variance cross term dropped", {"cross": False}),
+                        Twin("a negative", {"a": -a / 2}),
+                    ),
+                    {"cross": True, "a": a},
+                )
+                for a in (fmpq(1, 2), fmpq(1), fmpq(3))
+            ),
+            hypotheses=("the test point is independent of the sample",),
+        ),
+    ),
+    table=2,
+)
 
 
 def representer(case: Ridge, *, ridge: Callable) -> Margin:
@@ -232,19 +320,41 @@ def centred(case: Design) -> fmpq_mat:
     return qq.pseudo_inverse(covariance) * (law.cross - mean * law.mean(law.values.entries()))
 
 
-DEF_B = Statement("def_b_1_b_2", "Def B.1 (19), B.2, (20)", (
-    Reading("as stated", r"\hat f(x)=k(x)^T(K+\lambda I)^{-1}f(X),\quad w^*=\Sigma^{\dagger}E[\phi f]",
-            Verdict.DEFINITION, (
-        Step("(19) is solved by the dual coefficients", representer, drawn(ridges()), (
-            Twin("ridge dropped", {"ridge": lambda c: c.lam / 2}),
-            Twin("ridge doubled", {"ridge": lambda c: 2 * c.lam}),
-        ), {"ridge": lambda c: c.lam}),
-        Step("(20) solves the normal equations, also where Sigma is singular", best_linear, DESIGNS, (
-            Twin("regression with intercept", {"weights": centred}),
-            Twin("shrunk weights", {"weights": lambda c: c.shrunk}),
-        ), {"weights": lambda c: c.best}),
-    ), nature=Nature.DEFINITION, note="pseudo-inverse, uncentred; the labels are the network's own outputs"),
-))
+DEF_B = Statement(
+    "def_b_1_b_2",
+    "Def B.1 (19), B.2, (20)",
+    (
+        Reading(
+            "as stated",
+            r"\hat f(x)=k(x)^T(K+\lambda I)^{-1}f(X),\quad w^*=\Sigma^{\dagger}E[\phi f]",
+            Verdict.DEFINITION,
+            (
+                Step(
+                    "(19) is solved by the dual coefficients",
+                    representer,
+                    drawn(ridges()),
+                    (
+                        Twin("ridge dropped", {"ridge": lambda c: c.lam / 2}),
+                        Twin("ridge doubled", {"ridge": lambda c: 2 * c.lam}),
+                    ),
+                    {"ridge": lambda c: c.lam},
+                ),
+                Step(
+                    "(20) solves the normal equations, also where Sigma is singular",
+                    best_linear,
+                    DESIGNS,
+                    (
+                        Twin("regression with intercept", {"weights": centred}),
+                        Twin("shrunk weights", {"weights": lambda c: c.shrunk}),
+                    ),
+                    {"weights": lambda c: c.best},
+                ),
+            ),
+            nature=Nature.DEFINITION,
+            note="pseudo-inverse, uncentred; the labels are the network's own outputs",
+        ),
+    ),
+)
 
 
 def approximation(case: Design, *, explained: Callable) -> Margin:
@@ -299,34 +409,86 @@ def taylors(draw: Any) -> Taylor:
 CEX_20 = Design(Population(qq.mat([[1], [2]]), qq.mat([[-1], [1]]), (fmpq(1, 2),) * 2), 1, fmpq(1))
 ZERO_MEAN = Design(Population(qq.mat([[-1], [1]]), qq.mat([[-1], [1]]), (fmpq(1, 2),) * 2), 1, fmpq(1))
 EDGE = Taylor(qq.identity(2), (fmpq(2), fmpq(1)), qq.column([1, 0]))
-APPROXIMATION = Statement("b_3_approximation", "B.3 table, approximation row", (
-    Reading("rate", r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta"
-                    r"\|^2=O(m^{-1/2})",
-            Verdict.HEURISTIC, (
-        Step("the Taylor bound; the rate in the width is cited, and is not the error of the best linear fit", remainder,
-             lambda n: (*drawn(taylors())(n), EDGE), (
-                 Twin("factor 1/4", {"factor": fmpq(1, 4)}),
-                 Twin("factor 1/3", {"factor": fmpq(1, 3)}),
-             ), {"factor": fmpq(1, 2)}, "a step along the stiffest direction"),
-    ), nature=Nature.HEURISTIC, note="vacuous for logits: Theorem R makes the approximation error zero"),
-    Reading("R^2", r"E\epsilon_a^2=E f^2-E[f\phi]^T\Sigma^{\dagger}E[\phi f]=\mathrm{Var}(f)(1-R^2)", Verdict.ADDED, (
-        Step("uncentred, no intercept", approximation, DESIGNS, (
-            Twin("residual variance", {"explained": mean_square}),
-            Twin("regression with intercept", {"explained": intercept}),
-        ), {"explained": uncentred}, "always an equality"),
-        agreement("dntk_ref's approximation error", CLEAR, lambda c: reference.approximation_error(whole(c)),
-                  lambda c: c.law.mean([a * a for a, _, _ in c.errors(c.best)]), conditioned),
-    ), (
-        Refutation("CEX-20", approximation, CEX_20, (
-            Twin("uncentred", {"explained": uncentred}),
-            Twin("mean zero", cases=fixed(ZERO_MEAN)),
-        ), {"explained": mean_square}, "9/10", "81/100", designs()),
-        Refutation("CEX-20 (intercept)", approximation, CEX_20, (
-            Twin("uncentred", {"explained": uncentred}),
-            Twin("mean zero", cases=fixed(ZERO_MEAN)),
-        ), {"explained": intercept}, "9/10", 0),
-    ), added=("R^2 without intercept, and E f = 0",)),
-))
+APPROXIMATION = Statement(
+    "b_3_approximation",
+    "B.3 table, approximation row",
+    (
+        Reading(
+            "rate",
+            r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta"
+            r"\|^2=O(m^{-1/2})",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "the Taylor bound; the rate in the width is cited, and is not the error of the best linear fit",
+                    remainder,
+                    lambda n: (*drawn(taylors())(n), EDGE),
+                    (
+                        Twin("factor 1/4", {"factor": fmpq(1, 4)}),
+                        Twin("factor 1/3", {"factor": fmpq(1, 3)}),
+                    ),
+                    {"factor": fmpq(1, 2)},
+                    "a step along the stiffest direction",
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="vacuous for logits: Theorem R makes the approximation error zero",
+        ),
+        Reading(
+            "R^2",
+            r"E\epsilon_a^2=E f^2-E[f\phi]^T\Sigma^{\dagger}E[\phi f]=\mathrm{Var}(f)(1-R^2)",
+            Verdict.ADDED,
+            (
+                Step(
+                    "uncentred, no intercept",
+                    approximation,
+                    DESIGNS,
+                    (
+                        Twin("residual variance", {"explained": mean_square}),
+                        Twin("regression with intercept", {"explained": intercept}),
+                    ),
+                    {"explained": uncentred},
+                    "always an equality",
+                ),
+                agreement(
+                    "dntk_ref's approximation error",
+                    CLEAR,
+                    lambda c: reference.approximation_error(whole(c)),
+                    lambda c: c.law.mean([a * a for a, _, _ in c.errors(c.best)]),
+                    conditioned,
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-20",
+                    approximation,
+                    CEX_20,
+                    (
+                        Twin("uncentred", {"explained": uncentred}),
+                        Twin("mean zero", cases=fixed(ZERO_MEAN)),
+                    ),
+                    {"explained": mean_square},
+                    "9/10",
+                    "81/100",
+                    designs(),
+                ),
+                Refutation(
+                    "CEX-20 (intercept)",
+                    approximation,
+                    CEX_20,
+                    (
+                        Twin("uncentred", {"explained": uncentred}),
+                        Twin("mean zero", cases=fixed(ZERO_MEAN)),
+                    ),
+                    {"explained": intercept},
+                    "9/10",
+                    0,
+                ),
+            ),
+            added=("R^2 without intercept, and E f = 0",),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -341,8 +503,14 @@ class Bias:
     @property
     def squared(self) -> Any:
         """E eps_b^2 = sum lambda^2 mu^{1 + 2 s} g^2 / (mu + lambda)^2."""
-        return sum((self.lam**2 * power(mu, 1 + self.twice_s) * g * g / (mu + self.lam) ** 2
-                    for mu, g in zip(self.spectrum, self.source, strict=True) if mu > 0 and g != 0), fmpq(0))
+        return sum(
+            (
+                self.lam**2 * power(mu, 1 + self.twice_s) * g * g / (mu + self.lam) ** 2
+                for mu, g in zip(self.spectrum, self.source, strict=True)
+                if mu > 0 and g != 0
+            ),
+            fmpq(0),
+        )
 
     @property
     def radius(self) -> fmpq:
@@ -403,46 +571,114 @@ def peak(s: fmpq, lam: fmpq) -> Bias:
 UP_TO_ONE = tuple(fmpq(i, 4) for i in range(0, 9))
 CEX_21 = Bias((fmpq(1),), (fmpq(1),), fmpq(4), fmpq(1, 10))
 LATE = replace(CEX_21, lam=fmpq(1, 10**6))
-BIAS = Statement("b_3_bias", "B.3 bias O(lambda^{2s}), integer s", (
-    Reading("s at most 1", r"w^*=\Sigma^sg\Rightarrow E\epsilon_b^2=O(\lambda_B^{2s})", Verdict.HOLDS, (
-        Step("with the constant max(1, |Sigma|^{2s-1}), lambda at most 1", bias, drawn(biases(UP_TO_ONE)), (
-            Twin("exponent 2 s + 2", {"right": lambda c: printed_rate(c) * c.lam**2 / 4}),
-            Twin("s = 2", {}, fixed(CEX_21)),
-        ), {"right": printed_rate, "hypotheses": (small_ridge,)}),
-    ), hypotheses=("lambda at most 1",)),
-    Reading("s at least 2", r"w^*=\Sigma^sg\Rightarrow E\epsilon_b^2=O(\lambda_B^{2s})", Verdict.FAILS, refutations=(
-        Refutation("CEX-21", bias, CEX_21, (
-            Twin("corrected bound", {"right": saturated}),
-            Twin("s = 1", cases=fixed(replace(CEX_21, twice_s=fmpq(2)))),
-        ), {"right": printed_rate}, "1/121", "1/10000", biases((fmpq(4), fmpq(6)))),
-        Refutation("CEX-21 with any constant", bias, LATE, (
-            Twin("corrected bound", {"right": saturated}),
-            Twin("s = 1", cases=fixed(replace(LATE, twice_s=fmpq(2)))),
-        ), {"right": lambda c: printed_rate(c) * 10**6}),
-    )),
-))
-BIAS_BOUND = Statement("bias_bound", "Corrected bias bound (Appendix B)", (
-    Reading("all s", r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),\quad\lambda_B^2\|\Sigma"
-                     r"\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
-            Verdict.HOLDS, (
-        Step("s from 0 to 2 in quarters of twice s", bias,
-             lambda n: (*drawn(biases((*UP_TO_ONE, fmpq(3), fmpq(4))))(n), CEX_21), (
-            Twin("half the bound", {"right": lambda c: saturated(c) / 2}, fixed(peak(fmpq(0), fmpq(1, 10)))),
-            Twin("power lambda^3", {"right": lambda c: saturated(c) * c.lam**2}),
-        ), {"right": saturated}),
-        agreement("dntk_ref's bias of a population", CLEAR, lambda c: reference.bias(whole(c), float(c.lam)),
-                  lambda c: c.law.mean([b * b for _, b, _ in c.errors(c.best)]), conditioned),
-        agreement("dntk_ref's bound", drawn(biases(UP_TO_ONE).filter(lambda c: max(c.spectrum) > 0)),
-                  lambda c: reference.bias_bound(
-            float(c.lam), float(c.twice_s / 2), float(c.radius) ** 0.5, float(max(c.spectrum))),
-            lambda c: qq.q(float(arb(saturated(c)).mid())), lambda c: 1 + float(arb(saturated(c)).mid())),
-        Step("nearly attained at mu = lambda (1 + 2 s) / (1 - 2 s)", bias,
-             fixed(*(peak(fmpq(i, 8), fmpq(1, 7)) for i in range(4))), (
-            Twin("a thousandth less", {"right": lambda c: saturated(c) * fmpq(999, 1000)}),
-            Twin("half", {"right": lambda c: saturated(c) / 2}),
-        ), {"right": lambda c: saturated(c) * fmpq(1000001, 1000000)}, "mu = lambda (1 + 2 s) / (1 - 2 s)"),
-    )),
-), table=2)
+BIAS = Statement(
+    "b_3_bias",
+    "B.3 bias O(lambda^{2s}), integer s",
+    (
+        Reading(
+            "s at most 1",
+            r"w^*=\Sigma^sg\Rightarrow E\epsilon_b^2=O(\lambda_B^{2s})",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "with the constant max(1, |Sigma|^{2s-1}), lambda at most 1",
+                    bias,
+                    drawn(biases(UP_TO_ONE)),
+                    (
+                        Twin("exponent 2 s + 2", {"right": lambda c: printed_rate(c) * c.lam**2 / 4}),
+                        Twin("s = 2", {}, fixed(CEX_21)),
+                    ),
+                    {"right": printed_rate, "hypotheses": (small_ridge,)},
+                ),
+            ),
+            hypotheses=("lambda at most 1",),
+        ),
+        Reading(
+            "s at least 2",
+            r"w^*=\Sigma^sg\Rightarrow E\epsilon_b^2=O(\lambda_B^{2s})",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-21",
+                    bias,
+                    CEX_21,
+                    (
+                        Twin("corrected bound", {"right": saturated}),
+                        Twin("s = 1", cases=fixed(replace(CEX_21, twice_s=fmpq(2)))),
+                    ),
+                    {"right": printed_rate},
+                    "1/121",
+                    "1/10000",
+                    biases((fmpq(4), fmpq(6))),
+                ),
+                Refutation(
+                    "CEX-21 with any constant",
+                    bias,
+                    LATE,
+                    (
+                        Twin("corrected bound", {"right": saturated}),
+                        Twin("s = 1", cases=fixed(replace(LATE, twice_s=fmpq(2)))),
+                    ),
+                    {"right": lambda c: printed_rate(c) * 10**6},
+                ),
+            ),
+        ),
+    ),
+)
+BIAS_BOUND = Statement(
+    "bias_bound",
+    "Corrected bias bound (Appendix B)",
+    (
+        Reading(
+            "all s",
+            r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),\quad\lambda_B^2\|\Sigma"
+            r"\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "s from 0 to 2 in quarters of twice s",
+                    bias,
+                    lambda n: (*drawn(biases((*UP_TO_ONE, fmpq(3), fmpq(4))))(n), CEX_21),
+                    (
+                        Twin(
+                            "half the bound", {"right": lambda c: saturated(c) / 2}, fixed(peak(fmpq(0), fmpq(1, 10)))
+                        ),
+                        Twin("power lambda^3", {"right": lambda c: saturated(c) * c.lam**2}),
+                    ),
+                    {"right": saturated},
+                ),
+                agreement(
+                    "dntk_ref's bias of a population",
+                    CLEAR,
+                    lambda c: reference.bias(whole(c), float(c.lam)),
+                    lambda c: c.law.mean([b * b for _, b, _ in c.errors(c.best)]),
+                    conditioned,
+                ),
+                agreement(
+                    "dntk_ref's bound",
+                    drawn(biases(UP_TO_ONE).filter(lambda c: max(c.spectrum) > 0)),
+                    lambda c: reference.bias_bound(
+                        float(c.lam), float(c.twice_s / 2), float(c.radius) ** 0.5, float(max(c.spectrum))
+                    ),
+                    lambda c: qq.q(float(arb(saturated(c)).mid())),
+                    lambda c: 1 + float(arb(saturated(c)).mid()),
+                ),
+                Step(
+                    "nearly attained at mu = lambda (1 + 2 s) / (1 - 2 s)",
+                    bias,
+                    fixed(*(peak(fmpq(i, 8), fmpq(1, 7)) for i in range(4))),
+                    (
+                        Twin("a thousandth less", {"right": lambda c: saturated(c) * fmpq(999, 1000)}),
+                        Twin("half", {"right": lambda c: saturated(c) / 2}),
+                    ),
+                    {"right": lambda c: saturated(c) * fmpq(1000001, 1000000)},
+                    "mu = lambda (1 + 2 s) / (1 - 2 s)",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def variance_identity(case: Design, *, design: int) -> Margin:
@@ -478,7 +714,7 @@ class Spectrum:
     @property
     def tail(self) -> fmpq:
         """The eigenvalues after the first r, summed."""
-        return sum(self.values[self.r:], fmpq(0))
+        return sum(self.values[self.r :], fmpq(0))
 
 
 @st.composite
@@ -490,8 +726,10 @@ def spectra(draw: Any) -> Spectrum:
 
 def truncated(case: Spectrum, *, quarter: fmpq, one: fmpq) -> Margin:
     """Variance factor <= r + tail / (4 lambda); effective dimension <= r + tail / lambda."""
-    return all_of(at_most(case.factor(2), case.r + quarter * case.tail / case.lam),
-                  at_most(case.factor(1), case.r + one * case.tail / case.lam))
+    return all_of(
+        at_most(case.factor(2), case.r + quarter * case.tail / case.lam),
+        at_most(case.factor(1), case.r + one * case.tail / case.lam),
+    )
 
 
 def by_rank(case: Spectrum, *, right: Callable) -> Margin:
@@ -549,61 +787,155 @@ CEX_22 = Design(Population(qq.mat([[10], [1]]), qq.mat([[10], [1]]), (fmpq(1, 10
 ONE_ATOM = replace(CEX_22, law=Population(qq.mat([[1], [1]]), qq.mat([[1], [1]]), CEX_22.law.weights))
 CEX_23 = Spectrum((fmpq(1), *[fmpq(1, 1000)] * 50), fmpq(1, 10**5), 1)
 SPECTRA = drawn(spectra())
-VARIANCE = Statement("eq_22", "(22), variance sigma^2 r/n", (
-    Reading("order of magnitude", r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O("
-                                  r"\sigma^2r/n)",
-            Verdict.HEURISTIC, (
-        Step("the truncation made rigorous: r + tail / (4 lambda), and r + tail / lambda for the effective dimension",
-             truncated, lambda n: (*SPECTRA(n), CEX_23), (
-                 Twin("tail / (8 lambda)", {"quarter": fmpq(1, 8)}, fixed(Spectrum((fmpq(1), fmpq(1)), fmpq(1), 0))),
-                 Twin("tail dropped", {"quarter": fmpq(0), "one": fmpq(0)}),
-             ), {"quarter": fmpq(1, 4), "one": fmpq(1)}, "mu = lambda, r = 0"),
-    ), nature=Nature.HEURISTIC, note="replaces the sample covariance by its mean and drops the design error"),
-    Reading("design error", r"\sigma^2=0\Rightarrow E\epsilon_v^2=0", Verdict.FAILS, (
-        Step("the exact identity gives it", lambda case, *,
-             right: equal(2 * case.mean(lambda a, b, v: v * v), right(case)),
-             lambda n: (*DESIGNS(n), CEX_18), (
-                 Twin("noise term only", {"right": noise_only}),
-                 Twin("halved", {"right": lambda c: exact_variance(c) / 2}),
-             ), {"right": exact_variance}, "always an equality"),
-    ), (
-        Refutation("CEX-19 (= CEX-18)", design_variance, CEX_18, (
-            Twin("with the design term", {"right": exact_variance}),
-            Twin("no randomness in the sample", cases=fixed(ONE_ATOM)),
-        ), {"right": noise_only}, "5/36", 0, designs()),
-    )),
-    Reading("factor at most the rank", r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+"
-                                       r"\lambda)^{-1})\leq r",
-            Verdict.FAILS, refutations=(
-        Refutation("CEX-22", noise_factor, CEX_22, (
-            Twin("on the event S + lambda >= (Sigma + lambda)/2: no randomness", cases=fixed(ONE_ATOM)),
-            Twin("three times the rank", {"right": lambda c: 3 * rank_side(c)}),
-        ), {"right": rank_side}, "2.46", 1),
-        Refutation("CEX-22 (population spectrum)", noise_factor, CEX_22, (
-            Twin("no randomness", cases=fixed(ONE_ATOM)),
-            Twin("three times", {"right": lambda c: 3 * deterministic_side(c)}),
-        ), {"right": deterministic_side}, "2.46", "0.84"),
-    )),
-    Reading("truncation rank at fixed share", r"\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}\leq r_{0.05}", Verdict.FAILS,
+VARIANCE = Statement(
+    "eq_22",
+    "(22), variance sigma^2 r/n",
+    (
+        Reading(
+            "order of magnitude",
+            r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O("
+            r"\sigma^2r/n)",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "the truncation made rigorous: r + tail / (4 lambda), and r + tail / lambda for the effective dimension",
+                    truncated,
+                    lambda n: (*SPECTRA(n), CEX_23),
+                    (
+                        Twin(
+                            "tail / (8 lambda)",
+                            {"quarter": fmpq(1, 8)},
+                            fixed(Spectrum((fmpq(1), fmpq(1)), fmpq(1), 0)),
+                        ),
+                        Twin("tail dropped", {"quarter": fmpq(0), "one": fmpq(0)}),
+                    ),
+                    {"quarter": fmpq(1, 4), "one": fmpq(1)},
+                    "mu = lambda, r = 0",
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="replaces the sample covariance by its mean and drops the design error",
+        ),
+        Reading(
+            "design error",
+            r"\sigma^2=0\Rightarrow E\epsilon_v^2=0",
+            Verdict.FAILS,
+            (
+                Step(
+                    "the exact identity gives it",
+                    lambda case, *, right: equal(2 * case.mean(lambda a, b, v: v * v), right(case)),
+                    lambda n: (*DESIGNS(n), CEX_18),
+                    (
+                        Twin("noise term only", {"right": noise_only}),
+                        Twin("halved", {"right": lambda c: exact_variance(c) / 2}),
+                    ),
+                    {"right": exact_variance},
+                    "always an equality",
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-19 (= CEX-18)",
+                    design_variance,
+                    CEX_18,
+                    (
+                        Twin("with the design term", {"right": exact_variance}),
+                        Twin("no randomness in the sample", cases=fixed(ONE_ATOM)),
+                    ),
+                    {"right": noise_only},
+                    "5/36",
+                    0,
+                    designs(),
+                ),
+            ),
+        ),
+        Reading(
+            "factor at most the rank",
+            r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+"
+            r"\lambda)^{-1})\leq r",
+            Verdict.FAILS,
             refutations=(
-        Refutation("CEX-23", by_rank, CEX_23, (
-            Twin("with the tail", {"right": lambda c: c.r + c.tail / (4 * c.lam)}),
-            Twin("rank at level lambda", {"right": lambda c: fmpq(sum(v > c.lam for v in c.values))}),
-        ), {"right": lambda c: fmpq(rank_of(c.values, fmpq(1, 20)))}, "50.0", 1, spectra()),
-    )),
-))
-IDENTITY = Statement("variance_identity", "Exact identity (Variance)", (
-    Reading("as stated", r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)+"
-                         r"\frac{1}{n}\Phi^T\epsilon]",
-            Verdict.HOLDS, (
-        Step("for every sample", variance_identity, lambda n: (*DESIGNS(n), CEX_18, CEX_22), (
-            Twin("design term dropped", {"design": 0}),
-            Twin("sign of the design term", {"design": -1}),
-        ), {"design": 1}, "always an equality"),
-        agreement("dntk_ref's two terms, summed", CLEAR, reference_deviation, lambda c: c.samples[-1][2] - c.shrunk,
-                  conditioned),
-    )),
-), table=2)
+                Refutation(
+                    "CEX-22",
+                    noise_factor,
+                    CEX_22,
+                    (
+                        Twin("on the event S + lambda >= (Sigma + lambda)/2: no randomness", cases=fixed(ONE_ATOM)),
+                        Twin("three times the rank", {"right": lambda c: 3 * rank_side(c)}),
+                    ),
+                    {"right": rank_side},
+                    "2.46",
+                    1,
+                ),
+                Refutation(
+                    "CEX-22 (population spectrum)",
+                    noise_factor,
+                    CEX_22,
+                    (
+                        Twin("no randomness", cases=fixed(ONE_ATOM)),
+                        Twin("three times", {"right": lambda c: 3 * deterministic_side(c)}),
+                    ),
+                    {"right": deterministic_side},
+                    "2.46",
+                    "0.84",
+                ),
+            ),
+        ),
+        Reading(
+            "truncation rank at fixed share",
+            r"\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}\leq r_{0.05}",
+            Verdict.FAILS,
+            refutations=(
+                Refutation(
+                    "CEX-23",
+                    by_rank,
+                    CEX_23,
+                    (
+                        Twin("with the tail", {"right": lambda c: c.r + c.tail / (4 * c.lam)}),
+                        Twin("rank at level lambda", {"right": lambda c: fmpq(sum(v > c.lam for v in c.values))}),
+                    ),
+                    {"right": lambda c: fmpq(rank_of(c.values, fmpq(1, 20)))},
+                    "50.0",
+                    1,
+                    spectra(),
+                ),
+            ),
+        ),
+    ),
+)
+IDENTITY = Statement(
+    "variance_identity",
+    "Exact identity (Variance)",
+    (
+        Reading(
+            "as stated",
+            r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)+"
+            r"\frac{1}{n}\Phi^T\epsilon]",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every sample",
+                    variance_identity,
+                    lambda n: (*DESIGNS(n), CEX_18, CEX_22),
+                    (
+                        Twin("design term dropped", {"design": 0}),
+                        Twin("sign of the design term", {"design": -1}),
+                    ),
+                    {"design": 1},
+                    "always an equality",
+                ),
+                agreement(
+                    "dntk_ref's two terms, summed",
+                    CLEAR,
+                    reference_deviation,
+                    lambda c: c.samples[-1][2] - c.shrunk,
+                    conditioned,
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -657,28 +989,64 @@ EVENTS = drawn(events().filter(on_event))
 TIGHT_EVENT = Event(qq.mat([[1]]), qq.mat([["4/10"]]), fmpq(1, 5))
 SMALL_RIDGE = fixed(*((b, fmpq(1, 10**e)) for b in (fmpq(1, 10), fmpq(1, 2), fmpq(2)) for e in (0, 2, 5)))
 LARGE_RIDGE = fixed(*((b, fmpq(e)) for b in (fmpq(1, 10), fmpq(2)) for e in (2, 100)))
-CONDITIONAL = Statement("variance_conditional", "Correct (conditional) form and truncation (Variance)", (
-    Reading("noise part", r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)\Rightarrow \mathrm{tr}(\Sigma(\hat"
-                          r"\Sigma+\lambda)^{-1}\hat\Sigma"
-            r"(\hat\Sigma+\lambda)^{-1})\leq 2d_{eff}(\lambda)", Verdict.HOLDS, (
-        Step("on the event", conditional, lambda n: (*EVENTS(n), TIGHT_EVENT), (
-            Twin("factor 1", {"factor": fmpq(1)}, fixed(TIGHT_EVENT)),
-            Twin("event dropped", {"hypotheses": ()}, fixed(Event(qq.mat([[100]]), qq.mat([[1]]), fmpq(1)))),
-        ), {"factor": fmpq(2)}),
-    ), hypotheses=("noise with conditional mean 0 and covariance at most sigma^2 I",)),
-    Reading("exponential decay", r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+"
-                                 r"\frac{1}{1-e^{-\beta}}+1\ "
-            r"(\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)", Verdict.HOLDS, (
-        Step("lambda at most 1", decay, SMALL_RIDGE, (
-            Twin("half the logarithm", {"right": lambda b, lam: log_bound(b, lam) / 2}),
-            Twin("lambda far above 1", {}, fixed((fmpq(1, 10), fmpq(10**9)))),
-        ), {"right": log_bound}),
-        Step("lambda above 1", decay, LARGE_RIDGE, (
-            Twin("a tenth of it", {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp())) / 10}),
-            Twin("without 1/lambda, squared", {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp())) / lam}),
-        ), {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp()))}),
-    )),
-), table=2)
+CONDITIONAL = Statement(
+    "variance_conditional",
+    "Correct (conditional) form and truncation (Variance)",
+    (
+        Reading(
+            "noise part",
+            r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)\Rightarrow \mathrm{tr}(\Sigma(\hat"
+            r"\Sigma+\lambda)^{-1}\hat\Sigma"
+            r"(\hat\Sigma+\lambda)^{-1})\leq 2d_{eff}(\lambda)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "on the event",
+                    conditional,
+                    lambda n: (*EVENTS(n), TIGHT_EVENT),
+                    (
+                        Twin("factor 1", {"factor": fmpq(1)}, fixed(TIGHT_EVENT)),
+                        Twin(
+                            "event dropped", {"hypotheses": ()}, fixed(Event(qq.mat([[100]]), qq.mat([[1]]), fmpq(1)))
+                        ),
+                    ),
+                    {"factor": fmpq(2)},
+                ),
+            ),
+            hypotheses=("noise with conditional mean 0 and covariance at most sigma^2 I",),
+        ),
+        Reading(
+            "exponential decay",
+            r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+"
+            r"\frac{1}{1-e^{-\beta}}+1\ "
+            r"(\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "lambda at most 1",
+                    decay,
+                    SMALL_RIDGE,
+                    (
+                        Twin("half the logarithm", {"right": lambda b, lam: log_bound(b, lam) / 2}),
+                        Twin("lambda far above 1", {}, fixed((fmpq(1, 10), fmpq(10**9)))),
+                    ),
+                    {"right": log_bound},
+                ),
+                Step(
+                    "lambda above 1",
+                    decay,
+                    LARGE_RIDGE,
+                    (
+                        Twin("a tenth of it", {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp())) / 10}),
+                        Twin("without 1/lambda, squared", {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp())) / lam}),
+                    ),
+                    {"right": lambda b, lam: 1 / (lam * (1 - (-b).exp()))},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def spanned(case: Ridge, *, rows: Callable) -> Margin:
@@ -689,15 +1057,38 @@ def spanned(case: Ridge, *, rows: Callable) -> Margin:
     return equal(qq.projector(rows(case)) * w, w)
 
 
-REM_B_4 = Statement("rem_b_4", "Rem B.4", (
-    Reading("finite width", r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim"
-                            r"\mathcal{H}_K\leq P", Verdict.HOLDS, (
-        Step("inputs whose gradients span represent every element", spanned, drawn(ridges(high=4)), (
-            Twin("the first input left out", {"rows": lambda c: qq.select(c.features, range(1, c.features.nrows()))
-                                              if c.features.nrows() > 1 else qq.zeros(1, c.features.ncols())}),
-            Twin("one input", {"rows": lambda c: qq.select(c.features, [0])}),
-        ), {"rows": lambda c: c.features}),
-    )),
-))
+REM_B_4 = Statement(
+    "rem_b_4",
+    "Rem B.4",
+    (
+        Reading(
+            "finite width",
+            r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim"
+            r"\mathcal{H}_K\leq P",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "inputs whose gradients span represent every element",
+                    spanned,
+                    drawn(ridges(high=4)),
+                    (
+                        Twin(
+                            "the first input left out",
+                            {
+                                "rows": lambda c: (
+                                    qq.select(c.features, range(1, c.features.nrows()))
+                                    if c.features.nrows() > 1
+                                    else qq.zeros(1, c.features.ncols())
+                                )
+                            },
+                        ),
+                        Twin("one input", {"rows": lambda c: qq.select(c.features, [0])}),
+                    ),
+                    {"rows": lambda c: c.features},
+                ),
+            ),
+        ),
+    ),
+)
 
 STATEMENTS = (DEF_B, PROP_B_3, APPROXIMATION, BIAS, VARIANCE, REM_B_4, SHARP, BIAS_BOUND, IDENTITY, CONDITIONAL)

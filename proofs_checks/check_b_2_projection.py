@@ -83,9 +83,13 @@ def projections(draw: Any, low: int = 1, high: int = 3) -> Projected:
     """Draw a projected problem; the map may be of lower rank than the features."""
     case = draw(spectral(low, high))
     k = draw(st.integers(1, case.p))
-    return Projected(case, qq.kernel_of(draw(matrices(case.p, k))), draw(matrices(case.p, 1)),
-                     draw(matrices(case.n, 1)),
-                     draw(positive))
+    return Projected(
+        case,
+        qq.kernel_of(draw(matrices(case.p, k))),
+        draw(matrices(case.p, 1)),
+        draw(matrices(case.n, 1)),
+        draw(positive),
+    )
 
 
 def splits(case: Projected, *, first: Callable, second: Callable) -> Margin:
@@ -135,15 +139,23 @@ def mapped(draw: Any) -> Mapped:
 def problem(case: Mapped) -> Any:
     """The problem as dntk_ref takes it."""
     p = case.problem
-    return reference.projected_problem(qq.floats(p.phi), qq.floats(p.test)[:, 0], qq.floats(case.map),
-                                       qq.floats(p.targets)[:, 0], float(p.lam))
+    return reference.projected_problem(
+        qq.floats(p.phi), qq.floats(p.test)[:, 0], qq.floats(case.map), qq.floats(p.targets)[:, 0], float(p.lam)
+    )
 
 
 def reference_terms(case: Mapped) -> list[float]:
     """dntk_ref's difference, both terms of both orders, and the two bounds of (I) and (I') as printed."""
     p = problem(case)
-    sides = (reference.prediction_difference, reference.term_i, reference.term_ii, reference.term_i_prime,
-             reference.term_ii_prime, reference.term_i_bound, reference.term_i_prime_bound_printed)
+    sides = (
+        reference.prediction_difference,
+        reference.term_i,
+        reference.term_ii,
+        reference.term_i_prime,
+        reference.term_ii_prime,
+        reference.term_i_bound,
+        reference.term_i_prime_bound_printed,
+    )
     return [side(p) for side in sides]
 
 
@@ -153,8 +165,19 @@ def exact_terms(case: Mapped) -> fmpq_mat:
     change, fall = p.row - p.projected_row, p.alpha - p.projected_alpha
     bound = arb(qq.norm2(change) * qq.norm2(p.targets)).sqrt() / arb(p.lam + p.low)
     rounded = qq.q(float(bound.mid()))
-    return qq.mat([[p.gap, qq.dot(change, p.alpha), qq.dot(p.projected_row, fall), qq.dot(change, p.projected_alpha),
-                    qq.dot(p.row, fall), rounded, rounded]])
+    return qq.mat(
+        [
+            [
+                p.gap,
+                qq.dot(change, p.alpha),
+                qq.dot(p.projected_row, fall),
+                qq.dot(change, p.projected_alpha),
+                qq.dot(p.row, fall),
+                rounded,
+                rounded,
+            ]
+        ]
+    )
 
 
 def magnified(case: Mapped) -> float:
@@ -166,41 +189,95 @@ def magnified(case: Mapped) -> float:
 
 
 MAPPED = drawn(mapped().filter(lambda c: magnified(c) < 1e8))
-B_2_I = Statement("b_2_i", "B.2 (I)", (
-    Reading("order (I)", r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-                         r"\lambda_{min}(K)}", Verdict.HOLDS, (
-        Step("the split with this order is exact", splits, CASES, (
-            Twin("projected row in both terms", {"first": lambda c: c.projected_alpha,
-                                                 "second": lambda c: c.projected_row}),
-            Twin("full row in both terms", {"second": lambda c: c.row}),
-        ), {"first": lambda c: c.alpha, "second": lambda c: c.projected_row}, "always an equality"),
-        agreement("dntk_ref's terms of both orders, and the bounds of (I) and (I')", MAPPED, reference_terms,
-                  exact_terms,
-                  magnified),
-        Step("the bound, squared", first_part, lambda n: (*CASES(n), *WORST(n)), (
-            Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.low}, WORST),
-            Twin("projected coefficients", {"coefficients": lambda c: c.projected_alpha}, WORST),
-        ), {"coefficients": lambda c: c.alpha, "low": lambda c: c.low},
-        "targets and row change along the last eigenvector"),
-    )),
-    Reading("order (I')", r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-                          r"\lambda_{min}(K)}",
-            Verdict.FAILS, (
-        Step("with the smallest eigenvalue replaced by 0", first_part, lambda n: (*CASES(n), *WORST(n)), (
-            Twin("smallest eigenvalue of K", {"low": lambda c: c.low}, WORST),
-            Twin("half the ridge more", {"low": lambda c: c.lam / 2}, WORST),
-        ), {"coefficients": lambda c: c.projected_alpha, "low": lambda c: fmpq(0)}),
-    ), (
-        Refutation("CEX-25", split_25, CEX_25, (
-            Twin("order (I)", {"coefficients": lambda c: c.alpha}),
-            Twin("a projection that keeps e_2", cases=fixed(KEPT)),
-        ), {"coefficients": lambda c: c.projected_alpha}, 10, "10/11"),
-        Refutation("CEX-25 (search)", first_part, CEX_25, (
-            Twin("order (I)", {"coefficients": lambda c: c.alpha}),
-            Twin("lambda alone", {"low": lambda c: fmpq(0)}),
-        ), {"coefficients": lambda c: c.projected_alpha, "low": lambda c: c.low}, search=projections()),
-    )),
-))
+B_2_I = Statement(
+    "b_2_i",
+    "B.2 (I)",
+    (
+        Reading(
+            "order (I)",
+            r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+            r"\lambda_{min}(K)}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the split with this order is exact",
+                    splits,
+                    CASES,
+                    (
+                        Twin(
+                            "projected row in both terms",
+                            {"first": lambda c: c.projected_alpha, "second": lambda c: c.projected_row},
+                        ),
+                        Twin("full row in both terms", {"second": lambda c: c.row}),
+                    ),
+                    {"first": lambda c: c.alpha, "second": lambda c: c.projected_row},
+                    "always an equality",
+                ),
+                agreement(
+                    "dntk_ref's terms of both orders, and the bounds of (I) and (I')",
+                    MAPPED,
+                    reference_terms,
+                    exact_terms,
+                    magnified,
+                ),
+                Step(
+                    "the bound, squared",
+                    first_part,
+                    lambda n: (*CASES(n), *WORST(n)),
+                    (
+                        Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.low}, WORST),
+                        Twin("projected coefficients", {"coefficients": lambda c: c.projected_alpha}, WORST),
+                    ),
+                    {"coefficients": lambda c: c.alpha, "low": lambda c: c.low},
+                    "targets and row change along the last eigenvector",
+                ),
+            ),
+        ),
+        Reading(
+            "order (I')",
+            r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+            r"\lambda_{min}(K)}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "with the smallest eigenvalue replaced by 0",
+                    first_part,
+                    lambda n: (*CASES(n), *WORST(n)),
+                    (
+                        Twin("smallest eigenvalue of K", {"low": lambda c: c.low}, WORST),
+                        Twin("half the ridge more", {"low": lambda c: c.lam / 2}, WORST),
+                    ),
+                    {"coefficients": lambda c: c.projected_alpha, "low": lambda c: fmpq(0)},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-25",
+                    split_25,
+                    CEX_25,
+                    (
+                        Twin("order (I)", {"coefficients": lambda c: c.alpha}),
+                        Twin("a projection that keeps e_2", cases=fixed(KEPT)),
+                    ),
+                    {"coefficients": lambda c: c.projected_alpha},
+                    10,
+                    "10/11",
+                ),
+                Refutation(
+                    "CEX-25 (search)",
+                    first_part,
+                    CEX_25,
+                    (
+                        Twin("order (I)", {"coefficients": lambda c: c.alpha}),
+                        Twin("lambda alone", {"low": lambda c: fmpq(0)}),
+                    ),
+                    {"coefficients": lambda c: c.projected_alpha, "low": lambda c: c.low},
+                    search=projections(),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -257,8 +334,10 @@ def combined(case: Bounded, *, front: str, denominator: str) -> Margin:
     """
     p, (k, t) = case.problem, case.entries
     size = {"full": p.row, "projected": p.projected_row}[front]
-    norm = {name: sum(map(abs, v.entries()), fmpq(0)) for name, v in
-            (("change", p.row - p.projected_row), ("front", size), ("y", p.targets))}
+    norm = {
+        name: sum(map(abs, v.entries()), fmpq(0))
+        for name, v in (("change", p.row - p.projected_row), ("front", size), ("y", p.targets))
+    }
     first = p.lam + min(k)
     second = {"square": first**2, "product": first * (p.lam + min(t)), "ridge": p.lam * first}[denominator]
     spectral_norm = max(abs(a - b) for a, b in zip(k, t, strict=True))
@@ -275,8 +354,13 @@ def single_points(draw: Any) -> Bounded:
 
 SMALL, LARGE = fmpq(20, 101), fmpq(99, 101)
 MAP_27 = qq.mat([[1, 0], [0, SMALL], [0, LARGE]])
-PROBLEM_27 = Projected(Spectral(AXES, (fmpq(1), fmpq(1)), qq.identity(3)), qq.kernel_of(MAP_27) * fmpq(3, 2),
-                       qq.column([0, 0, 1]), qq.column([0, 1]), fmpq(1, 100))
+PROBLEM_27 = Projected(
+    Spectral(AXES, (fmpq(1), fmpq(1)), qq.identity(3)),
+    qq.kernel_of(MAP_27) * fmpq(3, 2),
+    qq.column([0, 0, 1]),
+    qq.column([0, 1]),
+    fmpq(1, 100),
+)
 CEX_24 = Diagonal((fmpq(1), fmpq(1)), (fmpq(2), fmpq(0)), fmpq(1))
 CEX_27 = Bounded(PROBLEM_27)
 
@@ -298,9 +382,13 @@ def alpha_form(case: Projected, *, factor: fmpq) -> Margin:
 # One row e_1 and a map onto the line m = (1/10, 1): K~ = lambda = 1/100, where sigma / (sigma^2 + lambda) peaks, and
 # k~_* = k_*.
 LINE = qq.column(["1/10", 1])
-PEAK = Projected(Spectral(qq.identity(1), (fmpq(1),), AXES), LINE * LINE.transpose(), qq.column([1, "99/10"]),
-                 qq.mat([[1]]),
-                 fmpq(1, 100))
+PEAK = Projected(
+    Spectral(qq.identity(1), (fmpq(1),), AXES),
+    LINE * LINE.transpose(),
+    qq.column([1, "99/10"]),
+    qq.mat([[1]]),
+    fmpq(1, 100),
+)
 
 
 def lengths(case: Projected, *, factor: fmpq) -> Margin:
@@ -316,72 +404,176 @@ def float_product_bound(rng: np.random.Generator, *, with_low: bool) -> Margin:
     m = rng.standard_normal((12, k)) / np.sqrt(k)
     kernel, projected = phi @ phi.T, phi @ m @ m.T @ phi.T
     row, row_p = phi @ test, phi @ m @ m.T @ test
-    gap = abs(row @ np.linalg.solve(kernel + lam * np.eye(6), y)
-              - row_p @ np.linalg.solve(projected + lam * np.eye(6), y))
+    gap = abs(
+        row @ np.linalg.solve(kernel + lam * np.eye(6), y) - row_p @ np.linalg.solve(projected + lam * np.eye(6), y)
+    )
     low, low_p = np.linalg.eigvalsh(kernel)[0], max(np.linalg.eigvalsh(projected)[0], 0.0)
     first = np.linalg.norm(row - row_p) * np.linalg.norm(y) / (lam + low)
-    second = np.linalg.norm(row_p) * np.linalg.norm(kernel - projected, 2) * np.linalg.norm(y) / (
-        (lam + low) * (lam + (low_p if with_low else low)))
+    second = (
+        np.linalg.norm(row_p)
+        * np.linalg.norm(kernel - projected, 2)
+        * np.linalg.norm(y)
+        / ((lam + low) * (lam + (low_p if with_low else low)))
+    )
     return at_most(gap, (first + second) * (1.0 if with_low else 1e-3), scale=(first + second) * (1 + 1e3 / lam))
 
 
-B_2_II = Statement("b_2_ii", "B.2 (II), combined", (
-    Reading("resolvent", r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+"
-                         r"\lambda_{min}(K))^2}", Verdict.FAILS, (
-        Step("with both smallest eigenvalues", resolvent, lambda n: (*drawn(diagonal_pairs())(n), CEX_24), (
-            Twin("as printed", {"denominator": printed_square}),
-            Twin("denominator doubled", {"denominator": lambda c: 2 * both_lows(c)}),
-        ), {"denominator": both_lows}, "both extremes in the same place"),
-    ), (
-        Refutation("CEX-24", resolvent, CEX_24, (
-            Twin("both smallest eigenvalues", {"denominator": both_lows}),
-            Twin("smallest eigenvalue kept", cases=fixed(replace(CEX_24, projected=(fmpq(2), fmpq(1))))),
-        ), {"denominator": printed_square}, "1/2", "1/4", diagonal_pairs()),
-    )),
-    Reading("combined", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|k_*\|"
-                        r"\|K-\tilde K\|\|y\|}"
-            r"{(\lambda+\lambda_{min}(K))^2}", Verdict.FAILS, (
-        Step("|k_*| <= sqrt(lambda_1 K(x_*, x_*)) holds", lengths, CASES, (
-            Twin("half of it", {"factor": fmpq(1, 4)}),
-            Twin("smaller by a tenth", {"factor": fmpq(9, 10)}),
-        ), {"factor": fmpq(1)}),
-    ), (
-        Refutation("CEX-27", combined_27, CEX_27, (
-            Twin("corrected", {"front": "projected", "denominator": "product"}),
-            Twin("no projection", cases=fixed(Bounded(replace(PROBLEM_27, gram=qq.identity(3))))),
-        ), {"front": "full", "denominator": "square"}, "4.23", "0.29"),
-        Refutation("CEX-27 (projected row)", combined_27, CEX_27, (
-            Twin("corrected", {"denominator": "product"}),
-            Twin("ridge alone", {"denominator": "ridge"}),
-        ), {"front": "projected", "denominator": "square"}, "4.23", "0.56"),
-        Refutation("CEX-27 (search)", combined, CEX_27, (
-            Twin("corrected", {"front": "projected", "denominator": "product"}),
-            Twin("ridge alone, projected row", {"front": "projected", "denominator": "ridge"}),
-        ), {"front": "full", "denominator": "square"}, search=single_points()),
-    )),
-))
-CORRECTED = Statement("b_2_corrected", "Corrected B.2 bounds", (
-    Reading("both smallest eigenvalues", r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-                                         r"\lambda_{min}(K)}+\frac{\|\tilde k_*\|"
-            r"\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}", Verdict.HOLDS, (
-        Step("one training row, and CEX-27", combined, lambda n: (*drawn(single_points())(n), CEX_27), (
-            Twin("as printed", {"front": "full", "denominator": "square"}),
-            Twin("projected row, printed denominator", {"denominator": "square"}),
-        ), {"front": "projected", "denominator": "product"}, "CEX-27"),
-        Step("Gaussian instances, float64", float_product_bound, drawn(generators), (
-            Twin("a thousandth, with the printed denominator", {"with_low": False}),
-            Twin("the same on other seeds", {"with_low": False}, fixed(*map(np.random.default_rng, range(40)))),
-        ), {"with_low": True}),
-    )),
-    Reading("coefficient form", r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|+\frac{\|\tilde\phi_*\|}{2\sqrt{"
-                                r"\lambda}}\|(K-\tilde K)\alpha\|",
-            Verdict.HOLDS, (
-        Step("for every map, squared", alpha_form, lambda n: (*CASES(n), PEAK), (
-            Twin("factor 1/2 dropped to 1/4", {"factor": fmpq(1, 4)}, fixed(PEAK)),
-            Twin("second term dropped", {"factor": fmpq(0)}),
-        ), {"factor": fmpq(1, 2)}, "a projection onto one line with K~ = lambda and the test row kept"),
-    )),
-), table=2)
+B_2_II = Statement(
+    "b_2_ii",
+    "B.2 (II), combined",
+    (
+        Reading(
+            "resolvent",
+            r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+"
+            r"\lambda_{min}(K))^2}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "with both smallest eigenvalues",
+                    resolvent,
+                    lambda n: (*drawn(diagonal_pairs())(n), CEX_24),
+                    (
+                        Twin("as printed", {"denominator": printed_square}),
+                        Twin("denominator doubled", {"denominator": lambda c: 2 * both_lows(c)}),
+                    ),
+                    {"denominator": both_lows},
+                    "both extremes in the same place",
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-24",
+                    resolvent,
+                    CEX_24,
+                    (
+                        Twin("both smallest eigenvalues", {"denominator": both_lows}),
+                        Twin("smallest eigenvalue kept", cases=fixed(replace(CEX_24, projected=(fmpq(2), fmpq(1))))),
+                    ),
+                    {"denominator": printed_square},
+                    "1/2",
+                    "1/4",
+                    diagonal_pairs(),
+                ),
+            ),
+        ),
+        Reading(
+            "combined",
+            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|k_*\|"
+            r"\|K-\tilde K\|\|y\|}"
+            r"{(\lambda+\lambda_{min}(K))^2}",
+            Verdict.FAILS,
+            (
+                Step(
+                    "|k_*| <= sqrt(lambda_1 K(x_*, x_*)) holds",
+                    lengths,
+                    CASES,
+                    (
+                        Twin("half of it", {"factor": fmpq(1, 4)}),
+                        Twin("smaller by a tenth", {"factor": fmpq(9, 10)}),
+                    ),
+                    {"factor": fmpq(1)},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-27",
+                    combined_27,
+                    CEX_27,
+                    (
+                        Twin("corrected", {"front": "projected", "denominator": "product"}),
+                        Twin("no projection", cases=fixed(Bounded(replace(PROBLEM_27, gram=qq.identity(3))))),
+                    ),
+                    {"front": "full", "denominator": "square"},
+                    "4.23",
+                    "0.29",
+                ),
+                Refutation(
+                    "CEX-27 (projected row)",
+                    combined_27,
+                    CEX_27,
+                    (
+                        Twin("corrected", {"denominator": "product"}),
+                        Twin("ridge alone", {"denominator": "ridge"}),
+                    ),
+                    {"front": "projected", "denominator": "square"},
+                    "4.23",
+                    "0.56",
+                ),
+                Refutation(
+                    "CEX-27 (search)",
+                    combined,
+                    CEX_27,
+                    (
+                        Twin("corrected", {"front": "projected", "denominator": "product"}),
+                        Twin("ridge alone, projected row", {"front": "projected", "denominator": "ridge"}),
+                    ),
+                    {"front": "full", "denominator": "square"},
+                    search=single_points(),
+                ),
+            ),
+        ),
+    ),
+)
+CORRECTED = Statement(
+    "b_2_corrected",
+    "Corrected B.2 bounds",
+    (
+        Reading(
+            "both smallest eigenvalues",
+            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
+            r"\lambda_{min}(K)}+\frac{\|\tilde k_*\|"
+            r"\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "one training row, and CEX-27",
+                    combined,
+                    lambda n: (*drawn(single_points())(n), CEX_27),
+                    (
+                        Twin("as printed", {"front": "full", "denominator": "square"}),
+                        Twin("projected row, printed denominator", {"denominator": "square"}),
+                    ),
+                    {"front": "projected", "denominator": "product"},
+                    "CEX-27",
+                ),
+                Step(
+                    "Gaussian instances, float64",
+                    float_product_bound,
+                    drawn(generators),
+                    (
+                        Twin("a thousandth, with the printed denominator", {"with_low": False}),
+                        Twin(
+                            "the same on other seeds",
+                            {"with_low": False},
+                            fixed(*map(np.random.default_rng, range(40))),
+                        ),
+                    ),
+                    {"with_low": True},
+                ),
+            ),
+        ),
+        Reading(
+            "coefficient form",
+            r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|+\frac{\|\tilde\phi_*\|}{2\sqrt{"
+            r"\lambda}}\|(K-\tilde K)\alpha\|",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "for every map, squared",
+                    alpha_form,
+                    lambda n: (*CASES(n), PEAK),
+                    (
+                        Twin("factor 1/2 dropped to 1/4", {"factor": fmpq(1, 4)}, fixed(PEAK)),
+                        Twin("second term dropped", {"factor": fmpq(0)}),
+                    ),
+                    {"factor": fmpq(1, 2)},
+                    "a projection onto one line with K~ = lambda and the test row kept",
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 def kernel_spread(case: tuple[int, int, int, int], *, numerator: Callable) -> Margin:
@@ -402,16 +594,30 @@ def energies(kernel: np.ndarray) -> float:
     return float(np.trace(kernel) ** 2 + np.sum(kernel**2))
 
 
-REM_B_5 = Statement("rem_b_5", "Rem B.5", (
-    Reading("as stated", r"\mathrm{JL\ error\ depends\ on\ }r_\epsilon\mathrm{\ rather\ than\ }n", Verdict.HEURISTIC, (
-        Step("provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)",
-             kernel_spread,
-             fixed((6, 10, 5, 1), (8, 4, 3, 2)), (
-                 Twin("rho left out", {"numerator": lambda k: float(np.sum(k**2))}),
-                 Twin("n in place of rho", {"numerator": lambda k: (1 + len(k)) * float(np.sum(k**2))}),
-             ), {"numerator": energies}),
-    ), nature=Nature.HEURISTIC, note="true with an intrinsic dimension (participation ratio) in place of the "
-                                     "truncation rank"),
-))
+REM_B_5 = Statement(
+    "rem_b_5",
+    "Rem B.5",
+    (
+        Reading(
+            "as stated",
+            r"\mathrm{JL\ error\ depends\ on\ }r_\epsilon\mathrm{\ rather\ than\ }n",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)",
+                    kernel_spread,
+                    fixed((6, 10, 5, 1), (8, 4, 3, 2)),
+                    (
+                        Twin("rho left out", {"numerator": lambda k: float(np.sum(k**2))}),
+                        Twin("n in place of rho", {"numerator": lambda k: (1 + len(k)) * float(np.sum(k**2))}),
+                    ),
+                    {"numerator": energies},
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="true with an intrinsic dimension (participation ratio) in place of the truncation rank",
+        ),
+    ),
+)
 
 STATEMENTS = (B_2_I, B_2_II, REM_B_5, CORRECTED)

@@ -54,7 +54,7 @@ class Cut:
     @property
     def tail2(self) -> fmpq:
         """The squared eigenvalues after the cut, summed."""
-        return sum((v * v for v in self.values[self.r:]), fmpq(0))
+        return sum((v * v for v in self.values[self.r :]), fmpq(0))
 
     @property
     def total2(self) -> fmpq:
@@ -77,8 +77,12 @@ def chain(case: Truncation, *, tail: Callable, floor: Callable) -> Margin:
     cut = Cut(case)
     phi, top = case.spectral.features, case.spectral.top_right(min(cut.r, case.spectral.p))
     error = qq.frobenius2(case.spectral.kernel - phi * top * phi.transpose())
-    return all_of(equal(error, cut.tail2), at_most(cut.tail2, tail(cut)), at_most(floor(cut), cut.total2),
-                  at_most(error * floor(cut), tail(cut) * cut.total2))
+    return all_of(
+        equal(error, cut.tail2),
+        at_most(cut.tail2, tail(cut)),
+        at_most(floor(cut), cut.total2),
+        at_most(error * floor(cut), tail(cut) * cut.total2),
+    )
 
 
 def energy_floor(cut: Cut) -> fmpq:
@@ -112,60 +116,157 @@ NONZERO = truncations().filter(lambda c: c.spectral.sigma[0] > 0)
 CASES = drawn(NONZERO)
 TWO = Spectral(qq.identity(2), (fmpq(1), fmpq(1)), qq.identity(2))
 HALF = Truncation(TWO, fmpq(1, 2), qq.zeros(2, 2))
-PROP_B_6 = Statement("prop_b_6", "Prop B.6, (23)–(25), combined", (
-    Reading("R1", r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda}", Verdict.HOLDS, (
-        Step("(23), (24), (25) and their combination, squared", chain, lambda n: (*CASES(n), HALF), (
-            Twin("half the tail bound", {"tail": lambda c: r1_tail(c) / 2}),
-            Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
-        ), {"tail": r1_tail, "floor": energy_floor}, "equal eigenvalues"),
-        Step("dntk_ref's bound, where the cut is no rounding matter", by_reference, drawn(NONZERO.filter(
-            lambda c: Cut(c).r == rank_of(c.spectral.eigenvalues, c.epsilon + fmpq(1, 10**9)))), (
-                Twin("not divided by the mean", {"exact": lambda c: c.epsilon * Cut(c).after + 1}),
-                Twin("doubled", {"exact": lambda c: 2 * r1_tail(Cut(c)) / energy_floor(Cut(c)) + fmpq(1, 10)}),
-            ), {"reference": lambda c: printed_redundancy_bound_r1(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2,
-                "exact": lambda c: r1_tail(Cut(c)) / energy_floor(Cut(c)),
-                "scale": lambda c: float(Cut(c).values[0] / Cut(c).mean)}),
-    )),
-    Reading("R2", r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\epsilon\sqrt{n}", Verdict.HOLDS, (
-        Step("(23), (24), (25) and their combination, squared", chain, lambda n: (*CASES(n), HALF), (
-            Twin("a tenth of the tail bound", {"tail": lambda c: r2_tail(c) / 10}),
-            Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
-        ), {"tail": r2_tail, "floor": energy_floor}),
-    ), note="weaker than R1"),
-))
-IMPROVED = Statement("prop_b_6_improved", "Better (new) bounds of Prop B.6", (
-    Reading("by the gap", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa"
-                          r"\epsilon}\leq\epsilon", Verdict.HOLDS, (
-        Step("kappa = lambda_{r+1} / lambda_r", improved, lambda n: (*CASES(n), HALF), (
-            Twin("half of it", {"right": lambda c: gap_side(c) / 2}),
-            Twin("kappa squared", {"right": lambda c: gap_side(c) * (c.after / c.values[c.r - 1]) / 2}),
-        ), {"right": gap_side}, "equal eigenvalues, the cut exact"),
-        Step("at most epsilon, with no mean eigenvalue", improved, lambda n: (*CASES(n), HALF), (
-            Twin("epsilon / 2", {"right": lambda c: epsilon_side(c) / 2}),
-            Twin("epsilon^2", {"right": lambda c: epsilon_side(c) ** 2}),
-        ), {"right": epsilon_side}, "equal eigenvalues"),
-        Step("dntk_ref's bound", by_reference, fixed(HALF,
-                                                     Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
-            Twin("doubled", {"exact": lambda c: 2 * gap_side(Cut(c))}),
-            Twin("epsilon", {"exact": lambda c: c.epsilon + 1}),
-        ), {"reference": lambda c: improved_redundancy_bound_gap(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2,
-            "exact": lambda c: gap_side(Cut(c))}),
-    ), hypotheses=("K not zero", "epsilon below 1")),
-    Reading("by the mean", r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\epsilon\lambda_{r+1}}{(1-"
-                           r"\epsilon)^2\bar\lambda}\frac{r}{n}",
-            Verdict.HOLDS, (
-        Step("Cauchy-Schwarz on the first r only", improved, lambda n: (*CASES(n), HALF), (
-            Twin("(1 - eps) not squared, halved", {"right": lambda c: mean_side(c) * (1 - c.case.epsilon) / 2}),
-            Twin("r / n squared", {"right": lambda c: mean_side(c) * c.r / (2 * len(c.values))}),
-        ), {"right": mean_side}),
-        Step("dntk_ref's bound", by_reference, fixed(HALF,
-                                                     Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))), (
-            Twin("doubled", {"exact": lambda c: 2 * mean_side(Cut(c))}),
-            Twin("r / n dropped", {"exact": lambda c: mean_side(Cut(c)) * len(Cut(c).values) / Cut(c).r}),
-        ), {"reference": lambda c: improved_redundancy_bound_mean(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2,
-            "exact": lambda c: mean_side(Cut(c))}),
-    )),
-), table=2)
+PROP_B_6 = Statement(
+    "prop_b_6",
+    "Prop B.6, (23)–(25), combined",
+    (
+        Reading(
+            "R1",
+            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "(23), (24), (25) and their combination, squared",
+                    chain,
+                    lambda n: (*CASES(n), HALF),
+                    (
+                        Twin("half the tail bound", {"tail": lambda c: r1_tail(c) / 2}),
+                        Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
+                    ),
+                    {"tail": r1_tail, "floor": energy_floor},
+                    "equal eigenvalues",
+                ),
+                Step(
+                    "dntk_ref's bound, where the cut is no rounding matter",
+                    by_reference,
+                    drawn(
+                        NONZERO.filter(
+                            lambda c: Cut(c).r == rank_of(c.spectral.eigenvalues, c.epsilon + fmpq(1, 10**9))
+                        )
+                    ),
+                    (
+                        Twin("not divided by the mean", {"exact": lambda c: c.epsilon * Cut(c).after + 1}),
+                        Twin("doubled", {"exact": lambda c: 2 * r1_tail(Cut(c)) / energy_floor(Cut(c)) + fmpq(1, 10)}),
+                    ),
+                    {
+                        "reference": lambda c: (
+                            printed_redundancy_bound_r1(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
+                        ),
+                        "exact": lambda c: r1_tail(Cut(c)) / energy_floor(Cut(c)),
+                        "scale": lambda c: float(Cut(c).values[0] / Cut(c).mean),
+                    },
+                ),
+            ),
+        ),
+        Reading(
+            "R2",
+            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\epsilon\sqrt{n}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "(23), (24), (25) and their combination, squared",
+                    chain,
+                    lambda n: (*CASES(n), HALF),
+                    (
+                        Twin("a tenth of the tail bound", {"tail": lambda c: r2_tail(c) / 10}),
+                        Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
+                    ),
+                    {"tail": r2_tail, "floor": energy_floor},
+                ),
+            ),
+            note="weaker than R1",
+        ),
+    ),
+)
+IMPROVED = Statement(
+    "prop_b_6_improved",
+    "Better (new) bounds of Prop B.6",
+    (
+        Reading(
+            "by the gap",
+            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa"
+            r"\epsilon}\leq\epsilon",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "kappa = lambda_{r+1} / lambda_r",
+                    improved,
+                    lambda n: (*CASES(n), HALF),
+                    (
+                        Twin("half of it", {"right": lambda c: gap_side(c) / 2}),
+                        Twin("kappa squared", {"right": lambda c: gap_side(c) * (c.after / c.values[c.r - 1]) / 2}),
+                    ),
+                    {"right": gap_side},
+                    "equal eigenvalues, the cut exact",
+                ),
+                Step(
+                    "at most epsilon, with no mean eigenvalue",
+                    improved,
+                    lambda n: (*CASES(n), HALF),
+                    (
+                        Twin("epsilon / 2", {"right": lambda c: epsilon_side(c) / 2}),
+                        Twin("epsilon^2", {"right": lambda c: epsilon_side(c) ** 2}),
+                    ),
+                    {"right": epsilon_side},
+                    "equal eigenvalues",
+                ),
+                Step(
+                    "dntk_ref's bound",
+                    by_reference,
+                    fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
+                    (
+                        Twin("doubled", {"exact": lambda c: 2 * gap_side(Cut(c))}),
+                        Twin("epsilon", {"exact": lambda c: c.epsilon + 1}),
+                    ),
+                    {
+                        "reference": lambda c: (
+                            improved_redundancy_bound_gap(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
+                        ),
+                        "exact": lambda c: gap_side(Cut(c)),
+                    },
+                ),
+            ),
+            hypotheses=("K not zero", "epsilon below 1"),
+        ),
+        Reading(
+            "by the mean",
+            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\epsilon\lambda_{r+1}}{(1-"
+            r"\epsilon)^2\bar\lambda}\frac{r}{n}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "Cauchy-Schwarz on the first r only",
+                    improved,
+                    lambda n: (*CASES(n), HALF),
+                    (
+                        Twin(
+                            "(1 - eps) not squared, halved",
+                            {"right": lambda c: mean_side(c) * (1 - c.case.epsilon) / 2},
+                        ),
+                        Twin("r / n squared", {"right": lambda c: mean_side(c) * c.r / (2 * len(c.values))}),
+                    ),
+                    {"right": mean_side},
+                ),
+                Step(
+                    "dntk_ref's bound",
+                    by_reference,
+                    fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
+                    (
+                        Twin("doubled", {"exact": lambda c: 2 * mean_side(Cut(c))}),
+                        Twin("r / n dropped", {"exact": lambda c: mean_side(Cut(c)) * len(Cut(c).values) / Cut(c).r}),
+                    ),
+                    {
+                        "reference": lambda c: (
+                            improved_redundancy_bound_mean(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
+                        ),
+                        "exact": lambda c: mean_side(Cut(c)),
+                    },
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
 
 
 @dataclass(frozen=True)
@@ -178,8 +279,10 @@ class Mapped:
     def distortion(self) -> fmpq:
         """The largest relative error of a squared pairwise distance."""
         g = self.gram
-        return max((abs(g[i, i] + g[j, j] - 2 * g[i, j] - 2) / 2 for i, j in combinations(range(g.nrows()), 2)),
-                   default=fmpq(0))
+        return max(
+            (abs(g[i, i] + g[j, j] - 2 * g[i, j] - 2) / 2 for i, j in combinations(range(g.nrows()), 2)),
+            default=fmpq(0),
+        )
 
     @property
     def embedding(self) -> fmpq:
@@ -259,48 +362,118 @@ CEX_17 = Mapped(qq.identity(3) - qq.ones(3, 3) * fmpq(1, 3))
 WIDTHS = fixed((500, fmpq(1, 10), fmpq(1, 100), "275438"), (40, fmpq(1, 10), fmpq(1, 100), "38523"))
 REACHED = fixed((500, 4096, fmpq(1, 100), "0.96"), (40, 4096, fmpq(1, 100), "0.32"))
 MAPS = drawn(maps())
-B_6_JL = Statement("b_6_jl", "B.6 JL step", (
-    Reading("from pairwise distances", r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2\Rightarrow(1-\epsilon)\lambda_i"
-                                       r"\leq\tilde\lambda_i"
-            r"\leq(1+\epsilon)\lambda_i", Verdict.FAILS, (
-        Step("a subspace embedding does give it", keeps_spectrum, lambda n: (*MAPS(n), CEX_17), (
-            Twin("pairwise distortion", {"epsilon": lambda c: c.distortion}),
-            Twin("half the embedding distortion", {"epsilon": lambda c: c.embedding / 2}),
-        ), {"epsilon": lambda c: c.embedding}),
-        Step("widths for a Gaussian embedding of dimension d", gaussian_width, WIDTHS, (
-            Twin("delta doubled", {"delta_factor": fmpq(2)}),
-            Twin("delta halved", {"delta_factor": fmpq(1, 2)}),
-        ), {"delta_factor": fmpq(1)}),
-        Step("distortions reached at k = 4096", reached, REACHED, (
-            Twin("delta a tenth", {"delta_factor": fmpq(1, 10)}),
-            Twin("delta a millionth", {"delta_factor": fmpq(1, 10**6)}),
-        ), {"delta_factor": fmpq(1)}),
-    ), (
-        Refutation("CEX-17", smallest, CEX_17, (
-            Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
-            Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
-        ), {"epsilon": lambda c: c.distortion}, 1, 0),
-        Refutation("CEX-17 (search)", keeps_spectrum, CEX_17, (
-            Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
-            Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
-        ), {"epsilon": lambda c: c.distortion}, search=maps()),
-    )),
-    Reading("k below the rank", r"k<\mathrm{rank}K\Rightarrow\tilde\lambda_i\geq(1-\epsilon)\lambda_i", Verdict.FAILS, (
-        Step("top eigenvalue of a scaled projector with P = n = 40, k = 30: 4/3", coordinate_top, fixed((40, 30)), (
-            Twin("one", {"value": lambda n, k: fmpq(1)}),
-            Twin("squared", {"value": lambda n, k: fmpq(n, k) ** 2}),
-        ), {"value": lambda n, k: fmpq(n, k)}),
-        Step("mean top eigenvalue of a Gaussian map: 4.26", gaussian_top, fixed((40, 30, 5)), (
-            Twin("4.1 (one draw)", {"mean": 4.1}),
-            Twin("its limit (1 + sqrt(n/k))^2 = 4.64", {"mean": 4.64}),
-        ), {"mean": 4.26}),
-    ), (
-        Refutation("CEX-26", full_rank, (40, 30, 1), (
-            Twin("k = 60", {"width": lambda n, k: 2 * k}),
-            Twin("rank 20", cases=fixed((20, 30, 1))),
-        ), {"width": lambda n, k: k}, 10, 0, st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 99))),
-    )),
-))
+B_6_JL = Statement(
+    "b_6_jl",
+    "B.6 JL step",
+    (
+        Reading(
+            "from pairwise distances",
+            r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2\Rightarrow(1-\epsilon)\lambda_i"
+            r"\leq\tilde\lambda_i"
+            r"\leq(1+\epsilon)\lambda_i",
+            Verdict.FAILS,
+            (
+                Step(
+                    "a subspace embedding does give it",
+                    keeps_spectrum,
+                    lambda n: (*MAPS(n), CEX_17),
+                    (
+                        Twin("pairwise distortion", {"epsilon": lambda c: c.distortion}),
+                        Twin("half the embedding distortion", {"epsilon": lambda c: c.embedding / 2}),
+                    ),
+                    {"epsilon": lambda c: c.embedding},
+                ),
+                Step(
+                    "widths for a Gaussian embedding of dimension d",
+                    gaussian_width,
+                    WIDTHS,
+                    (
+                        Twin("delta doubled", {"delta_factor": fmpq(2)}),
+                        Twin("delta halved", {"delta_factor": fmpq(1, 2)}),
+                    ),
+                    {"delta_factor": fmpq(1)},
+                ),
+                Step(
+                    "distortions reached at k = 4096",
+                    reached,
+                    REACHED,
+                    (
+                        Twin("delta a tenth", {"delta_factor": fmpq(1, 10)}),
+                        Twin("delta a millionth", {"delta_factor": fmpq(1, 10**6)}),
+                    ),
+                    {"delta_factor": fmpq(1)},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-17",
+                    smallest,
+                    CEX_17,
+                    (
+                        Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
+                        Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
+                    ),
+                    {"epsilon": lambda c: c.distortion},
+                    1,
+                    0,
+                ),
+                Refutation(
+                    "CEX-17 (search)",
+                    keeps_spectrum,
+                    CEX_17,
+                    (
+                        Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
+                        Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
+                    ),
+                    {"epsilon": lambda c: c.distortion},
+                    search=maps(),
+                ),
+            ),
+        ),
+        Reading(
+            "k below the rank",
+            r"k<\mathrm{rank}K\Rightarrow\tilde\lambda_i\geq(1-\epsilon)\lambda_i",
+            Verdict.FAILS,
+            (
+                Step(
+                    "top eigenvalue of a scaled projector with P = n = 40, k = 30: 4/3",
+                    coordinate_top,
+                    fixed((40, 30)),
+                    (
+                        Twin("one", {"value": lambda n, k: fmpq(1)}),
+                        Twin("squared", {"value": lambda n, k: fmpq(n, k) ** 2}),
+                    ),
+                    {"value": lambda n, k: fmpq(n, k)},
+                ),
+                Step(
+                    "mean top eigenvalue of a Gaussian map: 4.26",
+                    gaussian_top,
+                    fixed((40, 30, 5)),
+                    (
+                        Twin("4.1 (one draw)", {"mean": 4.1}),
+                        Twin("its limit (1 + sqrt(n/k))^2 = 4.64", {"mean": 4.64}),
+                    ),
+                    {"mean": 4.26},
+                ),
+            ),
+            (
+                Refutation(
+                    "CEX-26",
+                    full_rank,
+                    (40, 30, 1),
+                    (
+                        Twin("k = 60", {"width": lambda n, k: 2 * k}),
+                        Twin("rank 20", cases=fixed((20, 30, 1))),
+                    ),
+                    {"width": lambda n, k: k},
+                    10,
+                    0,
+                    st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 99)),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def majorised(case: tuple[tuple[fmpq, ...], int], *, side: int) -> Margin:
@@ -358,30 +531,79 @@ def naive_rank(case: tuple[tuple[float, ...], float, int, int], *, expected: str
 
 FLAT = ((1.0,) * 40, 0.05, 40, 3)
 NO_BRACKET = ((0.951, 0.049), 0.05, 1000, 4)
-MAJOR = Statement("projected_majorisation", "Systematic bias: projected-spectrum majorisation (new)", (
-    Reading("as stated", r"E\sum_{i\leq r}\lambda_i(\tilde K)\geq\sum_{i\leq r}\lambda_i(K)", Verdict.HOLDS, (
-        Step("every subset of coordinates, exactly, with equal traces", majorised, drawn(diagonals()), (
-            Twin("the reverse", {"side": -1}),
-            Twin("the reverse on a flat spectrum plus one", {"side": -1}, fixed(((fmpq(2), fmpq(1), fmpq(1)), 2))),
-        ), {"side": 1}, "k = P"),
-        Step("Gaussian maps", gaussian_majorised, fixed(("flat", 60, 1), ("decay", 60, 2)), (
-            Twin("true energy inflated threefold", {"inflate": 3.0}),
-            Twin("inflated twofold", {"inflate": 2.0}),
-        ), {"inflate": 1.0}),
-    )),
-), table=2)
-REM_4_1 = Statement("rem_4_1", "Rem 4.1", (
-    Reading("as stated", r"r_\epsilon(\tilde K)\approx r_\epsilon(K)", Verdict.HEURISTIC, (
-        Step("flat spectrum: the measured rank is biased low", naive_rank, fixed(FLAT), (
-            Twin("unbiased", {"expected": "equal"}),
-            Twin("biased high", {"expected": "at least"}),
-        ), {"expected": "at most"}),
-        Step("no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1", naive_rank,
-             fixed(NO_BRACKET), (
-            Twin("unbiased", {"expected": "equal"}),
-            Twin("biased low", {"expected": "at most"}),
-        ), {"expected": "at least"}),
-    ), nature=Nature.HEURISTIC, note="needs an embedding or a cost-preserving sketch; single draws fall on both sides"),
-))
+MAJOR = Statement(
+    "projected_majorisation",
+    "Systematic bias: projected-spectrum majorisation (new)",
+    (
+        Reading(
+            "as stated",
+            r"E\sum_{i\leq r}\lambda_i(\tilde K)\geq\sum_{i\leq r}\lambda_i(K)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "every subset of coordinates, exactly, with equal traces",
+                    majorised,
+                    drawn(diagonals()),
+                    (
+                        Twin("the reverse", {"side": -1}),
+                        Twin(
+                            "the reverse on a flat spectrum plus one",
+                            {"side": -1},
+                            fixed(((fmpq(2), fmpq(1), fmpq(1)), 2)),
+                        ),
+                    ),
+                    {"side": 1},
+                    "k = P",
+                ),
+                Step(
+                    "Gaussian maps",
+                    gaussian_majorised,
+                    fixed(("flat", 60, 1), ("decay", 60, 2)),
+                    (
+                        Twin("true energy inflated threefold", {"inflate": 3.0}),
+                        Twin("inflated twofold", {"inflate": 2.0}),
+                    ),
+                    {"inflate": 1.0},
+                ),
+            ),
+        ),
+    ),
+    table=2,
+)
+REM_4_1 = Statement(
+    "rem_4_1",
+    "Rem 4.1",
+    (
+        Reading(
+            "as stated",
+            r"r_\epsilon(\tilde K)\approx r_\epsilon(K)",
+            Verdict.HEURISTIC,
+            (
+                Step(
+                    "flat spectrum: the measured rank is biased low",
+                    naive_rank,
+                    fixed(FLAT),
+                    (
+                        Twin("unbiased", {"expected": "equal"}),
+                        Twin("biased high", {"expected": "at least"}),
+                    ),
+                    {"expected": "at most"},
+                ),
+                Step(
+                    "no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1",
+                    naive_rank,
+                    fixed(NO_BRACKET),
+                    (
+                        Twin("unbiased", {"expected": "equal"}),
+                        Twin("biased low", {"expected": "at most"}),
+                    ),
+                    {"expected": "at least"},
+                ),
+            ),
+            nature=Nature.HEURISTIC,
+            note="needs an embedding or a cost-preserving sketch; single draws fall on both sides",
+        ),
+    ),
+)
 
 STATEMENTS = (REM_4_1, PROP_B_6, B_6_JL, IMPROVED, MAJOR)

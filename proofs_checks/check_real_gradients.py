@@ -97,27 +97,58 @@ def _def_3_1() -> tuple[Measurement, ...]:
         shown("truncation rank at 0.05, of n = 200", "between 1 and n", rank_of),
         shown("redundancy n / r", "above 1: redundant", lambda c: len(c.kernel) / rank_of(c)),
         shown("share that r combinations of inputs hold", "at least 0.95", lambda c: 1 - tail(c, rank_of(c))),
-        shown("share that r inputs hold, volume sampling, mean", "at least 1 - (r + 1) tail (here empty):",
-              lambda c: 1 - sampled_inputs(c), lambda c: 1 - volume_bound(c)),
-        shown("share that the r farthest inputs hold", "at most that of r combinations:",
-              lambda c: captured_energy(c.kernel, selection(len(c.kernel), farthest_point_rows(c.kernel, rank_of(c)))),
-              lambda c: 1 - tail(c, rank_of(c))),
+        shown(
+            "share that r inputs hold, volume sampling, mean",
+            "at least 1 - (r + 1) tail (here empty):",
+            lambda c: 1 - sampled_inputs(c),
+            lambda c: 1 - volume_bound(c),
+        ),
+        shown(
+            "share that the r farthest inputs hold",
+            "at most that of r combinations:",
+            lambda c: captured_energy(c.kernel, selection(len(c.kernel), farthest_point_rows(c.kernel, rank_of(c)))),
+            lambda c: 1 - tail(c, rank_of(c)),
+        ),
     )
 
 
-DEF_3_1 = Statement("real_def_3_1", "Def 3.1, data redundancy", (
-    Reading(AS_MEASURED, r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}", Verdict.HOLDS, (
-        Step("the rank is where the captured share passes 0.95", truncates, real, (
-            Twin("one less", {"rank": lambda c: rank_of(c) - 1}),
-            Twin("one more", {"rank": lambda c: rank_of(c) + 1}),
-            Twin("at 0.04", {"rank": lambda c: truncation_rank(c.kernel, 0.04)}),
-        ), {"rank": rank_of}),
-        Step("r inputs by volume sampling leave at most (r + 1) tails", by_inputs, real, (
-            Twin("one tail, as if inputs were combinations", {"bound": lambda c: tail(c, rank_of(c))}),
-            Twin("epsilon, as the gloss has it", {"bound": lambda c: EPSILON}),
-        ), {"bound": volume_bound}),
-    ), measured=_def_3_1, note="inputs hold less than the gloss promises: about 0.91 instead of 0.95"),
-), table=REAL)
+DEF_3_1 = Statement(
+    "real_def_3_1",
+    "Def 3.1, data redundancy",
+    (
+        Reading(
+            AS_MEASURED,
+            r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the rank is where the captured share passes 0.95",
+                    truncates,
+                    real,
+                    (
+                        Twin("one less", {"rank": lambda c: rank_of(c) - 1}),
+                        Twin("one more", {"rank": lambda c: rank_of(c) + 1}),
+                        Twin("at 0.04", {"rank": lambda c: truncation_rank(c.kernel, 0.04)}),
+                    ),
+                    {"rank": rank_of},
+                ),
+                Step(
+                    "r inputs by volume sampling leave at most (r + 1) tails",
+                    by_inputs,
+                    real,
+                    (
+                        Twin("one tail, as if inputs were combinations", {"bound": lambda c: tail(c, rank_of(c))}),
+                        Twin("epsilon, as the gloss has it", {"bound": lambda c: EPSILON}),
+                    ),
+                    {"bound": volume_bound},
+                ),
+            ),
+            measured=_def_3_1,
+            note="inputs hold less than the gloss promises: about 0.91 instead of 0.95",
+        ),
+    ),
+    table=REAL,
+)
 
 
 # --- Properties A and B -----------------------------------------------------------------------------------------------
@@ -159,7 +190,7 @@ def mean_ratio(case: RealClass, shares: np.ndarray) -> float:
     """The mean over clusters, weighted by the energy that each cluster's local vectors hold."""
     blocks = [case.kernel[np.ix_(rows, rows)] for rows in case.clusters]
     spectra = [np.linalg.eigvalsh(block)[::-1] for block in blocks]
-    energies = [s[:truncation_rank(b, EPSILON)].sum() for s, b in zip(spectra, blocks, strict=True)]
+    energies = [s[: truncation_rank(b, EPSILON)].sum() for s, b in zip(spectra, blocks, strict=True)]
     return float(np.average(shares, weights=energies))
 
 
@@ -170,33 +201,74 @@ def on_average(case: RealClass, *, shares: Callable) -> Margin:
 
 def _property_a() -> tuple[Measurement, ...]:
     return (
-        shown("(A) on the energy-weighted average of 5 clusters", "at least 0.9474, for any data (LG-1)",
-              lambda c: mean_ratio(c, ratios(c))),
-        shown("(A) in its worst cluster", "no bound; random vectors give r_g / n_h there:", lambda c: ratios(c).min(),
-              lambda c: nulls(c)[ratios(c).argmin()]),
-        shown("clusters of 5 where the null line is 1, (A) empty", "those with n_h at most r_g",
-              lambda c: (nulls(c) == 1).sum()),
-        shown("lifted without restriction (R2), weighted average", "no bound", lambda c: mean_ratio(
-            c, ratios(c, property_a_r2))),
-        shown("variance that (A) leaves, share of tr K", "at most the tail:", lambda c: theorem_lg1(
-            c.kernel, c.partition, epsilon_local=EPSILON, epsilon_global=EPSILON).uncovered / c.total,
-              lambda c: tail(c, c.frame.shape[1])),
+        shown(
+            "(A) on the energy-weighted average of 5 clusters",
+            "at least 0.9474, for any data (LG-1)",
+            lambda c: mean_ratio(c, ratios(c)),
+        ),
+        shown(
+            "(A) in its worst cluster",
+            "no bound; random vectors give r_g / n_h there:",
+            lambda c: ratios(c).min(),
+            lambda c: nulls(c)[ratios(c).argmin()],
+        ),
+        shown(
+            "clusters of 5 where the null line is 1, (A) empty",
+            "those with n_h at most r_g",
+            lambda c: (nulls(c) == 1).sum(),
+        ),
+        shown(
+            "lifted without restriction (R2), weighted average",
+            "no bound",
+            lambda c: mean_ratio(c, ratios(c, property_a_r2)),
+        ),
+        shown(
+            "variance that (A) leaves, share of tr K",
+            "at most the tail:",
+            lambda c: (
+                theorem_lg1(c.kernel, c.partition, epsilon_local=EPSILON, epsilon_global=EPSILON).uncovered / c.total
+            ),
+            lambda c: tail(c, c.frame.shape[1]),
+        ),
     )
 
 
-PROPERTY_A = Statement("real_property_a", "Property (A) with 5 clusters", (
-    Reading(AS_MEASURED, r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
-            Verdict.HOLDS, (
-        Step("LG-1: the restricted global vectors miss at most the tail", automatic, real, (
-            Twin("random vectors", {"frame": random_frame}),
-            Twin("the last eigenvectors", {"frame": lambda c: c.vectors[:, -c.frame.shape[1]:]}),
-        ), {"frame": lambda c: c.frame}),
-        Step("LG-1: the weighted mean of (12) is at least 1 - eps / (1 - eps)", on_average, real, (
-            Twin("the null line", {"shares": nulls}),
-            Twin("lifted without restriction (R2)", {"shares": lambda c: ratios(c, property_a_r2)}),
-        ), {"shares": ratios}),
-    ), measured=_property_a, note="near 1 as LG-1 demands of any data; the null line is 0.6 to 1, so (A) says little"),
-), table=REAL)
+PROPERTY_A = Statement(
+    "real_property_a",
+    "Property (A) with 5 clusters",
+    (
+        Reading(
+            AS_MEASURED,
+            r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "LG-1: the restricted global vectors miss at most the tail",
+                    automatic,
+                    real,
+                    (
+                        Twin("random vectors", {"frame": random_frame}),
+                        Twin("the last eigenvectors", {"frame": lambda c: c.vectors[:, -c.frame.shape[1] :]}),
+                    ),
+                    {"frame": lambda c: c.frame},
+                ),
+                Step(
+                    "LG-1: the weighted mean of (12) is at least 1 - eps / (1 - eps)",
+                    on_average,
+                    real,
+                    (
+                        Twin("the null line", {"shares": nulls}),
+                        Twin("lifted without restriction (R2)", {"shares": lambda c: ratios(c, property_a_r2)}),
+                    ),
+                    {"shares": ratios},
+                ),
+            ),
+            measured=_property_a,
+            note="near 1 as LG-1 demands of any data; the null line is 0.6 to 1, so (A) says little",
+        ),
+    ),
+    table=REAL,
+)
 
 
 def separate(case: RealClass, *, space: Callable) -> Margin:
@@ -206,7 +278,7 @@ def separate(case: RealClass, *, space: Callable) -> Margin:
     tails = 0.0
     for rows in case.clusters:
         block = case.kernel[np.ix_(rows, rows)]
-        tails += float(np.linalg.eigvalsh(block)[::-1][truncation_rank(block, EPSILON):].sum())
+        tails += float(np.linalg.eigvalsh(block)[::-1][truncation_rank(block, EPSILON) :].sum())
     return all_of(equal(missed, tails, scale=case.scale), at_most(missed, EPSILON * case.total, scale=case.scale))
 
 
@@ -252,35 +324,77 @@ def _property_b() -> tuple[Measurement, ...]:
     return (
         shown("weighted gap", "at most 0.05263 (LG-3)", gap),
         shown("unweighted gap", "none but 1", lambda c: unweighted_gap(c.frame, c.local)),
-        shown("share of tr K outside the local spaces", "at most 0.05 (LG-2)",
-              lambda c: 1 - float(np.sum(c.local * (c.kernel @ c.local))) / c.total),
+        shown(
+            "share of tr K outside the local spaces",
+            "at most 0.05 (LG-2)",
+            lambda c: 1 - float(np.sum(c.local * (c.kernel @ c.local))) / c.total,
+        ),
         shown("global directions, r_g", "between 1 and n", lambda c: c.frame.shape[1]),
-        shown("of them covered below 0.9 by the paper's maximum", "at most those by true coverage (LG-4):",
-              lambda c: directions(c, "best"), lambda c: directions(c, "true")),
+        shown(
+            "of them covered below 0.9 by the paper's maximum",
+            "at most those by true coverage (LG-4):",
+            lambda c: directions(c, "best"),
+            lambda c: directions(c, "true"),
+        ),
     )
 
 
-PROPERTY_B = Statement("real_property_b", "Property (B) with 5 clusters", (
-    Reading(AS_MEASURED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
-                       r"\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
-        Step("LG-2: the variance outside is the sum of the local tails", separate, real, (
-            Twin("local spaces of the class average", {"space": average_local}),
-            Twin("global eigenvectors in their place", {"space": lambda c: c.frame}),
-        ), {"space": lambda c: c.local}),
-        Step("LG-3: the weighted gap", gap_bounded, real, (
-            Twin("unweighted", {"share": lambda c: unweighted_gap(c.frame, c.local)}),
-            Twin("the worst direction", {"share": lambda c: 1 - in_all(c, None).min()}),
-        ), {"share": gap}),
-        Step("LG-3: every direction", each_direction, real, (
-            Twin("the top eigenvalue for every direction", {"weight": lambda c: c.values[0]}),
-            Twin("tr K for every direction", {"weight": lambda c: c.total}),
-        ), {"weight": lambda c: c.values[:c.frame.shape[1]]}),
-        Step("LG-4: true coverage is at most the best cluster's", coverages, real, (
-            Twin("sides exchanged", {"left": lambda c, f: f.best, "right": in_all}),
-            Twin("at most the worst cluster's", {"right": lambda c, f: f.share.min(axis=1)}),
-        ), {"left": in_all, "right": lambda c, f: f.best}),
-    ), measured=_property_b),
-), table=REAL)
+PROPERTY_B = Statement(
+    "real_property_b",
+    "Property (B) with 5 clusters",
+    (
+        Reading(
+            AS_MEASURED,
+            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
+            r"\epsilon_\ell}{1-\epsilon_g}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "LG-2: the variance outside is the sum of the local tails",
+                    separate,
+                    real,
+                    (
+                        Twin("local spaces of the class average", {"space": average_local}),
+                        Twin("global eigenvectors in their place", {"space": lambda c: c.frame}),
+                    ),
+                    {"space": lambda c: c.local},
+                ),
+                Step(
+                    "LG-3: the weighted gap",
+                    gap_bounded,
+                    real,
+                    (
+                        Twin("unweighted", {"share": lambda c: unweighted_gap(c.frame, c.local)}),
+                        Twin("the worst direction", {"share": lambda c: 1 - in_all(c, None).min()}),
+                    ),
+                    {"share": gap},
+                ),
+                Step(
+                    "LG-3: every direction",
+                    each_direction,
+                    real,
+                    (
+                        Twin("the top eigenvalue for every direction", {"weight": lambda c: c.values[0]}),
+                        Twin("tr K for every direction", {"weight": lambda c: c.total}),
+                    ),
+                    {"weight": lambda c: c.values[: c.frame.shape[1]]},
+                ),
+                Step(
+                    "LG-4: true coverage is at most the best cluster's",
+                    coverages,
+                    real,
+                    (
+                        Twin("sides exchanged", {"left": lambda c, f: f.best, "right": in_all}),
+                        Twin("at most the worst cluster's", {"right": lambda c, f: f.share.min(axis=1)}),
+                    ),
+                    {"left": in_all, "right": lambda c, f: f.best},
+                ),
+            ),
+            measured=_property_b,
+        ),
+    ),
+    table=REAL,
+)
 
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
@@ -307,28 +421,58 @@ def reached(case: RealClass, share: float, kind: Callable) -> float:
 
 
 def _headline() -> tuple[Measurement, ...]:
-    rows = [shown(f"weighted gap, local threshold {e}", f"at most {e / (1 - EPSILON):.4g}",
-                  lambda c, e=e: gap_at(c, e, weighted_gap)) for e in LEVELS[:4]]
+    rows = [
+        shown(
+            f"weighted gap, local threshold {e}",
+            f"at most {e / (1 - EPSILON):.4g}",
+            lambda c, e=e: gap_at(c, e, weighted_gap),
+        )
+        for e in LEVELS[:4]
+    ]
     return (
         *rows,
-        shown("local threshold of the grid where the weighted gap is 12 %", "at least 0.114",
-              lambda c: reached(c, 0.12, weighted_gap)),
+        shown(
+            "local threshold of the grid where the weighted gap is 12 %",
+            "at least 0.114",
+            lambda c: reached(c, 0.12, weighted_gap),
+        ),
         shown("unweighted gap, local threshold 0.05", "none but 1", lambda c: gap_at(c, 0.05, unweighted_gap)),
-        shown("weighted gap, local spaces of the class average at 0.05", "none for this class's kernel",
-              lambda c: weighted_gap(c.kernel, c.frame, average_local(c))),
+        shown(
+            "weighted gap, local spaces of the class average at 0.05",
+            "none for this class's kernel",
+            lambda c: weighted_gap(c.kernel, c.frame, average_local(c)),
+        ),
     )
 
 
-HEADLINE = Statement("real_gap_12_15", '"12–15 % of the global variance outside the local clusters"', (
-    Reading(AS_MEASURED, r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
-                       r"\epsilon_\ell}{1-\epsilon_g}", Verdict.HOLDS, (
-        Step("the weighted gap at every local threshold", every_level, real, (
-            Twin("unweighted", {"kind": unweighted_gap}),
-            Twin("the worst direction", {"kind": largest_missed}),
-        ), {"kind": weighted_gap}),
-    ), measured=_headline, note="12 % weighted is impossible at 0.05; here it appears near a local threshold of 0.2, and "
-                                "the unweighted share exceeds it at 0.05"),
-), table=REAL)
+HEADLINE = Statement(
+    "real_gap_12_15",
+    '"12–15 % of the global variance outside the local clusters"',
+    (
+        Reading(
+            AS_MEASURED,
+            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
+            r"\epsilon_\ell}{1-\epsilon_g}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the weighted gap at every local threshold",
+                    every_level,
+                    real,
+                    (
+                        Twin("unweighted", {"kind": unweighted_gap}),
+                        Twin("the worst direction", {"kind": largest_missed}),
+                    ),
+                    {"kind": weighted_gap},
+                ),
+            ),
+            measured=_headline,
+            note="12 % weighted is impossible at 0.05; here it appears near a local threshold of 0.2, and "
+            "the unweighted share exceeds it at 0.05",
+        ),
+    ),
+    table=REAL,
+)
 
 
 # --- Prop 3.6 and PCA dominance ---------------------------------------------------------------------------------------
@@ -346,8 +490,10 @@ def energy_split(case: RealClass, *, rank: Callable) -> Margin:
     rows = subset(case)
     basis = span_basis(case.factor[rows])
     found = energy_gap_of(case.factor, basis @ basis.T, rank(case))
-    return all_of(equal(subset_residual(case.kernel, rows), found.tail + found.misalignment, scale=case.scale),
-                  at_most(0.0, found.misalignment, scale=case.scale))
+    return all_of(
+        equal(subset_residual(case.kernel, rows), found.tail + found.misalignment, scale=case.scale),
+        at_most(0.0, found.misalignment, scale=case.scale),
+    )
 
 
 def misaligned(case: RealClass, m: int = M) -> float:
@@ -362,32 +508,64 @@ def angles(case: RealClass, *, lower: Callable, upper: Callable) -> Margin:
     the first unit vectors.
     """
     sines = float(np.sum(np.sin(principal_angles(case.factor[subset(case)], np.eye(len(case.kernel))[:M])) ** 2))
-    return all_of(at_most(lower(case.values) * sines, misaligned(case), scale=case.scale),
-                  at_most(misaligned(case), upper(case.values) * sines, scale=case.scale))
+    return all_of(
+        at_most(lower(case.values) * sines, misaligned(case), scale=case.scale),
+        at_most(misaligned(case), upper(case.values) * sines, scale=case.scale),
+    )
 
 
 def _prop_3_6() -> tuple[Measurement, ...]:
     rows = []
     for m in (5, 10, 20, 40):
-        rows.append(shown(f"share that {m} random inputs hold", f"at most that of the top {m} eigenvectors:",
-                          lambda c, m=m: 1 - subset_residual(c.kernel, subset(c, m)) / c.total,
-                          lambda c, m=m: 1 - tail(c, m)))
-    return (*rows, shown(f"misalignment of {M} random inputs, share of tr K", "at least 0",
-                         lambda c: misaligned(c) / c.total))
+        rows.append(
+            shown(
+                f"share that {m} random inputs hold",
+                f"at most that of the top {m} eigenvectors:",
+                lambda c, m=m: 1 - subset_residual(c.kernel, subset(c, m)) / c.total,
+                lambda c, m=m: 1 - tail(c, m),
+            )
+        )
+    return (
+        *rows,
+        shown(f"misalignment of {M} random inputs, share of tr K", "at least 0", lambda c: misaligned(c) / c.total),
+    )
 
 
-PROP_3_6 = Statement("real_prop_3_6", "Prop 3.6 (11)", (
-    Reading(AS_MEASURED, r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)", Verdict.HOLDS, (
-        Step("residual = tail + misalignment, misalignment at least 0", energy_split, real, (
-            Twin("r a tenth of the rank of the span", {"rank": lambda c: M // 10}),
-            Twin("r = 1", {"rank": lambda c: 1}),
-        ), {"rank": lambda c: M}),
-        Step("angle bound", angles, real, (
-            Twin("upper side with the eigenvalue after the cut", {"upper": lambda v: v[M]}),
-            Twin("lower side with the top eigenvalue", {"lower": lambda v: v[0]}),
-        ), {"lower": lambda v: v[M - 1] - v[M], "upper": lambda v: v[0]}),
-    ), measured=_prop_3_6),
-), table=REAL)
+PROP_3_6 = Statement(
+    "real_prop_3_6",
+    "Prop 3.6 (11)",
+    (
+        Reading(
+            AS_MEASURED,
+            r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "residual = tail + misalignment, misalignment at least 0",
+                    energy_split,
+                    real,
+                    (
+                        Twin("r a tenth of the rank of the span", {"rank": lambda c: M // 10}),
+                        Twin("r = 1", {"rank": lambda c: 1}),
+                    ),
+                    {"rank": lambda c: M},
+                ),
+                Step(
+                    "angle bound",
+                    angles,
+                    real,
+                    (
+                        Twin("upper side with the eigenvalue after the cut", {"upper": lambda v: v[M]}),
+                        Twin("lower side with the top eigenvalue", {"lower": lambda v: v[0]}),
+                    ),
+                    {"lower": lambda v: v[M - 1] - v[M], "upper": lambda v: v[0]},
+                ),
+            ),
+            measured=_prop_3_6,
+        ),
+    ),
+    table=REAL,
+)
 
 FEW, DRAWS = 5, 20
 
@@ -401,12 +579,15 @@ def algorithm_1(case: RealClass) -> np.ndarray:
 @lru_cache(maxsize=1)
 def syntheses() -> dict[str, list[list[np.ndarray]]]:
     """Synthesis matrices of FEW columns by every method, for each class; random rows are drawn DRAWS times."""
+
     def rows(choose: Callable, draws: int = 1) -> list[list[np.ndarray]]:
         return [[selection(len(c.kernel), choose(c, seeded(c, 100 + i))) for i in range(draws)] for c in real_classes()]
 
     return {
         "random inputs": rows(lambda c, rng: random_rows(len(c.kernel), FEW, rng=rng), DRAWS),
-        "leverage sampling": rows(lambda c, rng: leverage_rows(c.kernel, FEW, lam=c.total / len(c.kernel), rng=rng), DRAWS),
+        "leverage sampling": rows(
+            lambda c, rng: leverage_rows(c.kernel, FEW, lam=c.total / len(c.kernel), rng=rng), DRAWS
+        ),
         "k-means medoids": rows(lambda c, rng: kmeans_rows(c.kernel, FEW, rng=rng)),
         "farthest points": rows(lambda c, rng: farthest_point_rows(c.kernel, FEW)),
         "Algorithm 1": [[algorithm_1(c)] for c in real_classes()],
@@ -425,31 +606,58 @@ def dominated(case: RealClass, *, columns: Callable) -> Margin:
     for made in syntheses().values():
         for u in made[case.index]:
             m = columns(u)
-            found += [at_most(captured_energy(case.kernel, u), 1 - tail(case, m), scale=ROUNDINGS),
-                      at_most(best_error(case, m), kernel_error(case.kernel, u), scale=ROUNDINGS)]
+            found += [
+                at_most(captured_energy(case.kernel, u), 1 - tail(case, m), scale=ROUNDINGS),
+                at_most(best_error(case, m), kernel_error(case.kernel, u), scale=ROUNDINGS),
+            ]
     return all_of(found)
 
 
 def _dominance() -> tuple[Measurement, ...]:
     def rows(word: str, measure: Callable, best: Callable, side: str) -> list[Measurement]:
-        return [shown(f"{word}, {name}" + (f", mean of {DRAWS} draws" if len(made[0]) > 1 else ""),
-                      f"{side} that of {FEW} top eigenvectors:",
-                      lambda c, made=made: np.mean([measure(c.kernel, u) for u in made[c.index]]),
-                      lambda c: best(c, FEW)) for name, made in syntheses().items()]
+        return [
+            shown(
+                f"{word}, {name}" + (f", mean of {DRAWS} draws" if len(made[0]) > 1 else ""),
+                f"{side} that of {FEW} top eigenvectors:",
+                lambda c, made=made: np.mean([measure(c.kernel, u) for u in made[c.index]]),
+                lambda c: best(c, FEW),
+            )
+            for name, made in syntheses().items()
+        ]
 
-    return (*rows("energy held", captured_energy, lambda c, m: 1 - tail(c, m), "at most"),
-            *rows("kernel error", kernel_error, best_error, "at least"))
+    return (
+        *rows("energy held", captured_energy, lambda c, m: 1 - tail(c, m), "at most"),
+        *rows("kernel error", kernel_error, best_error, "at least"),
+    )
 
 
-DOMINANCE = Statement("real_pca_dominance", f'"Distillation selects a subspace": {FEW} synthetic gradients', (
-    Reading(AS_MEASURED, r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
-            Verdict.HOLDS, (
-        Step("every method against as many top eigenvectors", dominated, real, (
-            Twin("one eigenvector fewer", {"columns": lambda u: u.shape[1] - 1}),
-            Twin("one eigenvector", {"columns": lambda u: 1}),
-        ), {"columns": lambda u: u.shape[1]}, "top eigenvectors"),
-    ), measured=_dominance, note="one fixed setting of Algorithm 1"),
-), table=REAL)
+DOMINANCE = Statement(
+    "real_pca_dominance",
+    f'"Distillation selects a subspace": {FEW} synthetic gradients',
+    (
+        Reading(
+            AS_MEASURED,
+            r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "every method against as many top eigenvectors",
+                    dominated,
+                    real,
+                    (
+                        Twin("one eigenvector fewer", {"columns": lambda u: u.shape[1] - 1}),
+                        Twin("one eigenvector", {"columns": lambda u: 1}),
+                    ),
+                    {"columns": lambda u: u.shape[1]},
+                    "top eigenvectors",
+                ),
+            ),
+            measured=_dominance,
+            note="one fixed setting of Algorithm 1",
+        ),
+    ),
+    table=REAL,
+)
 
 
 # --- Prop B.6 ---------------------------------------------------------------------------------------------------------
@@ -459,8 +667,10 @@ def redundancy_chain(case: RealClass, *, tail_side: Callable, head_side: Callabl
     """sum_{i>r} lambda_i^2 <= lambda_{r+1} sum_{i>r} lambda_i, and sum_{i<=r} lambda_i^2 >= lambda_r (1 - eps) tr K."""
     r, squares = rank_of(case), case.values**2
     size = case.scale * case.total
-    return all_of(at_most(float(squares[r:].sum()), tail_side(case.values, r) * tail(case, r) * case.total, scale=size),
-                  at_most(head_side(case.values, r) * (1 - EPSILON) * case.total, float(squares[:r].sum()), scale=size))
+    return all_of(
+        at_most(float(squares[r:].sum()), tail_side(case.values, r) * tail(case, r) * case.total, scale=size),
+        at_most(head_side(case.values, r) * (1 - EPSILON) * case.total, float(squares[:r].sum()), scale=size),
+    )
 
 
 def floor(case: RealClass, *, square: Callable) -> Margin:
@@ -479,40 +689,93 @@ BOUNDS = {
 
 def exact_ratio(case: RealClass) -> float:
     """|K - K_V|_F / |K|_F by the factor's first r columns."""
-    kept = case.factor[:, :rank_of(case)]
+    kept = case.factor[:, : rank_of(case)]
     return float(np.linalg.norm(case.kernel - kept @ kept.T) / np.linalg.norm(case.kernel))
 
 
 def below_all(case: RealClass, *, ratio: Callable) -> Margin:
     """The ratio is at most each bound."""
-    return all_of(at_most(ratio(case), float(bound(case.kernel, EPSILON)), scale=ROUNDINGS) for bound in BOUNDS.values())
+    return all_of(
+        at_most(ratio(case), float(bound(case.kernel, EPSILON)), scale=ROUNDINGS) for bound in BOUNDS.values()
+    )
 
 
 def _prop_b_6() -> tuple[Measurement, ...]:
-    rows = [shown(f"exact ratio beside the bound {name}", "at most", lambda c: parameter_redundancy(
-        c.kernel, rank_of(c)), lambda c, bound=bound: bound(c.kernel, EPSILON)) for name, bound in BOUNDS.items()]
-    return (*rows, shown("printed R1 over exact", "at least 1", lambda c: printed_redundancy_bound_r1(
-        c.kernel, EPSILON) / exact_ratio(c)), shown("best improved over exact", "at least 1", lambda c: min(
-            improved_redundancy_bound_gap(c.kernel, EPSILON), improved_redundancy_bound_mean(c.kernel, EPSILON))
-            / exact_ratio(c)))
+    rows = [
+        shown(
+            f"exact ratio beside the bound {name}",
+            "at most",
+            lambda c: parameter_redundancy(c.kernel, rank_of(c)),
+            lambda c, bound=bound: bound(c.kernel, EPSILON),
+        )
+        for name, bound in BOUNDS.items()
+    ]
+    return (
+        *rows,
+        shown(
+            "printed R1 over exact",
+            "at least 1",
+            lambda c: printed_redundancy_bound_r1(c.kernel, EPSILON) / exact_ratio(c),
+        ),
+        shown(
+            "best improved over exact",
+            "at least 1",
+            lambda c: (
+                min(improved_redundancy_bound_gap(c.kernel, EPSILON), improved_redundancy_bound_mean(c.kernel, EPSILON))
+                / exact_ratio(c)
+            ),
+        ),
+    )
 
 
-PROP_B_6 = Statement("real_prop_b_6", "Prop B.6, printed and improved", (
-    Reading(AS_MEASURED, r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},\quad\frac{\|K-K_V\|_F^2"
-                       r"}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}", Verdict.HOLDS, (
-        Step("(24) and the floor of the first r", redundancy_chain, real, (
-            Twin("the last eigenvalue for the one after the cut", {"tail_side": lambda v, r: v[-1]}),
-            Twin("the top eigenvalue for the one before the cut", {"head_side": lambda v, r: v[0]}),
-        ), {"tail_side": lambda v, r: v[r], "head_side": lambda v, r: v[r - 1]}),
-        Step("(25), the floor of all", floor, real, (
-            Twin("without 1 / n", {"square": lambda c: c.total**2}),
-            Twin("three quarters of tr K squared", {"square": lambda c: 0.75 * c.total**2}),
-        ), {"square": lambda c: c.total**2 / len(c.kernel)}),
-        Step("all five bounds", below_all, real, (
-            Twin("the rank one: only the top eigenvector kept", {"ratio": lambda c: parameter_redundancy(c.kernel, 1)}),
-            Twin("none kept", {"ratio": lambda c: 1.0}),
-        ), {"ratio": exact_ratio}),
-    ), measured=_prop_b_6),
-), table=REAL)
+PROP_B_6 = Statement(
+    "real_prop_b_6",
+    "Prop B.6, printed and improved",
+    (
+        Reading(
+            AS_MEASURED,
+            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},\quad\frac{\|K-K_V\|_F^2"
+            r"}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "(24) and the floor of the first r",
+                    redundancy_chain,
+                    real,
+                    (
+                        Twin("the last eigenvalue for the one after the cut", {"tail_side": lambda v, r: v[-1]}),
+                        Twin("the top eigenvalue for the one before the cut", {"head_side": lambda v, r: v[0]}),
+                    ),
+                    {"tail_side": lambda v, r: v[r], "head_side": lambda v, r: v[r - 1]},
+                ),
+                Step(
+                    "(25), the floor of all",
+                    floor,
+                    real,
+                    (
+                        Twin("without 1 / n", {"square": lambda c: c.total**2}),
+                        Twin("three quarters of tr K squared", {"square": lambda c: 0.75 * c.total**2}),
+                    ),
+                    {"square": lambda c: c.total**2 / len(c.kernel)},
+                ),
+                Step(
+                    "all five bounds",
+                    below_all,
+                    real,
+                    (
+                        Twin(
+                            "the rank one: only the top eigenvector kept",
+                            {"ratio": lambda c: parameter_redundancy(c.kernel, 1)},
+                        ),
+                        Twin("none kept", {"ratio": lambda c: 1.0}),
+                    ),
+                    {"ratio": exact_ratio},
+                ),
+            ),
+            measured=_prop_b_6,
+        ),
+    ),
+    table=REAL,
+)
 
 STATEMENTS = (DEF_3_1, PROPERTY_A, PROPERTY_B, HEADLINE, PROP_3_6, DOMINANCE, PROP_B_6)

@@ -19,8 +19,25 @@ from proofs_checks import rational as qq
 from proofs_checks.statement import Cases
 
 __all__ = [
-    "SEED", "Population", "Ridge", "Span", "Spectral", "drawn", "features", "fixed", "generators", "matrices",
-    "orthogonal", "populations", "positive", "projectors", "rationals", "ridges", "shapes", "spans", "spectral",
+    "SEED",
+    "Population",
+    "Ridge",
+    "Span",
+    "Spectral",
+    "drawn",
+    "features",
+    "fixed",
+    "generators",
+    "matrices",
+    "orthogonal",
+    "populations",
+    "positive",
+    "projectors",
+    "rationals",
+    "ridges",
+    "shapes",
+    "spans",
+    "spectral",
 ]
 
 SEED = 20260211
@@ -39,8 +56,13 @@ def drawn(strategy: st.SearchStrategy, share: float = 1.0) -> Cases:
         cases: list[Any] = []
 
         @seed(SEED)
-        @settings(max_examples=max(3, round(share * count)), phases=[Phase.generate], database=None, deadline=None,
-                  suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=max(3, round(share * count)),
+            phases=[Phase.generate],
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(strategy)
         def record(case: Any) -> None:
             cases.append(case)

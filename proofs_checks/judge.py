@@ -78,9 +78,15 @@ def search(refutation: Refutation, examples: int = SEARCH_EXAMPLES) -> tuple[Any
     tried = 0
 
     @seed(SEED)
-    @settings(max_examples=examples, database=None, deadline=None, verbosity=Verbosity.quiet,
-              report_multiple_bugs=False,
-              phases=[Phase.generate, Phase.target, Phase.shrink], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        phases=[Phase.generate, Phase.target, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(refutation.search)
     def attempt(case: Any) -> None:
         nonlocal tried
@@ -104,8 +110,13 @@ def judge_refutation(refutation: Refutation) -> RefutationEvidence:
     margin = call(refutation.check, refutation.case, refutation.printed)
     reproduced = _same(margin.left, refutation.left) and _same(margin.right, refutation.right)
     controls = tuple(
-        TwinEvidence(control.name, all_of(call(refutation.check, case, {**refutation.printed, **control.sides})
-                                          for case in (control.cases(1) if control.cases else (refutation.case,))))
+        TwinEvidence(
+            control.name,
+            all_of(
+                call(refutation.check, case, {**refutation.printed, **control.sides})
+                for case in (control.cases(1) if control.cases else (refutation.case,))
+            ),
+        )
         for control in refutation.controls
     )
     found, found_margin, tried = (None, None, 0) if refutation.search is None else search(refutation)
@@ -113,8 +124,12 @@ def judge_refutation(refutation: Refutation) -> RefutationEvidence:
 
 
 def _judge_reading(statement: Statement, reading: Reading, count: int) -> Evidence:
-    return Evidence(statement, reading, tuple(judge_step(step, count) for step in reading.steps),
-                    tuple(judge_refutation(refutation) for refutation in reading.refutations))
+    return Evidence(
+        statement,
+        reading,
+        tuple(judge_step(step, count) for step in reading.steps),
+        tuple(judge_refutation(refutation) for refutation in reading.refutations),
+    )
 
 
 def judge(statement: Statement, count: int = FULL) -> tuple[Evidence, ...]:

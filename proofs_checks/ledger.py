@@ -49,21 +49,21 @@ HONESTY = (
     "from the "
     "text around them. Where several readings are possible each has its own line, and a verdict holds for that "
     "reading only.",
-    "\"Exact rationals\" and \"ball arithmetic\" decide each *instance* without rounding; a counterexample in them is "
+    '"Exact rationals" and "ball arithmetic" decide each *instance* without rounding; a counterexample in them is '
     "a proof. "
     "A universal claim checked on drawn instances is *evidence* for it, also where each instance is decided exactly: "
     "the proof is "
     "the argument that the steps follow. Float64 evidence is evidence, not proof; Monte Carlo has a stated "
     "false-alarm rate.",
-    "\"Heuristic\" means that no precise statement of this form is claimed to be true; what is provable near it is "
+    '"Heuristic" means that no precise statement of this form is claimed to be true; what is provable near it is '
     "checked instead. "
-    "\"Pending\" means that nothing was checked.",
+    '"Pending" means that nothing was checked.',
 )
 ON_REAL_GRADIENTS = (
     "One network (conv8, trained on digits), ten class kernels on 200 training images: *measurements, not proofs*. They "
     "say how the statements above look on data, nothing about other networks or data sets.",
     "Where a theorem guarantees an inequality it is checked here too, with broken twins: this tests the numbers and "
-    "the theorem's reading, not the theorem. A cell \"a [b, c]\" is the mean over the ten classes, the least and the "
+    'the theorem\'s reading, not the theorem. A cell "a [b, c]" is the mean over the ten classes, the least and the '
     "largest; rows without a number beside them have no theorem to compare with.",
 )
 
@@ -71,9 +71,14 @@ ON_REAL_GRADIENTS = (
 def _margin(margin: Margin | None) -> Record | None:
     if margin is None:
         return None
-    return {"kind": str(margin.kind), "excess": float(f"{margin.excess:.3g}"), "allowed": margin.allowed,
-            "holds": margin.holds,
-            "left": _short(margin.left), "right": _short(margin.right)}
+    return {
+        "kind": str(margin.kind),
+        "excess": float(f"{margin.excess:.3g}"),
+        "allowed": margin.allowed,
+        "holds": margin.holds,
+        "left": _short(margin.left),
+        "right": _short(margin.right),
+    }
 
 
 def _short(value: Any) -> str:
@@ -87,24 +92,40 @@ def _twin(twin: TwinEvidence) -> Record:
 
 def _step(step: StepEvidence) -> Record:
     tightest = None if step.tightest is None else float(f"{step.tightest:.6g}")
-    return {"claim": step.step.claim, "margin": _margin(step.margin), "tightest": tightest,
-            "attained": step.step.attained,
-            "instances": step.instances, "twins": [_twin(twin) for twin in step.twins], "carries": step.carries}
+    return {
+        "claim": step.step.claim,
+        "margin": _margin(step.margin),
+        "tightest": tightest,
+        "attained": step.step.attained,
+        "instances": step.instances,
+        "twins": [_twin(twin) for twin in step.twins],
+        "carries": step.carries,
+    }
 
 
 def _refutation(found: RefutationEvidence) -> Record:
-    return {"name": found.refutation.name, "margin": _margin(found.margin), "reproduced": found.reproduced,
-            "case": " ".join(str(found.refutation.case).split()), "why_float": found.refutation.why_float,
-            "controls": [{"name": c.name, "holds": c.margin.holds, "margin": _margin(c.margin)}
-                         for c in found.controls],
-            "searched": found.refutation.search is not None, "found": None if found.found is None else " ".join(
-                str(found.found).split()), "found_margin": _margin(found.found_margin), "examples": found.examples,
-            "carries": found.carries}
+    return {
+        "name": found.refutation.name,
+        "margin": _margin(found.margin),
+        "reproduced": found.reproduced,
+        "case": " ".join(str(found.refutation.case).split()),
+        "why_float": found.refutation.why_float,
+        "controls": [{"name": c.name, "holds": c.margin.holds, "margin": _margin(c.margin)} for c in found.controls],
+        "searched": found.refutation.search is not None,
+        "found": None if found.found is None else " ".join(str(found.found).split()),
+        "found_margin": _margin(found.found_margin),
+        "examples": found.examples,
+        "carries": found.carries,
+    }
 
 
 def _measurement(found: Measurement) -> Record:
-    return {"quantity": found.quantity, "theory": found.theory, "bounds": [_digits(v) for v in found.bounds],
-            "values": [_digits(v) for v in found.values]}
+    return {
+        "quantity": found.quantity,
+        "theory": found.theory,
+        "bounds": [_digits(v) for v in found.bounds],
+        "values": [_digits(v) for v in found.values],
+    }
 
 
 def _digits(value: float) -> float:
@@ -116,10 +137,18 @@ def record_of(evidence: Evidence) -> Record:
     """Return everything that the ledger keeps of one reading, as plain numbers and strings."""
     statement, reading = evidence.statement, evidence.reading
     return {
-        "label": statement.label, "row": statement.row, "table": statement.table, "file": file_of(statement),
-        "reading": reading.key, "formula": reading.formula, "nature": str(reading.nature),
-        "recorded": str(reading.verdict), "found": str(evidence.verdict),
-        "hypotheses": list(reading.hypotheses), "added": list(reading.added), "note": reading.note,
+        "label": statement.label,
+        "row": statement.row,
+        "table": statement.table,
+        "file": file_of(statement),
+        "reading": reading.key,
+        "formula": reading.formula,
+        "nature": str(reading.nature),
+        "recorded": str(reading.verdict),
+        "found": str(evidence.verdict),
+        "hypotheses": list(reading.hypotheses),
+        "added": list(reading.added),
+        "note": reading.note,
         "disagreement": statement.disagreement,
         "steps": [_step(step) for step in evidence.steps],
         "refutations": [_refutation(refutation) for refutation in evidence.refutations],
@@ -139,8 +168,9 @@ def _examine_label(label: str, count: int) -> list[Record]:
     return examine(_STATEMENTS[label], count)
 
 
-def records(statements: Registry, count: int, *, jobs: int = 1,
-            done: Callable[[str], None] = lambda label: None) -> list[Record]:
+def records(
+    statements: Registry, count: int, *, jobs: int = 1, done: Callable[[str], None] = lambda label: None
+) -> list[Record]:
     """Judge all statements, `jobs` at a time, and return their records in order."""
     return [record for found in _in_order(statements, count, jobs, done) for record in found]
 
@@ -166,12 +196,18 @@ def differences(found: list[Record]) -> list[str]:
     for record in found:
         if record["found"] != record["recorded"]:
             broken = [step["claim"] for step in record["steps"] if not step["margin"]["holds"]]
-            broken += [f"twin accepted: {twin['name']}" for step in record["steps"] for twin in step["twins"]
-                       if not twin["rejected"]]
+            broken += [
+                f"twin accepted: {twin['name']}"
+                for step in record["steps"]
+                for twin in step["twins"]
+                if not twin["rejected"]
+            ]
             broken += [r["name"] for r in record["refutations"] if not r["carries"]]
             why = f" ({'; '.join(broken)})" if broken else ""
-            lines.append(f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
-                         f"found {record['found']!r}{why}")
+            lines.append(
+                f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
+                f"found {record['found']!r}{why}"
+            )
     return lines
 
 
@@ -209,9 +245,12 @@ def counts(found: list[Record]) -> Record:
     refutations = [r for record in found for r in record["refutations"]]
     return {
         "verdicts": dict(Counter(record["found"] for record in found if record["table"] != REAL)),
-        "real_gradients": len(real), "real_gradients_hold": sum(r["found"] == Verdict.HOLDS for r in real),
-        "twins": len(twins), "twins_rejected": sum(twin["rejected"] for twin in twins),
-        "counterexamples": len(refutations), "counterexamples_carry": sum(r["carries"] for r in refutations),
+        "real_gradients": len(real),
+        "real_gradients_hold": sum(r["found"] == Verdict.HOLDS for r in real),
+        "twins": len(twins),
+        "twins_rejected": sum(twin["rejected"] for twin in twins),
+        "counterexamples": len(refutations),
+        "counterexamples_carry": sum(r["carries"] for r in refutations),
         "violations_found_by_search": sum(r["found"] is not None for r in refutations),
         "controls": sum(len(r["controls"]) for r in refutations),
         "instances": sum(step["instances"] for record in found for step in record["steps"]),
@@ -222,11 +261,16 @@ def summary(found: list[Record]) -> str:
     """Return one line: how many readings hold, hold with additions, fail, are heuristic, defined or pending."""
     number = counts(found)
     verdicts = ", ".join(f"{number['verdicts'].get(str(v), 0)} {v}" for v in Verdict if number["verdicts"].get(str(v)))
-    real = (f"; on real gradients {number['real_gradients_hold']} of {number['real_gradients']} statements hold"
-            if number["real_gradients"] else "")
-    return (f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
-            f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
-            f"{number['violations_found_by_search']} violations found by search{real}")
+    real = (
+        f"; on real gradients {number['real_gradients_hold']} of {number['real_gradients']} statements hold"
+        if number["real_gradients"]
+        else ""
+    )
+    return (
+        f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
+        f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
+        f"{number['violations_found_by_search']} violations found by search{real}"
+    )
 
 
 def versions() -> dict[str, str]:
@@ -237,29 +281,42 @@ def versions() -> dict[str, str]:
 
 def to_json(found: list[Record], count: int) -> str:
     """Return the ledger for machines."""
-    body = {"seed": SEED, "instances_per_family": count,
-            "allowed": {str(kind): value for kind, value in ALLOWED.items()},
-            "versions": versions(), "counts": counts(found), "readings": found}
+    body = {
+        "seed": SEED,
+        "instances_per_family": count,
+        "allowed": {str(kind): value for kind, value in ALLOWED.items()},
+        "versions": versions(),
+        "counts": counts(found),
+        "readings": found,
+    }
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
 def _row(record: Record, first: bool) -> str:
-    anchor = f"<a id=\"{record['label']}\"></a>" if first else ""
+    anchor = f'<a id="{record["label"]}"></a>' if first else ""
     twins = [twin for step in record["steps"] for twin in step["twins"]]
     ratios = [step["tightest"] for step in record["steps"] if step["tightest"] is not None]
     attained = "; ".join(step["attained"] for step in record["steps"] if step["attained"])
     tight = f"{max(ratios):.4g}" if ratios else ""
     file = f"[{record['file']}]({record['file']})" if record["file"] else ""
-    cells = [f"{anchor}`{record['label']}`", record["row"], record["reading"],
-             f"**{record['found']}**",
-             _evidence_cell(record), " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
-             str(sum(step["instances"] for step in record["steps"])),
-             f"{sum(t['rejected'] for t in twins)}/{len(twins)}", file]
+    cells = [
+        f"{anchor}`{record['label']}`",
+        record["row"],
+        record["reading"],
+        f"**{record['found']}**",
+        _evidence_cell(record),
+        " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
+        str(sum(step["instances"] for step in record["steps"])),
+        f"{sum(t['rejected'] for t in twins)}/{len(twins)}",
+        file,
+    ]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-HEAD = ("| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected "
-        "| file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |")
+HEAD = (
+    "| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected "
+    "| file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
+)
 
 
 def _rows(found: list[Record]) -> Iterator[str]:
@@ -268,8 +325,10 @@ def _rows(found: list[Record]) -> Iterator[str]:
         yield _row(record, first=place == 0 or found[place - 1]["label"] != record["label"])
 
 
-REAL_HEAD = ("| label | statement | quantity | theory | measurement | worst margin | twins rejected | file |\n"
-             "| --- | --- | --- | --- | --- | --- | ---: | --- |")
+REAL_HEAD = (
+    "| label | statement | quantity | theory | measurement | worst margin | twins rejected | file |\n"
+    "| --- | --- | --- | --- | --- | --- | ---: | --- |"
+)
 
 
 def spread(values: list[float]) -> str:
@@ -288,9 +347,12 @@ def _real_rows(found: list[Record]) -> Iterator[str]:
     """Return a line for each measurement; the first one of a statement carries its anchor, margins and file."""
     for record in found:
         twins = [twin for step in record["steps"] for twin in step["twins"]]
-        first = [f"<a id=\"{record['label']}\"></a>`{record['label']}`", record["row"]]
-        last = [_evidence_cell(record), f"{sum(t['rejected'] for t in twins)}/{len(twins)}",
-                f"[{record['file']}]({record['file']})"]
+        first = [f'<a id="{record["label"]}"></a>`{record["label"]}`', record["row"]]
+        last = [
+            _evidence_cell(record),
+            f"{sum(t['rejected'] for t in twins)}/{len(twins)}",
+            f"[{record['file']}]({record['file']})",
+        ]
         for measured in record["measurements"]:
             cells = [*first, measured["quantity"], theory(measured), spread(measured["values"]), *last]
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -310,13 +372,17 @@ def _details(record: Record) -> Iterator[str]:
         yield f"* note: {record['note']}"
     for step in record["steps"]:
         twins = "; ".join(f"{t['name']} ({_show(t['margin'])})" for t in step["twins"])
-        yield (f"* {step['claim']}: {step['margin']['kind']}, {step['instances']} instances, "
-               f"{_show(step['margin'])}. Rejected: {twins}")
+        yield (
+            f"* {step['claim']}: {step['margin']['kind']}, {step['instances']} instances, "
+            f"{_show(step['margin'])}. Rejected: {twins}"
+        )
     for r in record["refutations"]:
         search = f"; a search found `{r['found'][:200]}` in {r['examples']} examples" if r["found"] is not None else ""
         controls = "; ".join(c["name"] for c in r["controls"])
-        yield (f"* {r['name']}: `{r['case'][:200]}` gives {r['margin']['left']} against {r['margin']['right']}. "
-               f"Passes: {controls}{search}")
+        yield (
+            f"* {r['name']}: `{r['case'][:200]}` gives {r['margin']['left']} against {r['margin']['right']}. "
+            f"Passes: {controls}{search}"
+        )
     yield ""
 
 
@@ -324,20 +390,35 @@ def to_markdown(found: list[Record], count: int) -> str:
     """Return the ledger for people."""
     lines = ["# The ledger: a verdict for every statement", "", summary(found) + ".", ""]
     lines += [f"* {line}" for line in HONESTY]
-    lines += ["", "Margins: float64 in units of rounding (2^-53 of the stated scale, at most "
-              f"{ALLOWED[Kind.FLOAT]:.0f} allowed), sampling in standard errors (at most {ALLOWED[Kind.SAMPLE]:.0f}; "
-              f"false alarm "
-              "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.", ""]
+    lines += [
+        "",
+        "Margins: float64 in units of rounding (2^-53 of the stated scale, at most "
+        f"{ALLOWED[Kind.FLOAT]:.0f} allowed), sampling in standard errors (at most {ALLOWED[Kind.SAMPLE]:.0f}; "
+        f"false alarm "
+        "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.",
+        "",
+    ]
     for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
         lines += [f"## {title}", "", HEAD, *_rows([r for r in found if r["table"] == table]), ""]
     real = [r for r in found if r["table"] == REAL]
     if real:
-        lines += ["## On real gradients", "", *(f"* {line}" for line in ON_REAL_GRADIENTS), "", REAL_HEAD,
-                  *_real_rows(real), ""]
+        lines += [
+            "## On real gradients",
+            "",
+            *(f"* {line}" for line in ON_REAL_GRADIENTS),
+            "",
+            REAL_HEAD,
+            *_real_rows(real),
+            "",
+        ]
     lines += ["## Evidence", ""]
     for record in found:
         lines += _details(record)
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
-    lines += [f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.", "",
-              footer(), ""]
+    lines += [
+        f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.",
+        "",
+        footer(),
+        "",
+    ]
     return "\n".join(lines)

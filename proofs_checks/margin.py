@@ -14,8 +14,21 @@ from flint import arb, fmpq, fmpq_mat
 
 from proofs_checks.rational import floats, ldl_pivots, q
 
-__all__ = ["ALLOWED", "Kind", "Margin", "above", "all_of", "at_most", "at_most_root", "by_reference", "equal", "psd",
-           "sampled", "true", "undefined"]
+__all__ = [
+    "ALLOWED",
+    "Kind",
+    "Margin",
+    "above",
+    "all_of",
+    "at_most",
+    "at_most_root",
+    "by_reference",
+    "equal",
+    "psd",
+    "sampled",
+    "true",
+    "undefined",
+]
 
 
 class Kind(StrEnum):
@@ -97,8 +110,9 @@ def equal(left: Any, right: Any, *, scale: Any = None) -> Margin:
         else:
             pairs = [(q(left), q(right))]
         difference = max((abs(a - b) for a, b in pairs), default=fmpq(0))
-        return _exact_margin(left, right, difference, max((max(abs(a), abs(b)) for a, b in pairs), default=fmpq(0)),
-                             None)
+        return _exact_margin(
+            left, right, difference, max((max(abs(a), abs(b)) for a, b in pairs), default=fmpq(0)), None
+        )
     if kind is Kind.BALL:
         a, b = arb(left), arb(right)
         apart = 0.0 if a.overlaps(b) else float(abs(a - b).lower()) / float(max(abs(a).upper(), abs(b).upper()))
@@ -148,8 +162,13 @@ def psd(matrix: Any, *, scale: Any = None) -> Margin:
         return _exact_margin(low, fmpq(0), -low, size, None)
     eigenvalues = np.linalg.eigvalsh(matrix)
     size = float(np.abs(eigenvalues).max() if scale is None else scale)
-    return Margin(Kind.FLOAT, -eigenvalues[0] / (UNIT * max(size, np.finfo(float).tiny)), ALLOWED[Kind.FLOAT],
-                  float(eigenvalues[0]), 0.0)
+    return Margin(
+        Kind.FLOAT,
+        -eigenvalues[0] / (UNIT * max(size, np.finfo(float).tiny)),
+        ALLOWED[Kind.FLOAT],
+        float(eigenvalues[0]),
+        0.0,
+    )
 
 
 def true(condition: bool, left: Any = None, right: Any = None) -> Margin:

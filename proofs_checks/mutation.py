@@ -91,8 +91,9 @@ def _mutmut(work: Path, names: Sequence[str], processes: int, until: float, tick
     """Run mutmut on these mutants; return False where the time ran out first."""
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(processes), *names]
     with (work / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, cwd=work, env=os.environ | SINGLE | FEW, stdout=log, stderr=log,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=work, env=os.environ | SINGLE | FEW, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             while process.poll() is None and time.monotonic() < until:
                 time.sleep(0.5)
@@ -135,7 +136,7 @@ def _try(work: Path, names: Sequence[str], processes: int, until: float, console
 
         for start in range(0, len(names), BATCH):
             codes = _codes(work)
-            left = [name for name in names[start:start + BATCH] if codes[name] is None]
+            left = [name for name in names[start : start + BATCH] if codes[name] is None]
             if left and not _mutmut(work, left, processes, until, tick):
                 return list(names[:start])
         tick()
@@ -144,10 +145,13 @@ def _try(work: Path, names: Sequence[str], processes: int, until: float, console
 
 def _change(work: Path, name: str) -> str:
     """Return the lines that a mutant takes out and puts in."""
-    shown = subprocess.run([sys.executable, "-m", "mutmut", "show", name], cwd=work, capture_output=True, text=True,
-                           check=True).stdout.splitlines()
-    sides = {sign: " ".join(line[1:].strip() for line in shown if line.startswith(sign) and line[1:3] != sign * 2)
-             for sign in "-+"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "mutmut", "show", name], cwd=work, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    sides = {
+        sign: " ".join(line[1:].strip() for line in shown if line.startswith(sign) and line[1:3] != sign * 2)
+        for sign in "-+"
+    }
     return f"{sides['-']} -> {sides['+']}"
 
 
@@ -166,11 +170,21 @@ def _result(work: Path, tried: Sequence[str], asked: int, seed: int, population:
     changes = {name: _change(work, name) for name in tried if found[name] != "killed"}
     share, low, high = score(number["killed"], number["survived"])
     return {
-        "score": round(share, 4), "interval": [round(low, 4), round(high, 4)], "confidence": 0.95,
-        "killed": number["killed"], "survived": number["survived"], "timeouts": number["timeout"],
-        "tried": len(tried), "asked": asked, "mutants": population, "seed": seed, "date": date.today().isoformat(),
-        "versions": {"python": platform.python_version(),
-                     **{name: version(name) for name in ("mutmut", "numpy", "scipy", "hypothesis", "pytest")}},
+        "score": round(share, 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "confidence": 0.95,
+        "killed": number["killed"],
+        "survived": number["survived"],
+        "timeouts": number["timeout"],
+        "tried": len(tried),
+        "asked": asked,
+        "mutants": population,
+        "seed": seed,
+        "date": date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mutmut", "numpy", "scipy", "hypothesis", "pytest")},
+        },
         "survivors": [{"mutant": n, "change": c} for n, c in changes.items() if found[n] == "survived"],
         "timed_out": [{"mutant": n, "change": c} for n, c in changes.items() if found[n] == "timeout"],
         "killed_since": [],
@@ -183,8 +197,9 @@ def _retest(work: Path, old: Result, processes: int, until: float) -> Result:
     """Try the recorded survivors again with the tests of today; the score stays the one that was measured."""
     names = [survivor["mutant"] for survivor in old["survivors"]]
     known = _generate(work, processes, until)
-    lost = [s["mutant"] for s in old["survivors"]
-            if s["mutant"] not in known or _change(work, s["mutant"]) != s["change"]]
+    lost = [
+        s["mutant"] for s in old["survivors"] if s["mutant"] not in known or _change(work, s["mutant"]) != s["change"]
+    ]
     if lost:
         raise ValueError(f"retest: expected the mutants that were recorded, got other sources for {', '.join(lost)}")
     if names and not _mutmut(work, names, processes, until, lambda: None):
@@ -200,14 +215,18 @@ def footer(path: Path = RESULT) -> str:
     result = json.loads(path.read_text(encoding="utf-8"))
     low, high = result["interval"]
     since, explained = len(result["killed_since"]), len(result["explained"])
-    before = "".join(f" A sample before it ({e['date']}, seed {e['seed']}): {e['killed']} of "
-                     f"{e['killed'] + e['survived']}." for e in result["earlier"])
-    return (f"Mutation score of `dntk_ref` on {result['date']}: {result['killed']} of "
-            f"{result['killed'] + result['survived']} mutants killed, {100 * result['score']:.1f} % "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), timeouts ({result['timeouts']}) counted apart; "
-            f"{result['tried']} tried of {result['mutants']}, seed {result['seed']}, mutmut "
-            f"{result['versions']['mutmut']}. Of the {result['survived']} survivors {since} were killed by tests "
-            f"written since and {explained} are explained in [mutation.json](mutation.json).{before}")
+    before = "".join(
+        f" A sample before it ({e['date']}, seed {e['seed']}): {e['killed']} of {e['killed'] + e['survived']}."
+        for e in result["earlier"]
+    )
+    return (
+        f"Mutation score of `dntk_ref` on {result['date']}: {result['killed']} of "
+        f"{result['killed'] + result['survived']} mutants killed, {100 * result['score']:.1f} % "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), timeouts ({result['timeouts']}) counted apart; "
+        f"{result['tried']} tried of {result['mutants']}, seed {result['seed']}, mutmut "
+        f"{result['versions']['mutmut']}. Of the {result['survived']} survivors {since} were killed by tests "
+        f"written since and {explained} are explained in [mutation.json](mutation.json).{before}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,10 +26,11 @@ def formula_svg(formula: str) -> str:
     figure = Figure(figsize=(0.01, 0.01))
     figure.text(0, 0, f"${formula}$", fontsize=13)
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True,
-                   metadata={"Date": None})
+    figure.savefig(
+        buffer, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None}
+    )
     text = buffer.getvalue().decode()
-    return text[text.index("<svg"):]
+    return text[text.index("<svg") :]
 
 
 def typesets(formula: str) -> bool:
@@ -55,31 +56,39 @@ def _margins(record: Record) -> str:
         marks.append((step["margin"]["excess"], "#176117", step["claim"]))
         marks += [(twin["margin"]["excess"], "#a11", f"broken: {twin['name']}") for twin in step["twins"]]
     marks += [(r["margin"]["excess"], "#a11", r["name"]) for r in record["refutations"]]
-    lines = "".join(f'<line x1="{210 + 5 * _place(value):.1f}" x2="{210 + 5 * _place(value):.1f}" y1="2" y2="18" '
-                    f'stroke="{colour}" '
-                    f'stroke-width="2"><title>{escape(title)}: {value:.3g}</title></line>' for value, colour,
-                    title in marks)
-    return ('<svg width="420" height="20" role="img" aria-label="margins"><line x1="0" x2="420" y1="10" y2="10" '
-            'stroke="#bbb"/>'
-            f'<line x1="210" x2="210" y1="0" y2="20" stroke="#000"/>{lines}</svg>')
+    lines = "".join(
+        f'<line x1="{210 + 5 * _place(value):.1f}" x2="{210 + 5 * _place(value):.1f}" y1="2" y2="18" '
+        f'stroke="{colour}" '
+        f'stroke-width="2"><title>{escape(title)}: {value:.3g}</title></line>'
+        for value, colour, title in marks
+    )
+    return (
+        '<svg width="420" height="20" role="img" aria-label="margins"><line x1="0" x2="420" y1="10" y2="10" '
+        'stroke="#bbb"/>'
+        f'<line x1="210" x2="210" y1="0" y2="20" stroke="#000"/>{lines}</svg>'
+    )
 
 
-LEGEND = ("Lines under a verdict: the worst margin of each step in green, of each broken twin and counterexample in red, "
-          "by the order of magnitude: slack to the left of the mark at zero, violation to the right.")
+LEGEND = (
+    "Lines under a verdict: the worst margin of each step in green, of each broken twin and counterexample in red, "
+    "by the order of magnitude: slack to the left of the mark at zero, violation to the right."
+)
 MATRIX = re.compile(r"(?:\[[^\[\]]*\]\s*)+")
 
 
 def _matrices(case: str) -> str:
     """Return a counterexample's text with bracketed rows set as matrices."""
+
     def table(match: re.Match[str]) -> str:
         rows = re.findall(r"\[([^\[\]]*)\]", match.group())
-        cells = "".join("<tr>" + "".join(f"<td>{escape(v.strip())}</td>" for v in row.split(",")) + "</tr>"
-                        for row in rows)
+        cells = "".join(
+            "<tr>" + "".join(f"<td>{escape(v.strip())}</td>" for v in row.split(",")) + "</tr>" for row in rows
+        )
         return f'<table class="matrix">{cells}</table>'
 
     parts, last = [], 0
     for match in MATRIX.finditer(case):
-        parts += [escape(case[last:match.start()]), table(match)]
+        parts += [escape(case[last : match.start()]), table(match)]
         last = match.end()
     return "".join([*parts, escape(case[last:])])
 
@@ -90,21 +99,29 @@ def _reading(record: Record, first: bool) -> str:
     style = "added" if "added" in words else words[0]
     refutations = "".join(
         f"<div>{escape(r['name'])}: {_matrices(r['case'])} gives {escape(r['margin']['left'])} against "
-        f"{escape(r['margin']['right'])}.</div>" for r in record["refutations"])
-    steps = "".join(f"<li>{escape(s['claim'])} <small>({s['margin']['kind']}, {s['instances']} instances)</small></li>"
-                    for s in record["steps"])
+        f"{escape(r['margin']['right'])}.</div>"
+        for r in record["refutations"]
+    )
+    steps = "".join(
+        f"<li>{escape(s['claim'])} <small>({s['margin']['kind']}, {s['instances']} instances)</small></li>"
+        for s in record["steps"]
+    )
     formula = f"<p>{formula_svg(record['formula'])}</p>" if record["formula"] else ""
     note = f"<p><small>{escape(record['note'])}</small></p>" if record["note"] else ""
-    return (f"<h3{anchor}>{escape(record['row'])} "
-            f"<small>{escape(record['reading'])}</small></h3>{formula}"
-            f'<p class="verdict '
-            f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}')
+    return (
+        f"<h3{anchor}>{escape(record['row'])} "
+        f"<small>{escape(record['reading'])}</small></h3>{formula}"
+        f'<p class="verdict '
+        f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}'
+    )
 
 
 def _measurements(record: Record) -> str:
     """Return what was measured beside what theory says, as a table."""
-    rows = "".join(f"<tr><td>{escape(m['quantity'])}</td><td>{escape(theory(m))}</td><td>{spread(m['values'])}</td></tr>"
-                   for m in record["measurements"])
+    rows = "".join(
+        f"<tr><td>{escape(m['quantity'])}</td><td>{escape(theory(m))}</td><td>{spread(m['values'])}</td></tr>"
+        for m in record["measurements"]
+    )
     return f"<table><tr><th>quantity</th><th>theory</th><th>measurement</th></tr>{rows}</table>" if rows else ""
 
 
@@ -112,14 +129,22 @@ def to_html(found: list[Record]) -> str:
     """Return the page; it needs nothing from outside."""
     lines = (re.sub(r"[*]([^*]+)[*]", r"<em>\1</em>", escape(line)) for line in (*HONESTY, LEGEND))
     honesty = "".join(f"<li>{line}</li>" for line in lines)
-    body = "".join(f"<h2>{title}</h2>" + "".join(
-                       _reading(r, first=place == 0 or found[place - 1]["label"] != r["label"])
-                       for place, r in enumerate(found) if r["table"] == table)
-                   for table, title in ((1, "Items of the paper"), (2, "What the audit adds")))
+    body = "".join(
+        f"<h2>{title}</h2>"
+        + "".join(
+            _reading(r, first=place == 0 or found[place - 1]["label"] != r["label"])
+            for place, r in enumerate(found)
+            if r["table"] == table
+        )
+        for table, title in ((1, "Items of the paper"), (2, "What the audit adds"))
+    )
     real = [r for r in found if r["table"] == REAL]
     if real:
         words = "".join(f"<li>{escape(line)}</li>" for line in ON_REAL_GRADIENTS)
         body += f"<h2>On real gradients</h2><ul>{words}</ul>" + "".join(
-            _reading(r, first=True) + _measurements(r) for r in real)
-    return (f"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>The ledger</title><style>{STYLE}</style>"
-            f"<h1>The ledger</h1><p>{escape(summary(found))}.</p><ul>{honesty}</ul>{body}</html>\n")
+            _reading(r, first=True) + _measurements(r) for r in real
+        )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>The ledger</title><style>{STYLE}</style>'
+        f"<h1>The ledger</h1><p>{escape(summary(found))}.</p><ul>{honesty}</ul>{body}</html>\n"
+    )

@@ -7,9 +7,28 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 
 __all__ = [
-    "block_diagonal", "column", "diagonal", "dot", "floats", "frobenius2", "identity", "kernel_of", "ldl_pivots", "mat",
-    "norm2", "ones", "projector", "pseudo_inverse", "q", "reflection", "ridge_solve", "rows_of", "select", "stack",
-    "trace", "zeros",
+    "block_diagonal",
+    "column",
+    "diagonal",
+    "dot",
+    "floats",
+    "frobenius2",
+    "identity",
+    "kernel_of",
+    "ldl_pivots",
+    "mat",
+    "norm2",
+    "ones",
+    "projector",
+    "pseudo_inverse",
+    "q",
+    "reflection",
+    "ridge_solve",
+    "rows_of",
+    "select",
+    "stack",
+    "trace",
+    "zeros",
 ]
 
 
@@ -161,4 +180,3 @@ def ldl_pivots(matrix: fmpq_mat) -> list[fmpq]:
             for j in range(k, n):
                 work[i, j] -= factor * work[k, j]
     return pivots
-

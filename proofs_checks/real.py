@@ -91,8 +91,10 @@ def real_classes() -> tuple[RealClass, ...]:
     average = mean_kernel(made["factor"])
     partition = spectral_clusters(average, CLUSTERS, rng=np.random.default_rng(SEED))
     head, weights = head_gradient(made["hidden"]), np.column_stack([made["weight"], made["bias"]])
-    return tuple(RealClass(c, factor, made["logits"][c], head, weights[c], made["labels"], partition, average)
-                 for c, factor in enumerate(made["factor"]))
+    return tuple(
+        RealClass(c, factor, made["logits"][c], head, weights[c], made["labels"], partition, average)
+        for c, factor in enumerate(made["factor"])
+    )
 
 
 def real(count: int) -> Sequence[RealClass]:
@@ -100,8 +102,9 @@ def real(count: int) -> Sequence[RealClass]:
     return real_classes()
 
 
-def shown(quantity: str, theory: str, value: Callable[[RealClass], Any],
-          bound: Callable[[RealClass], Any] | None = None) -> Measurement:
+def shown(
+    quantity: str, theory: str, value: Callable[[RealClass], Any], bound: Callable[[RealClass], Any] | None = None
+) -> Measurement:
     """Return a measurement of every class, beside its bound if there is one."""
     bounds = () if bound is None else tuple(float(bound(c)) for c in real_classes())
     return Measurement(quantity, theory, tuple(float(value(c)) for c in real_classes()), bounds)

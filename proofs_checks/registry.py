@@ -30,11 +30,26 @@ from proofs_checks.statement import Reading, Statement, Verdict
 __all__ = ["MODULES", "Registry", "file_of", "registry", "select"]
 
 MODULES: tuple[ModuleType, ...] = (
-    check_3_1_kernel, check_3_2_redundancy, check_3_3_regret, check_3_3_span, check_3_3_energy, check_3_4_locality,
-    check_3_4_coverage, check_4_1_barycenter, check_4_2_projection, check_4_2_moments, check_4_3_synthesis,
+    check_3_1_kernel,
+    check_3_2_redundancy,
+    check_3_3_regret,
+    check_3_3_span,
+    check_3_3_energy,
+    check_3_4_locality,
+    check_3_4_coverage,
+    check_4_1_barycenter,
+    check_4_2_projection,
+    check_4_2_moments,
+    check_4_3_synthesis,
     check_5_headlines,
-    check_a_ridge, check_b_1_error, check_b_2_projection, check_b_6_redundancy, check_9_spectrum, check_9_certificates,
-    check_real_gradients, check_real_maps,
+    check_a_ridge,
+    check_b_1_error,
+    check_b_2_projection,
+    check_b_6_redundancy,
+    check_9_spectrum,
+    check_9_certificates,
+    check_real_gradients,
+    check_real_maps,
 )
 Registry = tuple[Statement, ...]
 

@@ -62,8 +62,10 @@ MOMENTS: tuple[tuple[str, str], ...] = (
     ("moments_gaussian", "Gaussian $N(0,1/k)$"),
     ("moments_iid", "i.i.d. entries, kurtosis $\\kappa$ (Achlioptas sparsity $s$: $\\kappa=s$)"),
     ("moments_rademacher", "Rademacher $\\pm1/\\sqrt k$ ($\\kappa=1$)"),
-    ("moments_countsketch",
-     "CountSketch; SJLT with $s$ non-zeros $\\pm1/\\sqrt s$ per column (block or uniform), any $s$"),
+    (
+        "moments_countsketch",
+        "CountSketch; SJLT with $s$ non-zeros $\\pm1/\\sqrt s$ per column (block or uniform), any $s$",
+    ),
     ("moments_srht_with", "SRHT $\\sqrt{P/k}\\,S\\mathbf H D_\\pm$, rows with replacement"),
     ("moments_srht_without", "SRHT, rows without replacement"),
     ("moments_haar", "Haar $\\sqrt{P/k}\\,Q^\\top$"),

@@ -181,8 +181,12 @@ class RefutationEvidence:
     def carries(self) -> bool:
         """Whether the printed claim is rejected, the controls accepted, and the search successful (if there is one)."""
         searched = self.refutation.search is None or self.found_margin is not None
-        return (not self.margin.holds and self.reproduced and searched
-                and all(control.margin.holds for control in self.controls))
+        return (
+            not self.margin.holds
+            and self.reproduced
+            and searched
+            and all(control.margin.holds for control in self.controls)
+        )
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,7 @@ def agreement(claim: str, cases: Cases, reference: Callable, exact: Callable, sc
     """Return the step that dntk_ref's float64 quantity is the exact one; its twins move the exact value by a
     thousandth.
     """
+
     def moved(case: Any) -> Any:
         value = exact(case)
         return value + (ones(value.nrows(), value.ncols()) if isinstance(value, fmpq_mat) else 1) * fmpq(1, 1000)

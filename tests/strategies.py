@@ -27,7 +27,9 @@ def spectra(draw, sizes=(1, 7)):
     if kind == "singular" and n > 1:
         kept = draw(st.integers(1, n - 1))
         return np.concatenate([cases.exponential_spectrum(kept, 0.5), np.zeros(n - kept)])
-    return cases.flat_spectrum(n) if kind == "flat" else cases.exponential_spectrum(n, draw(st.sampled_from([0.1, 1.0])))
+    return (
+        cases.flat_spectrum(n) if kind == "flat" else cases.exponential_spectrum(n, draw(st.sampled_from([0.1, 1.0])))
+    )
 
 
 @st.composite

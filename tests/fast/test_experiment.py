@@ -5,7 +5,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast import cli
+from dntk_fast.cli import app
+from dntk_fast.cli import experiment as commands
 from dntk_fast.data import load
 from dntk_fast.experiment import eigen_factor, real_gradients, write_arrays
 from tests.tolerances import TOL
@@ -67,8 +68,8 @@ def test_equal_arrays_make_equal_files_that_numpy_reads(tmp_path):
 
 
 def test_the_command_writes_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "real_gradients", lambda seed: {"seed": np.array(seed)})
-    result = CliRunner().invoke(cli.app, ["experiment", "gradients", "--out", str(tmp_path / "g.npz"), "--seed", "3"])
+    monkeypatch.setattr(commands, "real_gradients", lambda seed: {"seed": np.array(seed)})
+    result = CliRunner().invoke(app, ["experiment", "gradients", "--out", str(tmp_path / "g.npz"), "--seed", "3"])
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "g.npz") as read:
         assert read["seed"] == 3

@@ -63,7 +63,9 @@ def test_a_weak_test_leaves_a_survivor_and_a_strong_one_kills_it(toy, capsys):
     first = json.loads(mutation.RESULT.read_text())
     assert [first[name] for name in ("killed", "survived", "timeouts", "tried", "mutants")] == [2, 2, 0, 4, 4]
     assert sorted(mutant["change"] for mutant in first["survivors"]) == [
-        "return x * 2 -> return x * 3", "return x * 2 -> return x / 2"]
+        "return x * 2 -> return x * 3",
+        "return x * 2 -> return x / 2",
+    ]
     assert "2 of 4 mutants killed" in " ".join(capsys.readouterr().out.split())
 
     explained = {**first["survivors"][0], "why": "only nought is tried"}
@@ -112,12 +114,15 @@ def test_when_time_runs_out_only_finished_batches_count(toy, monkeypatch):
     assert (result["tried"], result["killed"] + result["survived"], result["asked"]) == (2, 2, 400)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--count", "0"], "--count: expected a positive number, got 0"),
-    (["--minutes", "-1"], "--minutes: expected a positive number, got -1.0"),
-    (["--processes", "0"], "--processes: expected a positive number, got 0"),
-    (["--retest"], "--retest: expected a recorded result"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "0"], "--count: expected a positive number, got 0"),
+        (["--minutes", "-1"], "--minutes: expected a positive number, got -1.0"),
+        (["--processes", "0"], "--processes: expected a positive number, got 0"),
+        (["--retest"], "--retest: expected a recorded result"),
+    ],
+)
 def test_bad_options_are_refused(arguments, message, toy, capsys):
     assert main(arguments) == 2
     assert message in " ".join(capsys.readouterr().out.split())

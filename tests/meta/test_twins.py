@@ -14,8 +14,12 @@ from proofs_checks.margin import ALLOWED, Kind, at_most, at_most_root, equal, ps
 from proofs_checks.registry import registry
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
-STEPS = [(f"{s.label}-{i}-{j}", step) for s in registry() for i, reading in enumerate(s.readings)
-         for j, step in enumerate(reading.steps)]
+STEPS = [
+    (f"{s.label}-{i}-{j}", step)
+    for s in registry()
+    for i, reading in enumerate(s.readings)
+    for j, step in enumerate(reading.steps)
+]
 REFUTATIONS = [(f"{s.label}-{r.name}", r) for s in registry() for reading in s.readings for r in reading.refutations]
 
 
@@ -66,8 +70,16 @@ def below(case, *, right):
 
 
 GOOD = Step("x <= 5", below, fixed(1, 5), (Twin("x <= 4", {"right": 4}), Twin("x = 6", {}, fixed(6))), {"right": 5})
-CEX = Refutation("six", below, 6, (Twin("x <= 6", {"right": 6}), Twin("x = 5", cases=fixed(5))), {"right": 5}, 6, 5,
-                 st.integers(0, 100))
+CEX = Refutation(
+    "six",
+    below,
+    6,
+    (Twin("x <= 6", {"right": 6}), Twin("x = 5", cases=fixed(5))),
+    {"right": 5},
+    6,
+    5,
+    st.integers(0, 100),
+)
 
 
 def verdict(**parts):

@@ -54,7 +54,8 @@ def test_a_flipped_verdict_gives_exit_code_one_twice_in_a_row_and_writes_nothing
     for _ in range(2):
         assert command.main(["--only", "rem_4_2", "--quick"]) == 1
         assert "verdict differs: rem_4_2 [as stated]: recorded 'fails', found 'holds'" in " ".join(
-            capsys.readouterr().out.split())
+            capsys.readouterr().out.split()
+        )
     assert committed() == before
 
 
@@ -74,8 +75,9 @@ def test_update_rewrites_the_two_files(monkeypatch, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LEDGER.md", "ledger.json"]
 
 
-@pytest.mark.parametrize("arguments", [["--update", "--quick"], ["--update", "--only", "rem_4_2"], ["--html"],
-                                       ["--jobs", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--update", "--quick"], ["--update", "--only", "rem_4_2"], ["--html"], ["--jobs", "0"]]
+)
 def test_contradictory_options_are_refused(arguments, capsys):
     assert command.main(arguments) == 2
     assert "expected" in capsys.readouterr().out
@@ -105,8 +107,12 @@ def test_the_page_needs_nothing_from_outside_and_shows_counterexamples_as_matric
     page = to_html(examine(select(registry(), "prop_3_6")[0], 3))
     assert '<table class="matrix">' in page
     assert "<svg" in page
-    outside = page.replace("http://www.w3.org/", "").replace("http://purl.org/dc/", "").replace(
-        "http://creativecommons.org/ns#", "").replace("https://matplotlib.org/", "")
+    outside = (
+        page.replace("http://www.w3.org/", "")
+        .replace("http://purl.org/dc/", "")
+        .replace("http://creativecommons.org/ns#", "")
+        .replace("https://matplotlib.org/", "")
+    )
     assert "http" not in outside
     assert formula_svg(r"\frac{1}{2}") == formula_svg(r"\frac{1}{2}")
 

@@ -19,8 +19,19 @@ from proofs_checks.registry import registry, select
 from proofs_checks.statement import Verdict
 from tests.tolerances import TOL
 
-LABELS = {"real_def_3_1", "real_property_a", "real_property_b", "real_gap_12_15", "real_prop_3_6", "real_pca_dominance",
-          "real_prop_b_6", "real_sec_4_2", "real_sec_4_2_jl", "real_rem_b_5", "real_theorem_r"}
+LABELS = {
+    "real_def_3_1",
+    "real_property_a",
+    "real_property_b",
+    "real_gap_12_15",
+    "real_prop_3_6",
+    "real_pca_dominance",
+    "real_prop_b_6",
+    "real_sec_4_2",
+    "real_sec_4_2_jl",
+    "real_rem_b_5",
+    "real_theorem_r",
+}
 STATEMENTS = [statement for statement in registry() if statement.table == REAL]
 
 
@@ -51,8 +62,13 @@ class TestFile:
             for i, name in enumerate(names):
                 described[name] = (shapes[i if len(shapes) > 1 else 0], kind)
         with np.load(FILE, allow_pickle=False) as file:
-            held = {n: ("(" + ", ".join(map(str, file[n].shape)) + ("," if file[n].ndim == 1 else "") + ")",
-                        str(file[n].dtype)) for n in file.files}
+            held = {
+                n: (
+                    "(" + ", ".join(map(str, file[n].shape)) + ("," if file[n].ndim == 1 else "") + ")",
+                    str(file[n].dtype),
+                )
+                for n in file.files
+            }
         assert held == described
 
     def test_twenty_images_of_each_class_and_a_network_that_knows_them(self):
@@ -76,10 +92,10 @@ class TestFile:
         assert np.array_equal(np.sort(np.concatenate(real_classes()[0].clusters)), np.arange(200))
 
 
-
 @pytest.mark.parametrize("label", ["real_def_3_1", "real_theorem_r", "real_prop_b_6"])
 def test_features_of_another_network_break_a_check(label):
     """Columns in another order, on a smaller scale, with logits in another order: not what the recipe makes."""
+
     def spoiled(case):
         return replace(case, factor=0.01 * case.factor[:, ::-1], logits=case.logits[::-1])
 

@@ -48,7 +48,7 @@ def test_the_rows_of_the_moments_table_are_listed(text):
 
 
 def test_every_bold_name_of_the_text_has_a_row(text):
-    body = text[text.index("## 2. Section 3.1"):text.index("## 10. Appendix E")]
+    body = text[text.index("## 2. Section 3.1") : text.index("## 10. Appendix E")]
     names = {name for name in re.findall(r"\*\*([^*]+)\*\*", body) if not NO_CLAIM.match(name)}
     assert names == set(NAMED)
 
@@ -101,5 +101,3 @@ def test_float64_counterexamples_say_why():
                 margin = refutation.check(refutation.case, **refutation.printed) if refutation.name != "CEX-5" else None
                 exact = margin is None or margin.kind in ("exact rationals", "ball arithmetic")
                 assert exact or refutation.why_float
-
-

@@ -21,7 +21,12 @@ REFUSED = [
     (_check.basis, ("x", np.zeros((0, 0))), ValueError, "^x: expected at least one entry"),
     (_check.basis, ("x", np.zeros(0)), ValueError, "^x: expected 2 axes"),
     (_check.vector, ("x", [1.0], 2), ValueError, "^x: expected length 2, got length 1$"),
-    (_check.probabilities, ("x", [1.5, -0.5], 2), ValueError, "^x: expected numbers .* with sum 1, got minimum -0.5 and"),
+    (
+        _check.probabilities,
+        ("x", [1.5, -0.5], 2),
+        ValueError,
+        "^x: expected numbers .* with sum 1, got minimum -0.5 and",
+    ),
     (_check.probabilities, ("x", [0.5, 0.4], 2), ValueError, "^x: expected numbers .* got minimum 0.4 and sum 0.9$"),
     (_check.probabilities, ("x", [0.5, 0.5], 3), ValueError, "^x: expected length 3, got length 2$"),
     (_check.basis, ("x", [[1j]]), TypeError, "^x: expected real numbers, got dtype complex128$"),

@@ -167,7 +167,9 @@ def test_the_plain_inverse_serves_independent_inducing_points(rng, m):
 @given(features())
 def test_inducing_points_that_span_the_data_give_its_kernel_back(Phi):
     K = kernel.gram(Phi)
-    np.testing.assert_allclose(kernel.inducing_point_kernel(Phi, Phi[::-1]), K, rtol=0, atol=TOL["float64"] * np.trace(K))
+    np.testing.assert_allclose(
+        kernel.inducing_point_kernel(Phi, Phi[::-1]), K, rtol=0, atol=TOL["float64"] * np.trace(K)
+    )
 
 
 def test_fewer_inducing_points_than_the_rank_cannot():

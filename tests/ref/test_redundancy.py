@@ -228,7 +228,9 @@ def test_parameter_redundancy_asks_for_a_dimension_of_at_most_p_over_gamma(Phi, 
             assert reading(Phi, epsilon, gamma) == (quantity < epsilon)
 
 
-@pytest.mark.parametrize("reading", ["parameter_redundant_r1", "parameter_redundant_r1_squared", "parameter_redundant_r2"])
+@pytest.mark.parametrize(
+    "reading", ["parameter_redundant_r1", "parameter_redundant_r1_squared", "parameter_redundant_r2"]
+)
 def test_redundancy_holds_at_equality(reading):
     Phi = np.diag([1.0, 1.0, 0.0, 0.0])  # two of four dimensions hold everything: both sides are nought
     assert getattr(redundancy, reading)(Phi, 0.0, 2.0)

@@ -1,4 +1,4 @@
-"""Experiments as settings of what the package computes: here the real gradients on which the ledger looks."""
+"""The real gradients on which the ledger looks."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from dntk_fast import report
-from dntk_fast.bench import floor
+from dntk_fast.cli.bars import Bars
+from dntk_fast.cli.bench import bench
+from dntk_fast.cli.experiment import experiments
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
-from dntk_fast.experiment import real_gradients, write_arrays
 from dntk_fast.models import MODELS
 from dntk_fast.pipeline import explain as explain_run
 from dntk_fast.pipeline import run as run_pipeline
@@ -28,10 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure on this machine: ratios with intervals, errors beside them.")
 app.add_typer(bench, name="bench")
-
-experiments = typer.Typer(no_args_is_help=True, help="Experiments whose results are kept in the repository.")
 app.add_typer(experiments, name="experiment")
 
 
@@ -76,7 +73,7 @@ def run(
     folder = out or default_folder(config)
     console = Console()
     try:
-        with _Bars(console) as bars:
+        with Bars(console) as bars:
             result = run_pipeline(config, folder, overwrite=overwrite, progress=bars.update)
     except KeyboardInterrupt:
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
@@ -86,66 +83,6 @@ def run(
     for table in (report.predictor_table, report.method_table, report.stage_table):
         console.print(table(result.record))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
-
-
-@bench.command("floor")
-def bench_floor(
-    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; below 21 nothing is stated.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch; as many as it has if not given.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(floor.CASES)}; may be repeated.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two images and three rounds: does it run?")] = False,
-) -> None:
-    """Time kernels, features and plain gradients in floors: one forward and C plain backward passes of the same images."""
-    if json is not None and not json.parent.is_dir():
-        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
-    console = Console()
-    with _Bars(console) as bars:
-        record = floor.measure(only=only or (), rounds=rounds, threads=threads, quick=quick, progress=bars.update)
-    for table in floor.tables(record):
-        console.print(table)
-    if not record["complete"]:
-        console.print("Stopped: whole rounds so far; no file is written.")
-        raise typer.Exit(130)
-    if json is not None:
-        report.write_record(record, json)
-
-
-@experiments.command()
-def gradients(
-    out: Annotated[Path, typer.Option(help="The compressed .npz file to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
-) -> None:
-    """Train conv8 on digits; keep exact eigen-factors of its class kernels on 200 training images."""
-    write_arrays(out, real_gradients(seed=seed))
-    typer.echo(f"{out}: {out.stat().st_size} bytes")
-
-
-class _Bars:
-    """One rich bar for each stage, as its turn comes."""
-
-    def __init__(self, console: Console) -> None:
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self.tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def update(self, stage: str, done: int, total: int) -> None:
-        if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=total)
-        self.progress.update(self.tasks[stage], completed=done, total=total)
 
 
 def _own_version() -> str:

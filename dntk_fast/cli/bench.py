@@ -1,0 +1,40 @@
+"""The commands `dntk bench ...`: measure on this machine, print tables, write JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dntk_fast import report
+from dntk_fast.bench import floor
+from dntk_fast.cli.bars import Bars
+
+__all__ = ["bench"]
+
+bench = typer.Typer(no_args_is_help=True, help="Measure on this machine: ratios with intervals, errors beside them.")
+
+
+@bench.command("floor")
+def bench_floor(
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; below 21 nothing is stated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; as many as it has if not given.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(floor.CASES)}; may be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two images and three rounds: does it run?")] = False,
+) -> None:
+    """Time kernels, features and plain gradients in floors: one forward and C plain backward passes of the same images."""
+    if json is not None and not json.parent.is_dir():
+        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    console = Console()
+    with Bars(console) as bars:
+        record = floor.measure(only=only or (), rounds=rounds, threads=threads, quick=quick, progress=bars.update)
+    for table in floor.tables(record):
+        console.print(table)
+    if not record["complete"]:
+        console.print("Stopped: whole rounds so far; no file is written.")
+        raise typer.Exit(130)
+    if json is not None:
+        report.write_record(record, json)
