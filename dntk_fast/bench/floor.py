@@ -18,14 +18,13 @@ from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
 from dntk_fast.bench.race import ROUNDS, Task, circumstances, pinned, race, results
-from dntk_fast.models import build, parameter_count
+from dntk_fast.bench.subjects import random_subject
+from dntk_fast.models import parameter_count
 from dntk_fast.report.table import Cells
 from dntk_fast.tangent.features import TangentFeatures, feature_plan, tangent_features
 from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
 
 __all__ = ["CASES", "Case", "measure", "tables"]
-
-SEED = 20260211
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def measure(
 
     Parameters
     ----------
-    only : names of networks; all but the 96 px one if empty (that takes half an hour on two cores: name it)
+    only : names of networks; all but the 96 px one if empty (that takes six minutes on two cores: name it)
     rounds : 21 if None (3 if quick); with fewer than 21 nothing may be stated
     threads : of torch; as many as it has if None
     quick : two images and k = 512, to see that it runs
@@ -129,14 +128,7 @@ def _add(
 
 
 def _subject(name: str, case: Case) -> tuple[nn.Module, Tensor]:
-    """A network with random weights and random BatchNorm statistics, and its random images."""
-    model, rng = build(case.network or name, seed=SEED, channels=case.shape[0]), np.random.default_rng(SEED)
-    for key, buffer in model.named_buffers():
-        if key.endswith("running_mean"):
-            buffer.copy_(torch.as_tensor(0.1 * rng.standard_normal(len(buffer))))
-        elif key.endswith("running_var"):
-            buffer.copy_(torch.as_tensor(rng.uniform(0.5, 1.5, len(buffer))))
-    return model, torch.as_tensor(rng.standard_normal((case.n, *case.shape)), dtype=torch.float32)
+    return random_subject(case.network or name, case.n, case.shape)
 
 
 def _tasks(model: nn.Module, images: Tensor, case: Case) -> Iterator[Task]:

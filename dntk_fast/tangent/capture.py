@@ -24,7 +24,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from dntk_fast import _check
 from dntk_fast.tangent.attention import attention
-from dntk_fast.tangent.generic import Wrapped, call, per_sample_gradients, probe, take, trainable, vectorises
+from dntk_fast.tangent.generic import (
+    Wrapped,
+    alone,
+    beside_itself,
+    call,
+    ends,
+    per_sample_gradients,
+    take,
+    trainable,
+    vectorises,
+)
 from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
 from dntk_fast.tangent.rules import RULES, Call
 
@@ -187,11 +197,10 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
         Where the model draws random numbers, uses batch statistics, or mixes samples.
     """
     _check.frozen_statistics(model)
-    n = _check.samples("inputs", inputs)
+    _check.samples("inputs", inputs)
     shapes = {name: p.shape for name, p in trainable(model, parameters).items()}
     wrapped = network(model, outputs)
-    probe(wrapped, inputs)
-    pair = take(inputs, torch.tensor([0, n - 1]))
+    again, pair = beside_itself(wrapped, inputs), ends(inputs)
     saved: dict[int, int] = {}
     recorder = _Recorder(_names(model, shapes))
 
@@ -202,7 +211,7 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
 
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
         values = wrapped(pair)
-    values = _check.logits(values, 2)
+    values = alone(values, again)
     for mark in recorder.marks:
         if mark.call is not None and mark.call.source is not None:
             pack(mark.call.source)

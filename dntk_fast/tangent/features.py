@@ -45,7 +45,8 @@ def tangent_features(
     Parameters
     ----------
     model : module whose output (n, C) depends on each sample alone; frozen parameters are left out
-    x : (n, ...) tensor, or a tuple or dict of such arguments of the model
+    x : (n, ...) tensor, or a tuple or dict of such arguments of the model, or a DataLoader of either without labels (read
+        as a whole; `write_features` reads it batch by batch)
     k : projection size, 1 ... P
     seed : of the map
     projection : "auto", one of `dntk_fast.projection.KINDS`, or a kind for each parameter. "auto" looks at the size of the

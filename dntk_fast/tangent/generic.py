@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
@@ -19,9 +21,12 @@ from dntk_fast.projection import Sketch
 __all__ = [
     "Wrapped",
     "affine_head",
+    "alone",
+    "beside_itself",
     "call",
     "chunk_rows",
     "differentiable",
+    "ends",
     "per_sample_gradients",
     "probe",
     "projected",
@@ -42,22 +47,37 @@ R = TypeVar("R")
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
 
-    Inputs that were made in inference mode are copied: autograd can save nothing of them.
+    Inputs that were made in inference mode are copied, for autograd can save nothing of them; a DataLoader is read once,
+    its batches joined on the model's device.
     """
 
-    def usable(value: Any) -> Any:
+    def usable(value: Any, device: torch.device | None) -> Any:
+        if isinstance(value, DataLoader):
+            return _joined(value, device)
         if isinstance(value, Tensor):
             return value.clone() if value.is_inference() else value
         if type(value) is dict:
-            return {name: usable(part) for name, part in value.items()}
-        return tuple(usable(part) for part in value) if type(value) is tuple else value
+            return {name: usable(part, device) for name, part in value.items()}
+        return tuple(usable(part, device) for part in value) if type(value) is tuple else value
 
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        models = (value for value in (*args, *kwargs.values()) if isinstance(value, nn.Module))
+        device = next((p.device for model in models for p in model.parameters()), None)
         with torch.inference_mode(False), torch.enable_grad():
-            return function(*(usable(a) for a in args), **{name: usable(a) for name, a in kwargs.items()})
+            return function(
+                *(usable(a, device) for a in args), **{name: usable(a, device) for name, a in kwargs.items()}
+            )
 
     return inner
+
+
+def _joined(loader: DataLoader[Any], device: torch.device | None) -> Any:
+    """All batches of a loader as one; a list, as the default collation makes it, is a tuple of arguments."""
+    batches = [tuple(batch) if isinstance(batch, list) else batch for batch in loader]
+    if not batches:
+        _check.refuse("x", "at least one batch", "a DataLoader without any")
+    return tree_map(lambda *parts: torch.cat(parts).to(device), *batches)
 
 
 class Wrapped(nn.Module):
@@ -204,17 +224,32 @@ def probe(module: Wrapped, batch: Any) -> Tensor:
     ValueError
         Outputs that are not (n, C), or that change with another sample in the batch or from call to call.
     """
-    n = _check.samples("x", batch)
-    pair, twin = (take(batch, torch.tensor(rows)) for rows in ((0, n - 1), (0, 0)))
+    again = beside_itself(module, batch)
+    with torch.no_grad(), _plain_attention():
+        return alone(module(ends(batch)), again)
+
+
+def ends(batch: Any) -> Any:
+    """The first and the last sample."""
+    return take(batch, torch.tensor([0, _check.samples("x", batch) - 1]))
+
+
+def beside_itself(module: Wrapped, batch: Any) -> Tensor:
+    """Outputs (C,) of the first sample with a copy of itself for company; in one line why the model does not take it."""
     with torch.no_grad(), _plain_attention():
         try:
-            values = [module(rows) for rows in (pair, twin)]
+            values = module(take(batch, torch.tensor([0, 0])))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             _check.refuse("inputs", f"what the model takes ({reason[0]})", _described(batch))
-    found, again = (_check.logits(value, 2) for value in values)
-    change = float((found[0] - again[0]).abs().max())
-    if change > _ROUNDING.get(found.dtype, 1e-2) * float(found.abs().max()):
+    return _check.logits(values, 2)[0]
+
+
+def alone(values: Tensor, again: Tensor) -> Tensor:
+    """Outputs (2, C) whose first row is what it was in other company."""
+    found = _check.logits(values, 2)
+    change = float((found[0] - again).detach().abs().max())
+    if change > _ROUNDING.get(found.dtype, 1e-2) * float(found.detach().abs().max()):
         _check.refuse("model", "outputs of a sample that depend on it alone", f"a change of {change:.3g} by another")
     return found
 

@@ -41,7 +41,8 @@ def tangent_kernel(
     Parameters
     ----------
     model : module in evaluation mode; parameters that require no gradient are left out
-    x1, x2 : tensor, or tuple or dict of tensors, with n1 and n2 samples along the first axis; x2 None means x1
+    x1, x2 : tensor, or tuple or dict of tensors, with n1 and n2 samples along the first axis, or a DataLoader of either; x2
+        None means x1
     memory : bytes that the work may take beside the model and the result
     dtype : precision of the network and of each layer's block (None: that of the model); blocks are summed in float64
     outputs : indices of outputs, or a function (model, batch) -> (n, C); None means all

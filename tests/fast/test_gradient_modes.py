@@ -1,8 +1,9 @@
-"""Kernels, features and products are the same wherever they are called: with gradients, without, in inference mode."""
+"""Kernels, features and products are the same in any gradient mode, and from a DataLoader as from the tensor."""
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from dntk_fast.tangent.features import feature_plan, norm_errors, tangent_features
 from dntk_fast.tangent.generic import differentiable
@@ -57,3 +58,40 @@ def test_inputs_made_in_inference_mode_are_copied_wherever_they_stand():
         return not any(part.is_inference() for part in (one, two[0], three["x"]))
 
     assert all_plain(x, (x,), three={"x": x})
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+def test_a_loader_gives_what_its_samples_give(name):
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4)
+    loader = DataLoader(TensorDataset(x), batch_size=2)
+    assert torch.equal(CALLS[name](network(), loader), CALLS[name](network(), x))
+
+
+def test_the_order_of_a_loader_matters():
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4)
+    turned = DataLoader(TensorDataset(x.flip(0)), batch_size=2)
+    assert not torch.equal(tangent_kernel(network(), turned), tangent_kernel(network(), x))
+
+
+def test_a_loader_of_dicts_or_pairs_gives_the_arguments_of_the_model():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 3), nn.Linear(1, 3)
+
+        def forward(self, a, b):
+            return self.first(a) * self.second(b)
+
+    a, b = torch.linspace(-1, 1, 6).reshape(3, 2), torch.ones(3, 1)
+    expected = tangent_kernel(Both(), (a, b)).shape
+    assert tangent_kernel(Both(), DataLoader(TensorDataset(a, b), batch_size=2)).shape == expected == (3, 3, 3)
+    rows = [{"a": u, "b": v} for u, v in zip(a, b, strict=True)]
+    assert tangent_kernel(Both(), DataLoader(rows, batch_size=2)).shape == expected
+
+
+def test_a_loader_with_labels_or_without_batches_is_refused():
+    x = torch.ones(3, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="inputs: expected what the model takes"):
+        tangent_kernel(network(), DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=2))
+    with pytest.raises(ValueError, match="x: expected at least one batch, got a DataLoader without any"):
+        tangent_kernel(network(), DataLoader(TensorDataset(x[:0])))
