@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -464,6 +465,7 @@ def train(
     shift: int = 0,
     flip: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Training:
     """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
 
@@ -485,6 +487,8 @@ def train(
         Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
     progress
         Called with (epochs done, epochs) after each epoch.
+    checkpoint
+        A file (safetensors) that keeps the state after every epoch; the same call goes on from there, to the same weights.
 
     Returns
     -------
@@ -494,7 +498,8 @@ def train(
     Raises
     ------
     ValueError
-        If an argument is out of its range, `x` is not finite, or `y` does not fit it.
+        If an argument is out of its range, `x` is not finite, `y` does not fit it, or the checkpoint belongs to another
+        training.
     TypeError
         If the labels are no integers.
     """
@@ -502,9 +507,11 @@ def train(
     network = copy.deepcopy(model).train()
     device = next(network.parameters()).device
     descent = _descent(network, optimiser, learning_rate, weight_decay)
-    losses = []
+    settings = (epochs, seed, learning_rate, batch_size, weight_decay, optimiser, shift, flip)
+    keeper = None if checkpoint is None else _Keeper(Path(checkpoint), _key(model, x, y, settings))
     with seeded(_check.seed(seed), device):
-        for epoch in range(epochs):
+        losses = [] if keeper is None else keeper.load(network, descent)
+        for epoch in range(len(losses), epochs):
             total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
             for number, rows in enumerate(batches):
                 rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
@@ -517,10 +524,59 @@ def train(
                 descent.step()
                 total += loss.item() * len(rows)
             losses.append(total / len(x))
+            if keeper is not None:
+                keeper.save(network, descent, losses)
             if progress is not None:
                 progress(epoch + 1, epochs)
     descent.zero_grad()
     return Training(network.eval(), tuple(losses), epochs * len(x), epochs * len(x))
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """The file in which a training waits after each epoch: weights, optimiser, generators, losses; `key` names it."""
+
+    path: Path
+    key: str
+
+    def save(self, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float]) -> None:
+        kept = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for number, state in descent.state_dict()["state"].items():
+            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        kept |= {f"generator.{device}": state for device, state in _generators(model).items()}
+        write_tensors(self.path, kept | {"losses": torch.tensor(losses, dtype=torch.float64)}, {"key": self.key})
+
+    def load(self, model: nn.Module, descent: torch.optim.Optimizer) -> list[float]:
+        """Put everything back where it was, and give the losses so far."""
+        if not self.path.exists():
+            return []
+        kept, metadata = read_tensors(self.path)
+        if metadata.get("key") != self.key:
+            _check.refuse("checkpoint", "the same network, data and settings", f"{self.path} of another training")
+        model.load_state_dict(_below(kept, "model."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(kept, "optimiser.").items():
+            number, _, field = name.partition(".")
+            state.setdefault(int(number), {})[field] = value
+        descent.load_state_dict({"state": state, "param_groups": descent.state_dict()["param_groups"]})
+        for device, value in _below(kept, "generator.").items():
+            torch.cuda.set_rng_state(value, device) if device.startswith("cuda") else torch.set_rng_state(value)
+        return [float(loss) for loss in kept["losses"]]
+
+
+def _generators(model: nn.Module) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    own = {str(device): torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state()} | own
+
+
+def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _key(model: nn.Module, x: Tensor, y: Tensor, settings: tuple[Any, ...]) -> str:
+    parts = [fingerprint(model), digest({"x": x, "y": y}), json.dumps(settings)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _descent(model: nn.Module, optimiser: str, rate: float, decay: float) -> torch.optim.Optimizer:

@@ -306,3 +306,32 @@ def test_training_refuses(changes, message):
     arguments = {"x": x, "y": y, "epochs": 1, "seed": 0} | changes
     with pytest.raises(ValueError, match=f"^{message}$"):
         train(build("conv8", seed=0), **arguments)
+
+
+def interrupted(at):
+    """A progress that stops the training after so many epochs, as Ctrl-C does."""
+
+    def stop(done, total):
+        if done == at:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, optimiser):
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 1, 8, 8), torch.arange(20) % 3
+    net = nn.Sequential(*build("conv8", seed=0, outputs=3)[:-1], nn.Dropout(0.5), nn.Linear(64, 3))
+    options = {"epochs": 4, "seed": 1, "batch_size": 7, "shift": 1, "flip": True, "optimiser": optimiser}
+    whole = train(net, x, y, **options)
+    for at in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(net, x, y, **options, checkpoint=tmp_path / "c", progress=interrupted(at))
+    resumed = train(net, x, y, **options, checkpoint=tmp_path / "c")
+    assert fingerprint(resumed.model) == fingerprint(whole.model)
+    assert resumed.losses == whole.losses
+    without_state = train(net, x, y, **options | {"epochs": 3})
+    assert fingerprint(without_state.model) != fingerprint(whole.model)
+    with pytest.raises(ValueError, match="checkpoint: expected the same network, data and settings"):
+        train(net, x, y, **options | {"seed": 2}, checkpoint=tmp_path / "c")
