@@ -24,8 +24,11 @@ from dntk_ref.ridge import dual_coefficients, objective, ridge_weights
 
 __all__ = [
     "Interval",
+    "Iterate",
+    "accumulated_rounding",
     "captured_share",
     "certified",
+    "conjugate_gradients",
     "dual_bound_by_cross",
     "dual_bound_by_norm",
     "dual_objective",
@@ -76,6 +79,14 @@ class Interval:
 
     centre: Array
     half_width: Array
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Weights, and the residual that the recursion carries along for them."""
+
+    weights: Array
+    recursive_residual: Array
 
 
 # 9.2: against the network itself, from head-preserving features alone.
@@ -150,9 +161,9 @@ def residual(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: f
 def rounding_allowance(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float, unit: float) -> float:
     """What rounding may hide in a computed |r|: unit (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), to be added to it.
 
-    One rounding of every product and row: (Phi w)_i is off by unit |phi_i| |w|, and e_i phi_i by unit |e_i| |phi_i|.
-    Parameters: features (n, P), targets (n,), weights (P,), lam > 0, unit > 0 (2^-24 for float32). Returns: a number.
-    Raises: ValueError.
+    For sums in any order it bounds the error of a computed r with unit = `accumulated_rounding` of n + P + 2 roundings.
+    With one rounding it is only the size to be expected: many small terms, each lost in one large sum, exceed it.
+    Parameters: features (n, P), targets (n,), weights (P,), lam > 0, unit > 0. Returns: a number. Raises: ValueError.
 
     >>> rounding_allowance([[2.0]], [3.0], [1.0], 5.0, 0.5)
     7.5
@@ -160,6 +171,43 @@ def rounding_allowance(features: ArrayLike, targets: ArrayLike, weights: ArrayLi
     Phi, y, w, lam = _problem(features, targets, weights, lam)
     size = _norm(Phi.ravel())
     return _check.positive("unit", unit) * (size**2 * _norm(w) + size * _norm(y) + lam * _norm(w))
+
+
+def accumulated_rounding(roundings: int, unit: float) -> float:
+    """The relative error m u / (1 - m u) that m roundings of size u can accumulate; |prod (1 + d_i) - 1| is at most that.
+
+    Parameters: roundings m >= 0, unit u > 0 (2^-53 for float64, 2^-24 for float32) with m u < 1. Returns: a number.
+    Raises: ValueError.
+
+    >>> accumulated_rounding(2, 0.25)
+    1.0
+    """
+    size = _check.integer("roundings", roundings, 0) * _check.positive("unit", unit)
+    return size / (1 - _check.below_one("roundings * unit", size))
+
+
+def conjugate_gradients(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float, steps: int) -> Iterate:
+    """Steps of conjugate gradients for H w = Phi^T y, with the residual of its own recursion (9.3, floating point).
+
+    w + a p, r + a H p, a = |r|^2 / p^T H p; then p = -r + |r|^2 / |r before|^2 p. In exact arithmetic the recursion is the
+    residual; in floating point it goes on falling where the residual stays, and is no bound.
+    Parameters: features (n, P), targets (n,), weights to start from (P,), lam > 0, steps >= 0 (it ends where the square
+    of the recursion is zero). Returns: Iterate of (P,) each. Raises: ValueError.
+
+    >>> conjugate_gradients([[1.0]], [1.0], [2.0**30], 2.0, 1).recursive_residual.tolist()  # the residual is 2^-23
+    [0.0]
+    """
+    Phi, y, w, lam = _problem(features, targets, weights, lam)
+    r = residual(Phi, y, w, lam)
+    p = -r
+    for _ in range(_check.integer("steps", steps, 0)):
+        Hp, squared = Phi.T @ (Phi @ p) + lam * p, r @ r
+        if min(squared, p @ Hp) == 0:
+            break
+        length = squared / (p @ Hp)
+        w, r = w + length * p, r + length * Hp
+        p = -r + (r @ r) / squared * p
+    return Iterate(w, r)
 
 
 def weights_bound(residual: ArrayLike, lam: float) -> float:

@@ -124,14 +124,25 @@ NAMED: dict[str, str] = {
     "give $H_S\\preceq H$.": "certificate_subset",
     "Dual version.": "certificate_dual",
     "Streaming.": "certificate_streaming",
-    "Looseness": "certificate_streaming",
-    "Floating point:": "certificate_streaming",
+    "Looseness": "certificate_held_out",
+    "Floating point:": "certificate_rounding",
 }
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("### 9.1", ("rank_by_products", "rank_estimates", "split_half", "trace_concentration")),
     ("### 9.2", ("head_preserving",)),
-    ("### 9.3", ("certificate_primal", "certificate_subset", "certificate_dual", "certificate_streaming")),
+    (
+        "### 9.3",
+        (
+            "certificate_primal",
+            "certificate_subset",
+            "certificate_dual",
+            "certificate_held_out",
+            "certificate_streaming",
+            "certificate_refinement",
+            "certificate_rounding",
+        ),
+    ),
     ("### 9.4", ("nystrom_bounds",)),
     ("### 9.5", ("effective_dimension",)),
 )

@@ -315,27 +315,56 @@ def test_rows_outside_the_training_set_certify_falsely():
     assert c.pointwise_bound_by_rows(test, Phi, [0], r, lam) >= truth
 
 
-def cg(Phi, y, lam, steps):
-    """Plain conjugate gradients for H w = Phi^T y: the weights and CG's own, recursive residual."""
-    w, r = np.zeros(Phi.shape[1]), Phi.T @ y
-    p = r.copy()
-    for _ in range(steps):
-        Hp = Phi.T @ (Phi @ p) + lam * p
-        step = (r @ r) / (p @ Hp)
-        w, new = w + step * p, r - step * Hp
-        p, r = new + (new @ new) / (r @ r) * p, new
-    return w, r
+@given(problems())
+def test_conjugate_gradients_end_at_the_optimum_and_carry_the_residual_there(problem):
+    Phi, y, w, lam, *_ = problem
+    start = c.conjugate_gradients(Phi, y, w, lam, 0)
+    np.testing.assert_array_equal(start.weights, w)
+    np.testing.assert_array_equal(start.recursive_residual, c.residual(Phi, y, w, lam))
+    one = c.conjugate_gradients(Phi, y, w, lam, 1)
+    np.testing.assert_allclose(one.recursive_residual, c.residual(Phi, y, one.weights, lam), **CLOSE)
+    assert differs(one.recursive_residual, start.recursive_residual)
+    # In exact arithmetic P steps are enough; rounding costs some more.
+    end = c.conjugate_gradients(Phi, y, w, lam, 4 * len(w))
+    np.testing.assert_allclose(end.weights, ridge.ridge_weights(Phi, y, lam), **CLOSE)
+
+
+def test_conjugate_gradients_by_hand():
+    Phi, y = np.diag([2.0, 0.0]), np.zeros(2)  # H = diag(5, 1), r = (5, 5), one step of 1/3
+    one = c.conjugate_gradients(Phi, y, [1.0, 5.0], 1.0, 1)
+    np.testing.assert_allclose(one.weights, [-2 / 3, 10 / 3], **HAND)
+    np.testing.assert_allclose(one.recursive_residual, [-10 / 3, 10 / 3], **HAND)
+    two = c.conjugate_gradients(Phi, y, [1.0, 5.0], 1.0, 2)
+    np.testing.assert_allclose(two.weights, [0.0, 0.0], atol=HAND["atol"])
+    done = c.conjugate_gradients(
+        Phi, y, [0.0, 0.0], 1.0, 5
+    )  # at the optimum nothing moves, and nothing is divided by zero
+    assert done.weights.tolist() == done.recursive_residual.tolist() == [0.0, 0.0]
 
 
 def test_the_recursive_residual_of_cg_certifies_falsely():
     sizes, lam = np.array([1e3, 3e2, 30.0, 3.0, 1.0]), 1e-2
     Phi, y = np.diag(sizes), np.ones(5)
-    w, recursive = cg(Phi, y, lam, 40)
-    truth = np.linalg.norm(w - sizes / (sizes**2 + lam))  # the optimum of a diagonal problem, to the last digit
+    found = c.conjugate_gradients(Phi, y, np.zeros(5), lam, 40)
+    truth = np.linalg.norm(
+        found.weights - sizes / (sizes**2 + lam)
+    )  # the optimum of a diagonal problem, to the last digit
     assert truth > 0
-    assert c.weights_bound(recursive, lam) < 1e-3 * truth
-    slack = c.rounding_allowance(Phi, y, w, lam, np.finfo(float).eps)
-    assert (np.linalg.norm(c.residual(Phi, y, w, lam)) + slack) / lam >= truth
+    assert c.weights_bound(found.recursive_residual, lam) < 1e-3 * truth
+    slack = c.rounding_allowance(Phi, y, found.weights, lam, c.accumulated_rounding(12, UNIT_64))
+    assert (np.linalg.norm(c.residual(Phi, y, found.weights, lam)) + slack) / lam >= truth
+
+
+def test_the_recursive_residual_certifies_falsely_with_the_allowance_too():
+    Phi, y, lam = np.array([[1.0]]), np.array([1.0]), 2.0
+    found = c.conjugate_gradients(Phi, y, [2.0**30], lam, 1)
+    slack = c.rounding_allowance(Phi, y, found.weights, lam, c.accumulated_rounding(4, UNIT_64))
+    assert found.recursive_residual.tolist() == [0.0]
+    assert c.residual(Phi, y, found.weights, lam).tolist() == [2.0**-23]
+    assert slack < 1e-8 * 2.0**-23
+
+
+UNIT_32, UNIT_64 = 2.0**-24, 2.0**-53
 
 
 @given(problems())
@@ -343,8 +372,29 @@ def test_the_allowance_covers_float32(problem):
     Phi, y, w, lam, *_ = (np.float32(part) if np.ndim(part) else part for part in problem)
     computed = Phi.T @ (Phi @ w - y) + np.float32(lam) * w
     exact = c.residual(Phi, y, w, float(np.float32(lam)))
-    allowance = c.rounding_allowance(Phi, y, w, lam, np.finfo(np.float32).eps)
-    assert np.linalg.norm(computed - exact) <= allowance
+    share = c.accumulated_rounding(sum(Phi.shape) + 2, UNIT_32)
+    assert np.linalg.norm(computed - exact) <= c.rounding_allowance(Phi, y, w, lam, share)
+
+
+def test_one_rounding_does_not_cover_a_long_sum_of_small_terms():
+    y = np.float32([1.0, *15 * [UNIT_32]])
+    lost = np.float32(0)
+    for term in y:
+        lost = lost + term
+    Phi, w = np.ones((16, 1)), np.zeros(1)
+    error = abs(float(lost) + c.residual(Phi, y, w, 1.0)[0])
+    assert error == 15 * UNIT_32
+    assert c.rounding_allowance(Phi, y, w, 1.0, 2 * UNIT_32) < error  # also of twice the unit
+    assert error <= c.rounding_allowance(Phi, y, w, 1.0, c.accumulated_rounding(19, UNIT_32))
+
+
+def test_accumulated_rounding_bounds_every_product_of_roundings():
+    for count in range(5):
+        bound = c.accumulated_rounding(count, 0.125)
+        assert max((1 + 0.125) ** count - 1, 1 - (1 - 0.125) ** count) <= bound
+    assert c.accumulated_rounding(0, 0.125) == 0.0
+    assert c.accumulated_rounding(4, 0.125) == 1.0
+    assert (1 + 0.125) ** 2 - 1 > 2 * 0.125  # the twin without the division
 
 
 # 9.3: dual, arbitrary rows, subsampled
@@ -514,6 +564,9 @@ REFUSED = [
     (lambda: c.residual([[1.0]], [1.0], [1.0], 0.0), "lam: expected a number above 0, got 0.0"),
     (lambda: c.residual([[1.0]], [1.0], [1.0, 1.0], 1.0), "weights: expected length 1, got length 2"),
     (lambda: c.rounding_allowance([[1.0]], [1.0], [1.0], 1.0, 0.0), "unit: expected a number above 0"),
+    (lambda: c.accumulated_rounding(2, 0.5), r"roundings \* unit: expected a number in \[0, 1\), got 1.0"),
+    (lambda: c.accumulated_rounding(-1, 0.5), "roundings: expected an integer"),
+    (lambda: c.conjugate_gradients([[1.0]], [1.0], [1.0], 1.0, -1), "steps: expected an integer"),
     (lambda: c.training_rms_bound([1.0], 1.0, 0), "n: expected an integer in"),
     (lambda: c.residual_energy([[1.0]], [1.0], 1.0, shift=0.0), "shift: expected a number above 0"),
     (lambda: c.pointwise_bound_by_rows([[1.0]], [[1.0]], [0, 0], [1.0], 1.0), r"subset: expected distinct rows in \[0, 0\]"),
