@@ -172,7 +172,8 @@ class Trace:
 
     `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is
     what one row keeps alive between forward and backward, `cotangent_bytes` what one row and one output add,
-    `widest_bytes` the largest share of it; `tangents` are those of the two samples and one mixed output.
+    `widest_bytes` the largest share of it; `tangents` are those of the two samples and one mixed output; `batches` says
+    whether one backward pass can serve many outputs.
     """
 
     network: Wrapped
@@ -186,6 +187,7 @@ class Trace:
     device: torch.device
     widest_bytes: int
     tangents: tuple[Tangent, ...] = field(repr=False)
+    batches: bool
 
 
 def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameters: Parameters = None) -> Trace:
@@ -224,7 +226,7 @@ def _judge(
     wrapped: Wrapped, shapes: dict[str, torch.Size], values: Tensor, recorder: _Recorder, row_bytes: int
 ) -> Trace:
     _refuse_changes(recorder.marks)
-    one = [_cotangents(values, recorder.marks, _weights(values, i)) for i in (0, 1)]
+    one, batches = _apart(values, recorder.marks)
     sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
     wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
     # Every use that was seen got a detached parameter: a gradient that still arrives came by a way that was not seen.
@@ -244,8 +246,19 @@ def _judge(
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
         wrapped, shapes, values.shape[1], kept, tuple(name for name in shapes if name in generic),
-        row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents),
+        row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents), batches,
     )  # fmt: skip
+
+
+def _apart(values: Tensor, marks: list[_Mark]) -> tuple[list[list[Tensor | None]], bool]:
+    """The cotangents of sample 0 and of sample 1, and whether one backward pass can give both."""
+    weights = torch.stack([_weights(values, row) for row in (0, 1)])
+    try:
+        with _silent():
+            found = _cotangents(values, marks, weights, batched=True)
+    except RuntimeError:  # a backward function that looks at numbers, for example
+        return [_cotangents(values, marks, weight) for weight in weights], False
+    return [[None if D is None else D[row] for D in found] for row in (0, 1)], True
 
 
 def _weights(values: Tensor, row: int) -> Tensor:

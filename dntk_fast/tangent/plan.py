@@ -153,7 +153,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
     def peak(rows: int, classes: int) -> int:
         left, right = min(rows, n1), min(rows, other)
-        batched = max(left, right) < BATCHED_ROWS
+        batched = trace.batches and max(left, right) < BATCHED_ROWS
         blocks = 8 * left * right * (1 if pairing == "sum" else classes if pairing == "class" else classes**2)
         if n2 is None and rows >= n1:  # one block with itself: nothing else is held
             held = left * max(need.passing(classes, batched), need.holding(classes))
@@ -181,7 +181,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     output_pairs = C * C if pairing == "full" else C
     layers = tuple(_layer(tangent, n1, n2, C, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
-        rows, classes, rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
+        rows, classes, trace.batches and rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
         passes(rows) * -(-C // classes), passes(rows) * C,
     )  # fmt: skip
 

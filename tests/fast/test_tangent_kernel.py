@@ -172,3 +172,35 @@ def test_the_stated_minimum_is_enough():
     least = int(str(refusal.value).split("at least ")[1].split()[0])
     assert kernel_plan(model, x, memory=least).classes < 3  # outputs in blocks, too
     assert close(tangent_kernel(model, x, memory=least), kernel(model, x))
+
+
+class Gated(torch.autograd.Function):
+    """x^2, with a backward pass that looks at numbers: none that serves many outputs at once."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(context, cotangent):
+        (x,) = context.saved_tensors
+        return 2 * x * cotangent if float(cotangent.abs().max()) else torch.zeros_like(x)
+
+
+class Between(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.function, self.last = nn.Linear(3, 4), function, nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+def test_a_backward_pass_that_looks_at_numbers_runs_output_after_output():
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gated, plain = Between(Gated.apply).double(), Between(torch.square).double()
+    assert not kernel_plan(gated, x).batched
+    assert kernel_plan(plain, x).batched
+    assert close(tangent_kernel(gated, x), kernel(plain, x))
