@@ -1,0 +1,32 @@
+"""The end of every measuring command: print what is whole, write what is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from dntk_fast import report
+from dntk_fast.report.table import Cells
+
+__all__ = ["finish", "folder_exists"]
+
+
+def folder_exists(name: str, path: Path | None) -> None:
+    """Refuse a file that could not be written, before the work."""
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"{name}: expected a file in a folder that exists, got {path}")
+
+
+def finish(console: Console, tables: Iterable[Cells], record: Mapping[str, Any], json: Path | None) -> None:
+    """Print the tables, and write the record if the measurement was not interrupted."""
+    for table in tables:
+        console.print(table)
+    if not record["complete"]:
+        console.print("Stopped: what is whole so far; no file is written.")
+        raise typer.Exit(130)
+    if json is not None:
+        report.write_record(record, json)
