@@ -1,15 +1,19 @@
-"""Products that form neither Jacobian nor kernel: J v by forward mode, J^T a by one backward pass per output."""
+"""Products that form neither Jacobian nor kernel: J v by forward mode, J^T a by one backward pass per output.
+
+One forward pass of a chunk of rows serves all outputs of either: with F the flops of a forward pass both take (1 + 2 C) F,
+what one forward and C plain backward passes take.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
@@ -27,6 +31,10 @@ from dntk_fast.tangent.generic import (
 from dntk_fast.tangent.kernel import MEMORY, cast
 
 __all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
+
+# How often what a sample saves for its backward pass is held: by a backward pass itself, its gradients and what the
+# layer at hand needs; by forward mode, activations and workspace, to which every direction adds its tangents once.
+_BACKWARD, _FORWARD = 3, 2
 
 
 @differentiable
@@ -66,8 +74,10 @@ def jacobian_vector(
     """
     task = _task(model, x, memory, dtype, outputs, list(weights))
     directions = {name: _per_output(name, w.to(task.like), task) for name, w in weights.items()}
-    shared = all(len(w) == 1 for w in directions.values())
-    return task.forward(lambda c: {name: w[c if len(w) > 1 else 0] for name, w in directions.items()}, shared)
+    if all(len(w) == 1 for w in directions.values()):
+        return task.forward({name: w[0] for name, w in directions.items()})
+    wide = {name: w.expand(task.outputs, *w.shape[1:]) for name, w in directions.items()}
+    return task.forward_each(wide, range(task.outputs))
 
 
 @differentiable
@@ -105,8 +115,7 @@ def vector_jacobian(
     {'weight': tensor([[[5., 4.]]])}
     """
     task = _task(model, x, memory, dtype, outputs, parameters)
-    a = _coefficients(coefficients, task)
-    return task.backward(a, range(task.outputs))
+    return task.backward(list(enumerate(_coefficients("coefficients", coefficients, task))))
 
 
 @differentiable
@@ -120,18 +129,17 @@ def kernel_vector(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return K_c v_c = Phi_c (Phi_c^T v_c) for every output, (C, n) from (C, n), one output's weights at a time.
+    """Return K_c v_c = Phi_c (Phi_c^T v_c) for every output, (C, n) from (C, n), the weights of some outputs at a time.
 
     >>> kernel_vector(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
     tensor([[28.,  4.]])
     """
     task = _task(model, x, memory, dtype, outputs, parameters)
-    v = _coefficients(vectors, task)
-    found = torch.empty_like(v)
-    for c in range(task.outputs):
-        w = {name: g[0] for name, g in task.backward(v, range(c, c + 1)).items()}
-        found[c] = task.forward(lambda _, w=w: w, True)[c]  # type: ignore[misc]
-    return found
+    v = _coefficients("vectors", vectors, task)
+    parts = []
+    for some in task.within_memory(range(task.outputs)):
+        parts.append(task.forward_each(task.backward([(c, v[c]) for c in some]), some))
+    return torch.cat(parts)
 
 
 @differentiable
@@ -156,10 +164,11 @@ def quadratic_forms(
     if vectors.ndim != 3 or vectors.shape[:2] != (task.outputs, task.n):
         _check.refuse("vectors", f"shape ({task.outputs}, {task.n}, r)", f"shape {tuple(vectors.shape)}")
     found = torch.empty(task.outputs, vectors.shape[2], dtype=torch.float64, device=vectors.device)
-    for c in range(task.outputs):
-        for r in range(vectors.shape[2]):
-            parts = task.backward(vectors[:, :, r].to(task.like), range(c, c + 1)).values()
-            found[c, r] = sum(torch.linalg.vector_norm(g, dtype=torch.float64) ** 2 for g in parts)
+    for some in task.within_memory(range(found.numel())):
+        seeds = [(at // vectors.shape[2], at % vectors.shape[2]) for at in some]
+        pulled = task.backward([(c, vectors[c, :, r].to(task.like)) for c, r in seeds])
+        sizes = sum(torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64) ** 2 for g in pulled.values())
+        found.view(-1)[some.start : some.stop] = torch.as_tensor(sizes)
     return found
 
 
@@ -195,48 +204,71 @@ def trace_probes(
 
 @dataclass(frozen=True)
 class _Task:
-    """A model, its samples, and how many of them go at a time."""
+    """A model, its samples, what it saves of one sample, and the bytes that may be used."""
 
     module: Wrapped
     x: Any
     n: int
     outputs: int
-    rows: int
+    saved: int
+    memory: int
     wanted: dict[str, nn.Parameter]
     like: Tensor
 
-    def chunks(self) -> Iterator[slice]:
-        """The rows, some at a time."""
-        yield from (slice(at, min(at + self.rows, self.n)) for at in range(0, self.n, self.rows))
+    def chunks(self, copies: int) -> Iterator[slice]:
+        """The rows, as many at a time as fit with so many copies of what a sample saves."""
+        step = chunk_rows(self.memory, copies * self.saved)
+        yield from (slice(at, min(at + step, self.n)) for at in range(0, self.n, step))
 
-    def backward(self, a: Tensor, classes: range) -> dict[str, Tensor]:
-        """Phi_c^T a_c of some outputs."""
+    def within_memory(self, items: range) -> Iterator[range]:
+        """The items, as many at a time as weights fit."""
+        step = max(1, self.memory // sum(p.numel() * self.like.element_size() for p in self.wanted.values()))
+        yield from (items[at : at + step] for at in range(0, len(items), step))
+
+    def backward(self, seeds: Sequence[tuple[int, Tensor]]) -> dict[str, Tensor]:
+        """Phi_c^T a of each pair (c, a), from one forward pass."""
         names, leaves = list(self.wanted), list(self.wanted.values())
-        total = {name: leaf.new_zeros(len(classes), *leaf.shape) for name, leaf in self.wanted.items()}
-        for rows in self.chunks():
-            with torch.enable_grad():
-                values = self.module(take(self.x, rows))
-            for k, c in enumerate(classes):
-                last = k + 1 == len(classes)
+        total = {name: leaf.new_zeros(len(seeds), *leaf.shape) for name, leaf in self.wanted.items()}
+        for rows in self.chunks(_BACKWARD):
+            values = self.module(take(self.x, rows))
+            for at, (c, a) in enumerate(seeds):
+                last = at + 1 == len(seeds)
                 weight = torch.zeros_like(values)
-                weight[:, c] = a[c, rows]
+                weight[:, c] = a[rows]
                 found = torch.autograd.grad(values, leaves, weight, retain_graph=not last, materialize_grads=True)
                 for name, g in zip(names, found, strict=True):
-                    total[name][k] += g
+                    total[name][at] += g
         return total
 
-    def forward(self, direction: Callable[[int], dict[str, Tensor]], shared: bool) -> Tensor:
-        """<grad f_c(x_i), direction(c)>, (C, n)."""
-        found = self.like.new_empty(self.outputs, self.n)
-        for rows in self.chunks():
-            if shared:
-                found[:, rows] = self._tangent(rows, direction(0)).T
-                continue
-            for c in range(self.outputs):
-                found[c, rows] = self._tangent(rows, direction(c))[:, c]
+    def forward(self, direction: dict[str, Tensor]) -> Tensor:
+        """<grad f_c(x_i), w> of one direction for all outputs, (C, n)."""
+        return torch.cat([self._tangents(direction, rows).T for rows in self.chunks(_FORWARD)], 1)
+
+    def forward_each(self, directions: dict[str, Tensor], outputs: range) -> Tensor:
+        """<grad f_c(x_i), w_c> for some outputs, a direction each, (C', n); `vmap` shares the forward pass."""
+        together = max(1, min(len(outputs), self.memory // self.saved - _FORWARD))
+        found = self.like.new_empty(len(outputs), self.n)
+        for rows in self.chunks(_FORWARD + together):
+            for at in range(0, len(outputs), together):
+                some = {name: w[at : at + together] for name, w in directions.items()}
+                values = self._all_tangents(some, rows)
+                columns = list(outputs[at : at + together])
+                found[at : at + together, rows] = values[range(len(columns)), :, columns]
         return found
 
-    def _tangent(self, rows: slice, direction: dict[str, Tensor]) -> Tensor:
+    def _all_tangents(self, directions: dict[str, Tensor], rows: slice) -> Tensor:
+        """The tangents of all outputs along each direction, (directions, rows, C); one by one where vmap cannot follow."""
+
+        def along(direction: dict[str, Tensor]) -> Tensor:
+            return self._tangents(direction, rows)
+
+        try:
+            return vmap(along)(directions)
+        except RuntimeError:
+            count = len(next(iter(directions.values())))
+            return torch.stack([along({name: w[at] for name, w in directions.items()}) for at in range(count)])
+
+    def _tangents(self, direction: dict[str, Tensor], rows: slice) -> Tensor:
         batch = take(self.x, rows)
         state = {f"model.{name}": p.detach() for name, p in self.module.model.named_parameters()}
         primal = {f"model.{name}": state.pop(f"model.{name}") for name in direction}
@@ -245,9 +277,11 @@ class _Task:
         def values(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(self.module, {**state, **parameters}, (batch,))
 
-        # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates.
+        # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates, and
+        # says where vmap goes one by one.
         with _plain_attention(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", message="There is a performance drop")
             return jvp(values, (primal,), (tangent,))[1]
 
 
@@ -260,16 +294,12 @@ def _task(
     model, x = cast(model, x, dtype)
     module, wanted = network(model, outputs), trainable(model, parameters)
     values = probe(module, x)
-    # Forward and backward of a row in flight: what is saved, its gradients, and as much again for the tangents of J v.
-    rows = min(n, chunk_rows(memory, 3 * saved_bytes(module, x)))
-    return _Task(module, x, n, values.shape[1], rows, wanted, values)
+    return _Task(module, x, n, values.shape[1], max(1, saved_bytes(module, x)), memory, wanted, values)
 
 
-def _coefficients(value: Tensor, task: _Task) -> Tensor:
+def _coefficients(name: str, value: Tensor, task: _Task) -> Tensor:
     if not isinstance(value, Tensor) or tuple(value.shape) != (task.outputs, task.n):
-        _check.refuse(
-            "coefficients", f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}"
-        )
+        _check.refuse(name, f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}")
     return value.to(task.like)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dntk_fast.tangent.generic import Wrapped, saved_bytes
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel
 from dntk_fast.tangent.products import (
     jacobian_vector,
@@ -82,7 +83,7 @@ def test_products_with_the_formed_kernel(drawn):
     K, v, Z = (
         tangent_kernel(model, x),
         torch.randn(3, n, dtype=torch.float64),
-        torch.randn(3, n, 2, dtype=torch.float64),
+        torch.randn(3, n, 12, dtype=torch.float64),  # 36 weights: not all at once within the smaller budget
     )
     assert close(kernel_vector(model, x, v, memory=memory), (K @ v[..., None])[..., 0])
     assert close(quadratic_forms(model, x, Z, memory=memory), (Z * (K @ Z)).sum(1))
@@ -121,6 +122,72 @@ def test_trace_probes_are_signs_and_their_mean_over_all_signs_is_the_trace():
     assert len(set((at % 4).tolist()) | set((3 - at % 4).tolist())) > 1
     assert torch.equal(drawn, trace_probes(model, x, 20, seed=5))
     assert not torch.equal(drawn, trace_probes(model, x, 20, seed=6))
+
+
+def test_the_smallest_budget_goes_row_by_row_and_direction_by_direction():
+    model, x = case(3, 5)
+    w, a = directions(model), torch.randn(3, 5, dtype=torch.float64)
+    least = 3 * saved_bytes(Wrapped(model), x)
+    assert close(jacobian_vector(model, x, w, memory=least), jacobian_vector(model, x, w))
+    assert close(kernel_vector(model, x, a, memory=least), kernel_vector(model, x, a))
+    with pytest.raises(ValueError, match=f"memory: expected at least {least}"):
+        jacobian_vector(model, x, w, memory=least - 1)
+
+
+def forward_passes(model, product):
+    """How often the model is called."""
+    calls = []
+    hook = model.register_forward_hook(lambda *_: calls.append(None))
+    product()
+    hook.remove()
+    return len(calls)
+
+
+def test_one_forward_pass_serves_all_outputs():
+    model, x = case(4, 5)
+    one = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    every = {name: torch.stack([p, 2 * p, 3 * p]) for name, p in one.items()}
+    Z = torch.randn(3, 5, 4, dtype=torch.float64)
+    expected = forward_passes(model, lambda: jacobian_vector(model, x, one))
+    assert forward_passes(model, lambda: jacobian_vector(model, x, every)) == expected
+    assert forward_passes(model, lambda: vector_jacobian(model, x, Z[..., 0])) == expected
+    assert forward_passes(model, lambda: quadratic_forms(model, x, Z)) == expected
+    assert forward_passes(model, lambda: kernel_vector(model, x, Z[..., 0])) == expected + 1
+
+
+class Cube(torch.autograd.Function):
+    """x^3 with both derivatives and no rule for vmap."""
+
+    @staticmethod
+    def forward(x):
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3 * ctx.saved_tensors[0] ** 2 * gradient
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 3 * ctx.saved_tensors[0] ** 2 * tangent
+
+
+class Cubed(nn.Linear):
+    def forward(self, x):
+        return Cube.apply(super().forward(x))
+
+
+def test_where_vmap_cannot_follow_outputs_go_one_by_one():
+    model, x = Cubed(3, 2).double(), torch.randn(3, 3, dtype=torch.float64)
+    w = directions(model, 2)
+    flat = torch.cat([v.flatten(1) for v in w.values()], 1)
+    assert close(jacobian_vector(model, x, w), (features(model, x) @ flat[..., None])[..., 0])
+    probes = forward_passes(model, lambda: vector_jacobian(model, x, torch.ones(2, 3, dtype=torch.float64))) - 1
+    assert forward_passes(model, lambda: jacobian_vector(model, x, w)) == probes + 2  # one for each output
 
 
 def test_attention_and_tied_weights_have_products_too():
