@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from dntk_fast import _check, report
+from dntk_fast.cli.bars import Bars
+from dntk_fast.experiment import imagenette as paper
+from dntk_fast.experiment import imagenette_page as page
 from dntk_fast.experiment import real_gradients, write_arrays
 
 __all__ = ["experiments"]
@@ -22,3 +27,44 @@ def gradients(
     """Train conv8 on digits; keep exact eigen-factors of its class kernels on 200 training images."""
     write_arrays(out, real_gradients(seed=seed))
     typer.echo(f"{out}: {out.stat().st_size} bytes")
+
+
+@experiments.command()
+def imagenette(
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(paper.SIZES)}.")] = "tiny",
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set, an .npz pack or a folder with one; the pack of the size if not given."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of stages and results; runs/imagenette-<size> if none.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an experiment with other settings in that folder.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print passes and seconds of the stages, no more.")
+    ] = False,
+) -> None:
+    """Make the figures of the paper on ImageNette: report.json and report.html, the paper's numbers beside ours.
+
+    Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
+    """
+    setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
+    images = paper.open_data(setting, data)
+    typer.echo(paper.estimate(setting, images))
+    if explain:
+        return
+    folder, console = out or Path("runs") / f"imagenette-{size}", Console()
+    try:
+        with Bars(console) as bars:
+            record = paper.run(setting, images, folder, seed=seed, overwrite=overwrite, progress=bars.update)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
+        raise typer.Exit(130) from None
+    report.write_record(record, folder / "report.json")
+    page.write_page(record, folder / "report.html")
+    for table in (page.paper_table, page.predictor_table, page.rivals_table, report.stage_table):
+        console.print(table(record))
+    console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)

@@ -1,0 +1,109 @@
+"""The record of the ImageNette experiment: numbers alone, and what the paper states beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from dntk_fast._stages import Stage
+from dntk_fast.bench.race import circumstances
+from dntk_fast.config import Config
+from dntk_fast.data import Dataset
+from dntk_fast.experiment.imagenette_stages import SPECTRUM
+from dntk_fast.redundancy import truncation_rank_of_spectrum
+
+__all__ = ["comparison", "record_of"]
+
+
+def record_of(
+    setting: Mapping[str, Any], data: Dataset, parameters: int, config: Config, done: Mapping[str, Stage]
+) -> dict[str, Any]:
+    """Gather what the stages found; `done` by the names of `imagenette.run`, `parameters` = P of the network."""
+    largest = setting["per_class"][-1]
+    found = {
+        "experiment": "imagenette",
+        **circumstances(),
+        "threads": torch.get_num_threads(),
+        "setting": {**setting, "pack": data.name},
+        "seeds": config.seeds,
+        "data": {
+            "name": data.name,
+            "n_train": len(data.x_train),
+            "n_test": len(data.x_test),
+            "classes": list(data.classes),
+            "shape": list(data.image_shape),
+        },
+        "network": {"name": setting["model"], "parameters": parameters, **done["network"].numbers},
+        "last_layer": done["last layer"].numbers,
+        "real": done["real kernel"].numbers,
+        "distilled_sizes": [done[f"distilled kernel, {size} per class"].numbers for size in setting["per_class"]],
+        "distilled_only": [_alone(size, done) for size in setting["per_class"]],
+        "spectra": _spectra(done[f"distilled kernel, {largest} per class"], done["real kernel"], config.epsilon),
+        "truncation": done["rank truncation"].numbers["rows"],
+        "locality": done["local structure"].numbers,
+        "gradient_distillation": done["gradient distillation"].numbers["rows"],
+        "method_seconds": done["method seconds"].numbers["rows"],
+        "threshold_grid": done["threshold grid"].numbers,
+        "stages": [_cost(name, stage) for name, stage in done.items()],
+        "figure_7": "data not available: ImageWoof is not at hand",
+    }
+    return found | {"beside_the_paper": list(comparison(found))}
+
+
+def _alone(size: int, done: Mapping[str, Stage]) -> dict[str, Any]:
+    network = done[f"network on {size} per class"].numbers["accuracy"]
+    return {"network_accuracy": network, **done[f"kernel of the network on {size} per class"].numbers}
+
+
+def _spectra(distilled: Stage, real: Stage, epsilon: float) -> dict[str, Any]:
+    """The leading eigenvalues to five digits, and truncation ranks from all of them."""
+
+    def short(values: torch.Tensor) -> list[list[float]]:
+        return [[float(f"{v:.5g}") for v in row] for row in values[:, :SPECTRUM].tolist()]
+
+    ranks = truncation_rank_of_spectrum(distilled.arrays["spectrum"], epsilon).tolist()
+    return {
+        "epsilon": epsilon,
+        "distilled": short(distilled.arrays["spectrum"]),
+        "distilled_ranks": ranks,
+        "real": short(real.arrays["spectrum"]),
+        "real_ranks": real.numbers["ranks"],
+    }
+
+
+def _cost(name: str, stage: Stage) -> dict[str, Any]:
+    return {"name": name} | {
+        key: getattr(stage, key) for key in ("seconds", "forward_passes", "backward_passes", "bytes")
+    }
+
+
+def comparison(record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Set what the paper states beside what was found here: context, not a test; data and sizes differ."""
+    rows = {row["m"]: row for row in record["gradient_distillation"] if row["method"] == "local-global"}
+    m = min(rows, key=lambda m: abs(m - 5))
+    largest, alone = record["distilled_sizes"][-1], record["distilled_only"][-1]
+    network, classes = record["network"]["accuracy"], record["locality"]["classes"]
+    images = record["data"]["n_train"] / largest["n"]
+
+    def spread(values: list[float], form: str) -> str:
+        return f"{min(values):{form}} to {max(values):{form}}"
+
+    def row(where: str, claim: str, paper: str, ours: str) -> dict[str, str]:
+        return {"where": where, "claim": claim, "paper": paper, "here": ours}
+
+    shares = [f"{size['accuracy']:.1%}" for size in record["distilled_sizes"]]
+    sizes = ", ".join(str(size["per_class"]) for size in record["distilled_sizes"])
+    yield row("Abstract", "fewer Jacobians", "20 to 100 times", f"{images:.3g} times")
+    yield row("Figure 1", f"accuracy at {sizes} images per class", "saturates at the network's",
+              f"{', '.join(shares)}; network {network:.1%}")  # fmt: skip
+    yield row("Figure 1", "accuracy lost without the pretrained network", "10 %",
+              f"{(largest['accuracy'] - alone['accuracy']) * 100:.1f} points")  # fmt: skip
+    yield row("Figure 2", "truncation ranks of the distilled class kernels", "31 to 41",
+              f"{spread(record['spectra']['distilled_ranks'], 'd')} of {largest['n']}")  # fmt: skip
+    yield row("Figure 3", f"Algorithm 1, accuracy at {m} gradients", "76 %", f"{rows[m]['accuracy']:.1%}")
+    yield row("Figure 3", f"Algorithm 1, fidelity at {m} gradients", "78 %", f"{rows[m]['fidelity']:.1%}")
+    for kind, reading in (("weighted_gap", "weighted by variance"), ("unweighted_gap", "directions counted equally")):
+        found = [c[kind] for c in classes]
+        yield row("Figure 4", f"outside the local eigenspaces, {reading}", "12 to 15 %", spread(found, ".1%"))
