@@ -409,7 +409,7 @@ STREAMING = Statement(
         ),
         Reading(
             "subsampled",
-            r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,\quad"
+            r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,\quad "
             r"M=n\max_{i\leq n}|e_i|\|\phi_i\|",
             Verdict.HOLDS,
             (

@@ -17,7 +17,8 @@ def quoted(text):
 def test_readme_quotes_the_ledger():
     ledger = (ROOT / "proofs_checks" / "LEDGER.md").read_text().splitlines()[2]
     names = ("holds", "holds with an added hypothesis", "fails", "heuristic", "definition", "pending")
-    counts = [int(re.search(rf"(\d+) {name}[,;]", ledger)[1]) for name in names]
+    found = [re.search(rf"(\d+) {name}[,;]", ledger) for name in names]
+    counts = [int(number[1]) if number else 0 for number in found]  # a verdict that no reading has is not named
     assert quoted((ROOT / "README.md").read_text()) == counts
     assert json.loads((ROOT / "proofs_checks" / "ledger.json").read_text())
     assert quoted("| holds | x |\n| ---: | ---: |\n| 1 | 2 |") == [1, 2]
