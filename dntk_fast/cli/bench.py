@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from dntk_fast import report
-from dntk_fast.bench import floor
+from dntk_fast.bench import floor, headline
 from dntk_fast.cli.bars import Bars
 
 __all__ = ["bench"]
@@ -36,5 +36,34 @@ def bench_floor(
     if not record["complete"]:
         console.print("Stopped: whole rounds so far; no file is written.")
         raise typer.Exit(130)
+    if json is not None:
+        report.write_record(record, json)
+
+
+@bench.command("headline")
+def bench_headline(
+    data: Annotated[
+        str, typer.Option(help="A data set or an image pack whose exact kernels fit into 3 GB.")
+    ] = "digits",
+    seed: Annotated[int, typer.Option(help="Every purpose's own seed is spawned from it.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Times everything is done; seconds are medians.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; as many as it has if not given.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few images and steps: does it run?")] = False,
+) -> None:
+    """Audit the claims on cost: every way to a predictor timed, counted and scored, and when distillation pays."""
+    if json is not None and not json.parent.is_dir():
+        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    console = Console()
+    try:
+        with Bars(console) as bars:
+            record = headline.measure(
+                data, seed=seed, rounds=rounds, threads=threads, quick=quick, progress=bars.update
+            )
+    except KeyboardInterrupt:
+        console.print("Stopped: nothing is printed, no file is written.")
+        raise typer.Exit(130) from None
+    for table in headline.tables(record):
+        console.print(table)
     if json is not None:
         report.write_record(record, json)
