@@ -5,16 +5,17 @@ Arrays may be of any array-API kind (NumPy, torch, CuPy); they come back as they
 
 from __future__ import annotations
 
+import importlib
 import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
-from array_api_compat import array_namespace, device
 from torch import Tensor, nn
 
 __all__ = [
     "array",
+    "array_namespace",
     "choice",
     "companion",
     "dimension",
@@ -114,11 +115,16 @@ def dimension(k: Any, parameters: int) -> int:
 # --- arrays of any kind -----------------------------------------------------------------------------------------------
 
 
+def array_namespace(value: Any) -> Any:
+    """The array-API namespace of an array; its package is asked for here alone, for the tangent part does without."""
+    return importlib.import_module("array_api_compat").array_namespace(value)
+
+
 def _finite(value: Any) -> bool:
     # torch looks at one entry at a time; a NaN or an infinity anywhere shows in the sum, which is an order cheaper. A sum
     # that is not finite may have overflowed: only then every entry is looked at.
-    if isinstance(value, Tensor) and bool(torch.isfinite(value.detach().sum())):
-        return True
+    if isinstance(value, Tensor):
+        return bool(torch.isfinite(value.detach().sum())) or bool(torch.isfinite(value.detach()).all())
     xp = array_namespace(value)
     return bool(xp.all(xp.isfinite(value)))
 
@@ -277,7 +283,8 @@ def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
     """A ridge above zero, one number or one per class, as float64 of the kind of `like`; it broadcasts over classes."""
     xp = array_namespace(like)
     if getattr(value, "ndim", 0) == 0:
-        return xp.asarray(positive(name, value), dtype=xp.float64, device=device(like))
+        place = importlib.import_module("array_api_compat").device(like)
+        return xp.asarray(positive(name, value), dtype=xp.float64, device=place)
     found = xp.astype(companion(name, value, like, leading), xp.float64)
     if not bool(xp.all(found > 0)):
         refuse(name, "numbers above 0", f"down to {float(xp.min(found))}")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 __all__ = ["Stage", "StageStore", "config_hash", "write_atomically"]
 
@@ -125,6 +124,8 @@ class StageStore:
 
     def load(self, name: str) -> Stage:
         """Read a finished stage back."""
+        from safetensors.torch import load_file  # here, for the writer below is wanted without it too
+
         record = self._read_json(self.path(name, ".json"))
         arrays_file = self.path(name, ".safetensors")
         arrays = load_file(arrays_file) if record.pop("has_arrays") else {}
@@ -132,6 +133,8 @@ class StageStore:
 
     def run(self, name: str, work: Callable[[], Stage]) -> Stage:
         """Give back the stage, doing the work only if no earlier run finished it."""
+        from safetensors.torch import save_file
+
         if self.finished(name):
             return self.load(name)
         start = time.perf_counter()

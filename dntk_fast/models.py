@@ -14,8 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -395,15 +393,19 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy of each: safetensors refuses tensors that share memory, and tied weights do.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, lambda draft: safetensors.torch.save_file(copies, draft, dict(metadata or {})))
+    from safetensors.torch import save_file  # here, for networks are built and traced without it too
+
+    write_atomically(path, lambda draft: save_file(copies, draft, dict(metadata or {})))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read named tensors and metadata from a safetensors file, or say in one line why it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise ValueError(f"path: expected a safetensors file, got {path} ({error})") from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["ROUNDS", "Task", "circumstances", "pinned", "race", "ratio", "results"]
+__all__ = ["ROUNDS", "Task", "circumstances", "clock_of", "pinned", "race", "ratio", "results"]
 
 # What may be stated has at least so many rounds, and an interval whose half-width is at most this share of it.
 ROUNDS, HALF_WIDTH = 21, 0.1
@@ -32,6 +32,18 @@ class Task:
     error: Callable[[Any], float] | None = None
     expected: float | None = None
     repeats: int = 1
+
+
+def clock_of(device: torch.device | str) -> Callable[[], float]:
+    """A clock that waits until the device has done what it was asked for; a GPU answers before it has worked."""
+    if torch.device(device).type != "cuda":
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
 
 
 def race(tasks: Sequence[Task], number: int, clock: Callable[[], float] = time.perf_counter) -> np.ndarray:
@@ -76,22 +88,26 @@ def results(tasks: Sequence[Task], laps: Sequence[np.ndarray]) -> list[dict[str,
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Let torch compute with so many threads inside."""
-    before = torch.get_num_threads()
+    """Let torch compute with so many threads inside, and convolutions on a GPU in float32 as such, not in TF32."""
+    before, rounded = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.backends.cudnn.allow_tf32 = rounded
 
 
-def circumstances() -> dict[str, Any]:
-    """Day, processor and versions; no name of a host, no path."""
+def circumstances(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Day, processor, GPU where the work is there, and versions; no name of a host, no path."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             cpu = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    device = {"cpu": cpu, "cores": os.cpu_count()}
-    return {"date": datetime.now(UTC).date().isoformat(), "device": device, "versions": versions}
+    machine: dict[str, Any] = {"cpu": cpu, "cores": os.cpu_count()}
+    if torch.device(device).type == "cuda":
+        machine["gpu"], versions["cuda"] = torch.cuda.get_device_name(device), str(torch.version.cuda)
+    return {"date": datetime.now(UTC).date().isoformat(), "device": machine, "versions": versions}

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from dntk_fast import report
-from dntk_fast.bench import floor, headline
+from dntk_fast.bench import floor, gpu, headline
 from dntk_fast.cli.bars import Bars
 
 __all__ = ["bench"]
@@ -61,9 +61,15 @@ def bench_headline(
                 data, seed=seed, rounds=rounds, threads=threads, quick=quick, progress=bars.update
             )
     except KeyboardInterrupt:
-        console.print("Stopped: nothing is printed, no file is written.")
+        console.print("Stopped: no file is written.")
         raise typer.Exit(130) from None
     for table in headline.tables(record):
         console.print(table)
     if json is not None:
         report.write_record(record, json)
+
+
+@bench.command("gpu", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def bench_gpu(arguments: Annotated[list[str] | None, typer.Argument(help="--help tells.")] = None) -> None:
+    """Measure kernels, features and the sketch on a GPU; `python3 -m dntk_fast bench gpu` needs torch and numpy alone."""
+    gpu.main(arguments or [])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.table import Table
+from dntk_fast._cells import Cells
 
 __all__ = ["Cells", "method_table", "predictor_table", "readable_bytes", "share_with_spread", "stage_table"]
 
@@ -18,29 +16,6 @@ PREDICTORS = {
     "last_layer": "last layer (Theorem R)",
     "distilled": "distilled kernel",
 }
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A table as text: title, headings, rows; the first column is words, the others numbers.
-
-    `narrow` says which columns a terminal of 80 characters shows, and under which heading; the page shows all.
-    """
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    narrow: Mapping[str, str]
-
-    def __rich__(self) -> Table:
-        """Show it in a terminal."""
-        table = Table(title=self.title, box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
-        places = [self.head.index(heading) for heading in self.narrow]
-        for place, heading in zip(places, self.narrow.values(), strict=True):
-            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*(row[place] for place in places))
-        return table
 
 
 def predictor_table(record: Mapping[str, Any]) -> Cells:
