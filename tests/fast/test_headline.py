@@ -331,7 +331,9 @@ def test_an_interruption_leaves_one_line_and_no_file(monkeypatch, capsys, tmp_pa
 
     monkeypatch.setattr(headline, "_laps", interrupted)
     assert command(monkeypatch, "--quick", "--json", tmp_path / "headline.json") == 130
-    assert [line for line in capsys.readouterr().out.splitlines() if "Stopped" in line] != []
+    *bars, last = capsys.readouterr().out.splitlines()
+    assert last == "Stopped: no file is written."
+    assert all("the network" in line for line in bars if line)
     assert not list(tmp_path.iterdir())
 
 
