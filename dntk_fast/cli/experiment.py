@@ -39,6 +39,7 @@ def imagenette(
     out: Annotated[
         Path | None, typer.Option(help="Folder of stages and results; runs/imagenette-<size> if none.")
     ] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
     seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an experiment with other settings in that folder.")
@@ -51,6 +52,8 @@ def imagenette(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
+    if json is not None and not json.parent.is_dir():
+        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
     images = paper.open_data(setting, data)
     typer.echo(paper.estimate(setting, images))
@@ -63,7 +66,8 @@ def imagenette(
     except KeyboardInterrupt:
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
-    report.write_record(record, folder / "report.json")
+    for path in [folder / "report.json", *([json] if json else [])]:
+        report.write_record(record, path)
     page.write_page(record, folder / "report.html")
     for table in (page.paper_table, page.predictor_table, page.rivals_table, report.stage_table):
         console.print(table(record))

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from dntk_fast._stages import write_atomically
 from dntk_fast.report import figures
@@ -39,7 +39,12 @@ def paper_table(record: Mapping[str, Any]) -> Cells:
     """What the paper states beside what was found here."""
     head = ("claim", "where", "paper", "here")
     rows = tuple(tuple(row[key] for key in head) for row in record["beside_the_paper"])
-    return Cells("the paper's numbers beside ours: context, not a test", head, rows, {name: name for name in head})
+    return Cells(
+        "the paper's numbers beside ours: context, not a test",
+        head,
+        rows,
+        {name: name for name in head if name != "where"},
+    )
 
 
 def predictor_table(record: Mapping[str, Any]) -> Cells:
@@ -170,10 +175,12 @@ def containment_figure(record: Mapping[str, Any]) -> str:
 def _containment(axes: Axes, part: Mapping[str, Any], title: str) -> None:
     below = np.zeros(part["rank"])
     for h, shares in enumerate(part["containment"]):
-        style = {"color": COLOURS[h % len(COLOURS)], "label": f"cluster {h + 1}"}
+        style: dict[str, Any] = {"color": COLOURS[h % len(COLOURS)], "label": f"cluster {h + 1}"}
         axes.bar(np.arange(1, part["rank"] + 1), shares, 1.0, bottom=below, **style)
         below = below + np.asarray(shares)
+    axes.set_xlim(0.5, part["rank"] + 0.5)
     axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(axes, f"{title}: {1 - part['unweighted_gap']:.0%} inside", "")
 
 
@@ -237,7 +244,7 @@ def _pareto(axes: Axes, rows: list[dict[str, Any]]) -> None:
         best = [row for i, row in enumerate(ordered) if all(row[key] > other[key] for other in ordered[:i])]
         axes.step([row["m"] for row in best], [row[key] for row in best], where="post", color=colour, lw=1)
     axes.legend(fontsize=8)
-    _dress(axes, "all settings, best so far", "synthetic gradients per logit")
+    _dress(axes, "all settings; lines: best up to m", "synthetic gradients per logit")
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -310,9 +317,9 @@ def _opening(record: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f'<p class="soft">{escape(network["name"])}, {network["parameters"]:,} parameters, pretrained here on the '
         f"{data['n_train']:,} real training images of {escape(data['name'])} ({data['shape'][1]} pixels); "
-        f"{data['n_test']:,} held-out images. The paper's network is not at hand and its images were larger: its numbers "
-        "stand beside ours as context, never as a test. Distilled images start from photographs that may not be "
-        "published: none is shown.</p>"
+        f"{data['n_test']:,} held-out images. The paper's network and the size of its images are not at "
+        "hand: its numbers stand beside ours as context, never as a test. Distilled images start from photographs that "
+        "may not be published: none is shown.</p>"
     )
     yield _cards(
         (f"{network['accuracy']:.3f}", "network accuracy"),

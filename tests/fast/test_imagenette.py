@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,8 +252,8 @@ def test_the_papers_numbers_stand_beside_those_of_the_record(made):
         row["accuracy"] = 0.125
     after = {(row["where"], row["claim"]): row["here"] for row in comparison(changed)}
     different = {key for key in rows if rows[key]["here"] != after[key]}
-    assert different == {("Figure 3", "Algorithm 1, accuracy at 5 gradients")}
-    assert after["Figure 3", "Algorithm 1, accuracy at 5 gradients"] == "12.5%"
+    assert different == {("Figure 3", "Algorithm 1, accuracy at m = 5")}
+    assert after["Figure 3", "Algorithm 1, accuracy at m = 5"] == "12.5%"
 
 
 def test_the_page_shows_every_figure_and_no_picture_of_the_data(made, tmp_path):
@@ -266,6 +267,24 @@ def test_the_page_shows_every_figure_and_no_picture_of_the_data(made, tmp_path):
     assert "image/png" not in page
     assert "<script" not in page
     assert all(row["here"] in page for row in record["beside_the_paper"])
+
+
+KEPT = sorted((Path(__file__).parents[2] / "asv_benchmarks" / "results").glob("*/imagenette_*.json"))
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_kept_records_are_those_of_their_size_and_agree_with_themselves(path, made):
+    record = json.loads(path.read_text())
+    setting = im.SIZES[path.stem.removeprefix("imagenette_")]
+    assert record.keys() == made[0].keys()
+    assert record["setting"] == json.loads(json.dumps(asdict(setting)))
+    assert record["beside_the_paper"] == list(comparison(record))
+    counts = [
+        (row.stage, row.forward, row.backward)
+        for row in im.passes(setting, record["data"]["n_train"], record["data"]["n_test"], 10)
+    ]
+    taken = [(row["name"], row["forward_passes"], row["backward_passes"]) for row in record["stages"]]
+    assert [row for row in taken if row[1]] == counts
 
 
 def test_tables_have_a_cell_for_every_heading(made):
@@ -342,9 +361,10 @@ def test_the_command_says_what_it_will_cost_and_stops_if_asked(at_hand, tmp_path
 
 
 def test_the_command_writes_record_and_page(at_hand, made, data, tmp_path):
-    result = command("--out", str(tmp_path / "run"))
+    result = command("--out", str(tmp_path / "run"), "--json", str(tmp_path / "kept.json"))
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert json.loads((tmp_path / "kept.json").read_text()) == record
     assert without_costs(record) == without_costs(made[0])
     assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
     assert "31 to 41" in result.output
@@ -361,7 +381,14 @@ def test_an_interruption_leaves_one_line(at_hand, tmp_path, monkeypatch):
     assert "Traceback" not in result.output
 
 
-def test_an_unknown_size_is_refused():
-    result = command("--size", "huge")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", "huge"), "size: expected one of"),
+        (("--json", "nowhere/x.json"), "json: expected a file in a folder that exists"),
+    ],
+)
+def test_the_command_refuses(arguments, message):
+    result = command(*arguments)
     assert isinstance(result.exception, ValueError)
-    assert "size: expected one of" in str(result.exception)
+    assert message in str(result.exception)
