@@ -38,6 +38,7 @@ __all__ = ["ROWS", "Row", "Work", "measure", "tables"]
 
 ROUNDS = 7
 MEASURES = ("flops", "bytes", "seconds")
+SIGNS = {"within 2 s.e.": "=", "within 0.1": "≈", "lower": "<", "higher": ">", "undecided": "?"}
 
 
 @dataclass(frozen=True)
@@ -249,8 +250,9 @@ def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
     """Claimed and found exponents, one line for each row and axis."""
     head = ("computation", "claimed", "in", "exponent", "flops", "bytes", "seconds", "backward passes", "sizes", "note")
     shown = ("computation", "in", "exponent", "flops", "bytes", "seconds")
+    legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
     rows = tuple(_cells(found) for found in record["rows"])
-    yield Cells("exponents: claimed, counted (flops, bytes), timed", head, rows, {name: name for name in shown})
+    yield Cells(f"exponents beside the claim: {legend}", head, rows, {name: name for name in shown})
 
 
 def _along(row: Row, axis: str, rounds: int, quick: bool) -> dict[str, Any]:
@@ -303,7 +305,7 @@ def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
         fit = found["slopes"].get(name)
         if fit is None:
             return ""
-        return ", ".join([f"{fit['exponent']:.2f} ± {fit['standard_error']:.2f}", *filter(None, [fit.get("verdict")])])
+        return f"{SIGNS.get(fit.get('verdict'), '')} {fit['exponent']:.2f} ± {fit['standard_error']:.2f}".lstrip()
 
     passes = found["counted"].get("backward", [0])
     span = f"{found['sizes'][0]:,} - {found['sizes'][-1]:,}"

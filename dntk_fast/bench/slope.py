@@ -66,7 +66,7 @@ def slope(sizes: Sequence[float], costs: Sequence[float]) -> Slope:
     ValueError
         Fewer than four sizes, or a number that has no logarithm.
 
-    >>> slope([1, 2, 4, 8], [3, 12, 48, 192]).exponent
+    >>> round(slope([1, 2, 4, 8], [3, 12, 48, 192]).exponent, 12)
     2.0
     """
     x, y = np.asarray(sizes, float), np.asarray(costs, float)

@@ -1,6 +1,8 @@
 """The benchmarks stand on the two packages alone, mirror their modules, and show no time without an error beside it."""
 
 import ast
+import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ from tests.house.test_arrows import imported_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "asv_benchmarks" / "benchmarks").glob("*.py"))
+RESULTS = sorted((ROOT / "asv_benchmarks" / "results").rglob("*.json"))
+# An absolute path of any system, and keys under which tools write where they ran.
+PLACE = re.compile(r"""(?<![\w.])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\|"(?:machine|host|hostname|node|user|env_name)"\s*:""")
 FORBIDDEN = {"tests", "proofs_checks"}
 # What mirrors no module of the two packages: the process that the numbers come from.
 OWN = {"environment"}
@@ -62,3 +67,27 @@ def test_every_file_mirrors_a_module():
     names = {path.stem.removeprefix("bench_") for path in FILES if path.stem.startswith("bench_")}
     assert names - OWN <= modules()
     assert "bench_nothing" not in modules()
+
+
+def places(text, host):
+    """Paths, keys and names of a machine in a file of results."""
+    return PLACE.findall(text) + re.findall(rf"\b{re.escape(host)}\b", text)
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_kept_results_name_no_path_and_no_host(path):
+    assert places(path.read_text(), platform.node() or "localhost") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"python": "/us' + 'r/bin/python"}',
+        '{"env": "C:' + '\\\\venv"}',
+        '{"machine": "anything"}',
+        '{"note": "run on margarets-laptop"}',
+    ],
+)
+def test_a_place_in_a_result_is_seen(text):
+    assert places(text, "margarets-laptop") != []
+    assert places('{"unit": "reference / fast", "claim": "n^3 / H^2", "x/y/z": 1}', "margarets-laptop") == []
