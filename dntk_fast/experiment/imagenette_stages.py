@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import models, steps
-from dntk_fast._arrays import eigenvalues, gram, orthonormal_rows
+from dntk_fast._arrays import gram, orthonormal_rows
 from dntk_fast._stages import Stage
 from dntk_fast.config import Config
 from dntk_fast.data import Dataset
@@ -26,9 +26,9 @@ from dntk_fast.gradient_distillation import (
     spectral_clusters,
 )
 from dntk_fast.locality import eigenspaces, locality
-from dntk_fast.predictors import fit_features, scores
+from dntk_fast.predictors import Fit, scores
 from dntk_fast.redundancy import truncation_rank_of_spectrum
-from dntk_fast.ridge import ridge_spectrum
+from dntk_fast.ridge import GRID_EXPONENTS, choose_ridge, ridge_spectrum
 from dntk_fast.subspace import energy_gap
 from dntk_fast.tangent.features import tangent_features
 
@@ -111,27 +111,39 @@ def real_kernel(
     the gradients of each distilled set span (Prop 3.6).
     """
     values = tangent_features(model, data.x_train, k=config.k, seed=config.seeds["sketch"]).values
-    targets = network.arrays["logits.train"]
-    fit = fit_features(values, targets, test.arrays["values"])
+    fit, spectra = _fit_by_class(values, network.arrays["logits.train"], test.arrays["values"])
     ridge = {name: getattr(fit, name) for name in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
     found = asdict(scores(fit.predictions, network.arrays["logits.test"], data.y_test)) | ridge
-    spectra = torch.stack([_eigenvalues(part) for part in values])
     ranks = truncation_rank_of_spectrum(spectra, config.epsilon).tolist()
     energies = [{"per_class": size} | _held(values, base.arrays["rows"]) for size, base in bases.items()]
-    numbers = found | {"k": config.k, "ranks": ranks, "energies": energies}
     n = len(data.x_train)
+    numbers = found | {"k": config.k, "ranks": ranks, "energies": energies}
     return Stage({"spectrum": spectra[:, :SPECTRUM]}, numbers, n, n * len(data.classes), values.nbytes)
 
 
-def _eigenvalues(features: Tensor) -> Tensor:
-    n, k = features.shape
-    values: Tensor = eigenvalues(gram((features if n <= k else features.mT).double()))
-    return values
+def _fit_by_class(values: Tensor, targets: Tensor, test: Tensor) -> tuple[Fit, Tensor]:
+    """`fit_features` and the eigenvalues, with the decomposition of one class in memory at a time."""
+    scale = float(torch.stack([Phi.double().square().sum(-1).mean() for Phi in values]).mean())
+    grid = torch.tensor([scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+    losses, weights, spectra, freedom = [], [], [], []
+    for Phi, y in zip(values, targets, strict=True):
+        spectrum = ridge_spectrum(Phi.double(), y.double())
+        losses.append(torch.stack([spectrum.leave_one_out(lam).square() for lam in grid.tolist()]))
+        weights.append(torch.stack([spectrum.weights(lam) for lam in grid.tolist()]))
+        freedom.append(torch.stack([spectrum.effective_dimension(lam) for lam in grid.tolist()]))
+        spectra.append(spectrum.eigenvalues)
+    choice = choose_ridge(torch.stack(losses).mean(0), grid)
+    chosen = torch.stack(weights)[:, choice.index]
+    predictions = torch.stack([part.double() @ w for part, w in zip(test, chosen, strict=True)])
+    effective = float(torch.stack(freedom)[:, choice.index].mean())
+    lam = float(choice.lam)
+    fit = Fit(predictions, chosen, lam, lam / scale, choice.on_edge, effective, values.shape[1])
+    return fit, torch.stack(spectra)
 
 
 def _held(values: Tensor, inducing: Tensor) -> dict[str, float]:
     """Shares of |Phi|_F^2, means over classes: held by the span, lost by its rank, lost by its position."""
-    parts = [energy_gap(Phi, rows) for Phi, rows in zip(values.double(), inducing.double(), strict=True)]
+    parts = [energy_gap(Phi.double(), rows.double()) for Phi, rows in zip(values, inducing, strict=True)]
     total = torch.stack([part.total for part in parts])
     names = {"held": "residual", "tail": "tail", "misalignment": "misalignment"}
     found = {key: float((torch.stack([getattr(p, name) for p in parts]) / total).mean()) for key, name in names.items()}

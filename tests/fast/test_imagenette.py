@@ -175,6 +175,26 @@ def test_containments_sum_to_what_the_clusters_hold(rows):
         assert held.sum() > 0.1
 
 
+@pytest.mark.parametrize("width", [30, 7])
+def test_one_class_at_a_time_fits_as_all_at_once(rows, width):
+    base, test, _ = rows
+    features, held_out, targets = (
+        base.arrays["rows"][..., :width],
+        test.arrays["values"][..., :width],
+        base.arrays["targets"],
+    )
+    found, spectra = own._fit_by_class(features, targets, held_out)
+    expected = fit_features(features, targets, held_out)
+    assert torch.allclose(found.predictions, expected.predictions, rtol=TOL["float64"], atol=TOL["float64"])
+    for name in ("lam", "lam_relative", "effective_dimension"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=TOL["float64"])
+    assert (found.n, found.on_edge) == (12, expected.on_edge)
+    energy = features.double().square().sum((1, 2))
+    assert torch.allclose(spectra.sum(1), energy, rtol=TOL["float64"])
+    other = fit_features(features, targets, held_out, lam=found.lam * 10)
+    assert (other.predictions - found.predictions).abs().max() > TOL["apart"]
+
+
 def test_energy_is_held_or_lost_by_rank_or_by_position(rows):
     real = rows[1].arrays["values"]
     some = own._held(real, rows[0].arrays["rows"][:, :4])
