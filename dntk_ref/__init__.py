@@ -433,6 +433,12 @@ from dntk_ref.ridge import (
     selection_error,
     woodbury_inverse,
 )
+from dntk_ref.spectral import (
+    TraceInterval,
+    completed_rank_bound,
+    redundancy_bound_by_energies,
+    trace_interval,
+)
 from dntk_ref.subspace import (
     AngleBound,
     EnergyGap,
@@ -501,6 +507,7 @@ __all__ = [
     "TheoremLG1",
     "TheoremLG2",
     "TheoremLG4",
+    "TraceInterval",
     "VarianceCoefficients",
     "WeightTerms",
     "accumulated_rounding",
@@ -539,6 +546,7 @@ __all__ = [
     "combined_bound_printed",
     "combined_bound_printed_projected",
     "common_decrease",
+    "completed_rank_bound",
     "completion_energy",
     "conditional_variance_bound",
     "conjugate_gradients",
@@ -756,6 +764,7 @@ __all__ = [
     "rank_upper_bound",
     "realise_by_cross_entropy",
     "realise_by_squared_loss",
+    "redundancy_bound_by_energies",
     "redundancy_bound_r1",
     "redundancy_bound_r2",
     "regret_decomposition",
@@ -854,6 +863,7 @@ __all__ = [
     "top_eigenvectors",
     "top_projector",
     "trace_failure_bound",
+    "trace_interval",
     "training_rms_bound",
     "training_rms_bound_by_energy",
     "training_rms_bound_by_rows",
