@@ -228,13 +228,19 @@ def frozen_statistics(model: Any) -> nn.Module:
         if reason is not None:
             kind = type(module).__name__
             refuse("model", "evaluation mode (call model.eval())", f"{kind} {name or '(itself)'} that {reason}")
+    for name, p in model.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            refuse("model", "parameters with shapes (run the model once)", f"{name} without one")
+        if p.is_meta:
+            refuse("model", "parameters that hold numbers", f"{name} on the meta device")
     return model
 
 
 def logits(value: Any, n: int) -> Tensor:
     """The output of a model on n samples: one real tensor (n, C)."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"model: expected an output tensor (n, C), got {type(value).__name__}")
+        hint = "an output tensor (n, C), or outputs=(model, batch) -> (n, C)"
+        raise TypeError(f"model: expected {hint}, got {type(value).__name__}")
     if value.ndim != 2 or value.shape[0] != n or value.shape[1] == 0:
         refuse("model", f"outputs of shape ({n}, C)", f"shape {tuple(value.shape)}")
     if not value.is_floating_point():

@@ -236,13 +236,19 @@ def ends(batch: Any) -> Any:
 
 def beside_itself(module: Wrapped, batch: Any) -> Tensor:
     """Outputs (C,) of the first sample with a copy of itself for company; in one line why the model does not take it."""
-    with torch.no_grad(), _plain_attention():
-        try:
-            values = module(take(batch, torch.tensor([0, 0])))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            _check.refuse("inputs", f"what the model takes ({reason[0]})", _described(batch))
+    with torch.no_grad(), _plain_attention(), _accepted(batch):
+        values = module(take(batch, torch.tensor([0, 0])))
     return _check.logits(values, 2)[0]
+
+
+@contextmanager
+def _accepted(batch: Any) -> Iterator[None]:
+    """Say in one line what the model had against the batch."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _check.refuse("inputs", f"what the model takes ({reason[0]})", _described(batch))
 
 
 def alone(values: Tensor, again: Tensor) -> Tensor:
@@ -275,7 +281,7 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     plain = [layer for layer in layers if type(layer).forward is nn.Linear.forward]
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in plain]
     try:
-        with torch.enable_grad(), _plain_attention():
+        with torch.enable_grad(), _plain_attention(), _accepted(batch):
             output = module(take(batch, slice(0, 1)))
     finally:
         for hook in hooks:

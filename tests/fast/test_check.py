@@ -78,7 +78,7 @@ def test_what_is_checked_comes_back_as_it_was():
         (
             lambda: _check.logits((torch.ones(3, 1),), 3),
             TypeError,
-            r"^model: expected an output tensor \(n, C\), got tuple$",
+            r"^model: expected an output tensor \(n, C\), or outputs=\(model, batch\) -> \(n, C\), got tuple$",
         ),
         (lambda: _check.logits(torch.full((1, 1), float("nan")), 1), ValueError, "^model: expected finite outputs"),
         (lambda: _check.frozen_statistics(abs), TypeError, "^model: expected a torch.nn.Module, got builtin_function"),
@@ -132,3 +132,18 @@ def test_finite_entries_whose_sum_overflows_pass(entries):
 def test_entries_that_are_not_finite_are_refused_whatever_their_sum(entries):
     with pytest.raises(ValueError, match="x: expected finite entries"):
         _check.array("x", torch.tensor(entries))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.LazyLinear(2), r"^model: expected parameters with shapes \(run the model once\), got weight without one$"),
+        (
+            nn.Linear(2, 2, device="meta"),
+            "^model: expected parameters that hold numbers, got weight on the meta device$",
+        ),
+    ],
+)
+def test_parameters_without_numbers_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        _check.frozen_statistics(model)

@@ -362,3 +362,11 @@ def test_a_result_that_does_not_fit_is_refused_with_its_size(monkeypatch):
     message = r"^k: expected a result that fits into 1000 B of free memory, got features \(3, 6, 40\) of 5\.6 KiB$"
     with pytest.raises(ValueError, match=message):
         tangent_features(build(perceptron), batch(None), k=40, seed=0)
+
+
+@pytest.mark.parametrize("x", [torch.ones(3, 4), torch.ones(3, 2, dtype=torch.float64)], ids=["width", "dtype"])
+def test_inputs_that_the_model_does_not_take_are_refused_in_one_line(x):
+    with pytest.raises(
+        ValueError, match=r"^inputs: expected what the model takes \(mat1 and mat2 .*\), got shape \(3, "
+    ):
+        tangent_features(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), x, k=4, seed=0)
