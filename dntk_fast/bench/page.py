@@ -131,7 +131,8 @@ def _file(record: Any) -> Iterator[str]:
             "<p>Costs over the cost at the smallest size, both axes logarithmic; dashed: the slope that the paper claims. "
             "Counts are exact and of the code that runs; a standard error says how far the points are from one power.</p>"
         )
-        yield _picture(charts.exponent_chart(rows), "Counted and timed costs beside the claimed exponents")
+        drawn = [row for row in rows if row["slopes"]]
+        yield _picture(charts.exponent_chart(drawn), "Counted and timed costs beside the claimed exponents")
         yield from map(_sheet, complexity.tables(record))
         return
     networks = record.get("networks") if isinstance(record, dict) else None
@@ -154,8 +155,11 @@ def _circumstances(record: Any) -> str:
 
 
 def _sheet(cells: Cells) -> str:
+    """A table with its title, without columns that are empty from top to bottom."""
     title = f'<p class="soft">{escape(cells.title)}</p>' if cells.title else ""
-    return title + _table(cells)
+    kept = [at for at, _ in enumerate(cells.head) if any(row[at] for row in cells.rows)]
+    rows = tuple(tuple(row[at] for at in kept) for row in cells.rows)
+    return title + _table(Cells("", tuple(cells.head[at] for at in kept), rows, {}))
 
 
 def sheets(value: Any, title: str = "") -> Iterator[Cells]:
@@ -165,14 +169,26 @@ def sheets(value: Any, title: str = "") -> Iterator[Cells]:
     [(('a', '1'),), (('1', '2.5'), ('3', ''))]
     """
     if isinstance(value, dict):
-        plain = tuple((str(name), _cell(part)) for name, part in value.items() if not _nested(part))
-        if plain:
+        if plain := tuple(_plain(value)):
             yield Cells(title, ("", "value"), plain, {})
         for name, part in value.items():
-            if _nested(part):
+            if _nested(part) and not _flat(part):
                 yield from sheets(part, f"{title} · {name}" if title else str(name))
     elif _nested(value):
         yield from _listed(value, title)
+
+
+def _plain(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values of an object, and of the objects in it that hold plain values only."""
+    for name, part in value.items():
+        if _flat(part):
+            yield from ((f"{name} · {inner}", _cell(one)) for inner, one in part.items())
+        elif not _nested(part):
+            yield str(name), _cell(part)
+
+
+def _flat(value: Any) -> bool:
+    return isinstance(value, dict) and not any(map(_nested, value.values()))
 
 
 def _listed(items: Sequence[Mapping[str, Any]], title: str) -> Iterator[Cells]:

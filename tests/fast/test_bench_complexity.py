@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +192,27 @@ def test_seconds_are_medians_of_rounds_with_one_fit_for_each_axis(monkeypatch):
     assert by_k["seconds"] == [1, 4, 16, 64]
     assert by_k["slopes"]["seconds"]["exponent"] == pytest.approx(2, rel=TOL["hand"])
     assert by_k["slopes"]["seconds"]["verdict"] == "higher"
+
+
+KEPT = Path(__file__).resolve().parents[2] / "asv_benchmarks" / "results" / "xeon-2-cores" / "complexity.json"
+
+
+def test_the_kept_exponents_are_of_these_rows_and_their_counts_are_what_the_code_counts():
+    """Every row and axis; counted again where that takes no time."""
+    kept = json.loads(KEPT.read_text())
+    assert (kept["complete"], kept["quick"]) == (True, False)
+    rows = {row.name: row for row in complexity.ROWS}
+    assert [(row["name"], row["axis"]) for row in kept["rows"]] == [
+        (row.name, axis) for row in complexity.ROWS for axis in row.axes
+    ]
+    for found in kept["rows"]:
+        row, axis = rows[found["name"]], found["axis"]
+        assert (found["claimed"], found["claim"], found["source"]) == (row.axes[axis][0], row.claim, row.source)
+        if row.name in {"class kernel from features", "synthesis U^T Phi"}:
+            again = complexity._along(row, axis, 0, False)
+            assert {name: found[name] for name in ("sizes", "held", "counted")} == {
+                name: again[name] for name in ("sizes", "held", "counted")
+            }
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

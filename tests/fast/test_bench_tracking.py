@@ -240,11 +240,14 @@ def test_a_device_without_benchmarks_and_a_single_commit_say_so(tmp_path):
 
 def test_every_plain_value_of_a_record_stands_in_a_table():
     record = {"a": 1.23456, "b": None, "deep": {"c": [1, 2]}, "long": list(range(20)), "rows": [{"x": 1}, {"y": "z"}]}
+    record["deeper"] = {"plain": True, "parts": [{"name": "one", "inner": {"v": {"w": 3}}}]}
     found = [(cells.title, cells.head, cells.rows) for cells in sheets(record)]
     assert found == [
-        ("", ("", "value"), (("a", "1.235"), ("b", ""), ("long", "0, 1, …, 19"))),
-        ("deep", ("", "value"), (("c", "1, 2"),)),
+        ("", ("", "value"), (("a", "1.235"), ("b", ""), ("deep · c", "1, 2"), ("long", "0, 1, …, 19"))),
         ("rows", ("x", "y"), (("1", ""), ("", "z"))),
+        ("deeper", ("", "value"), (("plain", "yes"),)),
+        ("deeper · parts", ("name",), (("one",),)),
+        ("deeper · parts · one · inner", ("", "value"), (("v · w", "3"),)),
     ]
 
 
