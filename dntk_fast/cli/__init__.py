@@ -14,6 +14,7 @@ from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.experiment import experiments
+from dntk_fast.cli.processes import sharing
 from dntk_fast.cli.tracking import tracking
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
 bench.add_typer(tracking)
+bench.add_typer(sharing)
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
 
