@@ -40,6 +40,7 @@ def imagenette(
         Path | None, typer.Option(help="Folder of stages and results; runs/imagenette-<size> if none.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
+    device: Annotated[str, typer.Option(help="Where torch works: cpu, or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an experiment with other settings in that folder.")
@@ -55,7 +56,7 @@ def imagenette(
     if json is not None and not json.parent.is_dir():
         raise ValueError(f"json: expected a file in a folder that exists, got {json}")
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
-    images = paper.open_data(setting, data)
+    images = paper.open_data(setting, data, device)
     typer.echo(paper.estimate(setting, images))
     if explain:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ from torch import nn
 
 from dntk_fast import _check, models, steps
 from dntk_fast._stages import Stage, StageStore
+from dntk_fast.bench.race import clock_of
 from dntk_fast.config import Config
 from dntk_fast.data import Dataset, load
 from dntk_fast.experiment import imagenette_stages as own
@@ -118,7 +118,9 @@ def passes(setting: Setting, n: int, n_test: int, classes: int) -> list[Passes]:
 
 
 def estimate(setting: Setting, data: Dataset) -> str:
-    """Say before the work what it will cost: passes, counted exactly, and seconds by a few of each kind timed here."""
+    """Say before the work what it will cost: passes, counted exactly, and seconds by a few of each kind, timed where
+    the data lies.
+    """
     counted = passes(setting, len(data.x_train), len(data.x_test), len(data.classes))
     unit = _unit_seconds(_blank(setting, data, 0), data.x_train)
     seconds = [unit["forward"] * row.forward + unit[row.kind] * row.backward for row in counted]
@@ -144,34 +146,38 @@ def _unit_seconds(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
     def both_ways(inputs: torch.Tensor, leaves: list[torch.Tensor]) -> None:
         torch.autograd.grad(model(inputs).sum(), leaves)
 
-    once = _best(forward) / len(many)
+    once = _best(forward, x.device) / len(many)
     kinds: dict[str, tuple[torch.Tensor, list[Any]]] = {
         "step": (many.detach(), parameters),
         "update": (many, [many]),
         "gradient": (few, parameters),
     }
-    found = {kind: _best(partial(both_ways, *pair)) / len(pair[0]) for kind, pair in kinds.items()}
+    found = {kind: _best(partial(both_ways, *pair), x.device) / len(pair[0]) for kind, pair in kinds.items()}
     return {"forward": once} | {kind: max(seconds - once, 0.0) for kind, seconds in found.items()}
 
 
-def _best(work: Callable[[], object]) -> float:
-    found = []
+def _best(work: Callable[[], object], device: torch.device) -> float:
+    clock, found = clock_of(device), []
     for _ in range(2):
-        start = time.perf_counter()
+        start = clock()
         work()
-        found.append(time.perf_counter() - start)
+        found.append(clock() - start)
     return min(found)
 
 
 def _blank(setting: Setting, data: Dataset, seed: int) -> nn.Module:
-    return models.build(setting.model, seed=seed, outputs=len(data.classes), channels=data.image_shape[0])
+    """The network with random weights, where the data lies."""
+    options = {"outputs": len(data.classes), "channels": data.image_shape[0]}
+    return models.build(setting.model, seed=seed, **options).to(data.x_train.device)
 
 
-def open_data(setting: Setting, path: str | Path | None = None) -> Dataset:
-    """Load the images, with the names of the ten classes where the pack has only their numbers."""
+def open_data(setting: Setting, path: str | Path | None = None, device: str = "cpu") -> Dataset:
+    """Load the images onto a device, with the names of the ten classes where the pack has only their numbers."""
+    _check.choice("device", device, ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",))
     data = load(path or setting.pack)
     numbered = data.classes == tuple(map(str, range(len(CLASSES))))
-    return replace(data, classes=CLASSES) if numbered else data
+    arrays = {name: getattr(data, name).to(device) for name in ("x_train", "y_train", "x_test", "y_test")}
+    return replace(data, **arrays, classes=CLASSES if numbered else data.classes)
 
 
 # --- the work ---------------------------------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ def run(
     Parameters
     ----------
     setting, data
-        Of `SIZES`, or another; data from `open_data`.
+        Of `SIZES`, or another; data from `open_data`: the work is done on the device where they lie.
     folder
         Where finished stages and checkpoints are kept: weights and distilled images too, which start from photographs
         and are not to be published.
@@ -216,7 +222,7 @@ def run(
     blank = _blank(setting, data, config.seeds["network"])
     _refuse_early(setting, data, blank)
     store = StageStore(folder, asdict(setting) | {"data": data.name, "seed": seed}, overwrite=overwrite)
-    work = _Work(store, progress or (lambda stage, done, total: None), {})
+    work = _Work(store, progress or (lambda stage, done, total: None), data.x_train.device, {})
     _networks_and_kernels(work, setting, data, config, blank)
     _distilled_rows(work, data, config, f"distilled kernel, {setting.per_class[-1]} per class")
     return record_of(asdict(setting), data, models.parameter_count(blank), config, work.done)
@@ -224,16 +230,19 @@ def run(
 
 @dataclass(frozen=True)
 class _Work:
-    """The store with its progress bars, and all stages done so far, in their order."""
+    """The store with its progress bars, and all stages done so far, in their order, their arrays on one device."""
 
     store: StageStore
     progress: Progress
+    device: torch.device
     done: dict[str, Stage]
 
     def do(self, name: str, step: Callable[..., Stage], *inputs: Any, **options: Any) -> Stage:
         """Do a stage or read it back; `step` that takes `progress` or `checkpoint` is given them by `long`."""
         self.progress(name, 0, 1)
-        self.done[name] = self.store.run(name, lambda: step(*inputs, **options))
+        stage = self.store.run(name, lambda: step(*inputs, **options))
+        arrays = {key: value.to(self.device) for key, value in stage.arrays.items()}
+        self.done[name] = replace(stage, arrays=arrays)
         self.progress(name, 1, 1)
         return self.done[name]
 

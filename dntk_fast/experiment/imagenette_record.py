@@ -24,7 +24,7 @@ def record_of(
     largest = setting["per_class"][-1]
     found = {
         "experiment": "imagenette",
-        **circumstances(),
+        **circumstances(data.x_train.device),
         "threads": torch.get_num_threads(),
         "setting": {**setting, "pack": data.name},
         "seeds": config.seeds,

@@ -96,6 +96,17 @@ def test_an_interrupted_experiment_goes_on_to_the_same_numbers(made, data, tmp_p
     assert not list((tmp_path / "run" / "stages").glob("*.checkpoint*"))
 
 
+@pytest.mark.gpu
+def test_a_gpu_makes_the_same_experiment(made, data, tmp_path):
+    record, _ = made
+    arrays = {name: getattr(data, name).cuda() for name in ("x_train", "y_train", "x_test", "y_test")}
+    found = im.run(SMALL, replace(data, **arrays), tmp_path / "run")
+    assert "gpu" in found["device"]
+    assert [row["n"] for row in found["distilled_sizes"]] == [row["n"] for row in record["distilled_sizes"]]
+    # training amplifies rounding: scores of eighteen images may differ by a few of them
+    assert abs(found["network"]["accuracy"] - record["network"]["accuracy"]) < 0.25
+
+
 def test_finished_stages_are_not_done_again(made, data, monkeypatch):
     record, folder = made
 
@@ -366,7 +377,7 @@ def command(*arguments):
 
 @pytest.fixture
 def at_hand(data, monkeypatch):
-    monkeypatch.setattr(commands.paper, "open_data", lambda setting, path: data)
+    monkeypatch.setattr(commands.paper, "open_data", lambda setting, path, device: data)
     monkeypatch.setattr(commands.paper, "SIZES", {"tiny": SMALL})
 
 
@@ -405,10 +416,12 @@ def test_an_interruption_leaves_one_line(at_hand, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (("--size", "huge"), "size: expected one of"),
+        (("--device", "abacus"), "device: expected one of"),
         (("--json", "nowhere/x.json"), "json: expected a file in a folder that exists"),
     ],
 )
-def test_the_command_refuses(arguments, message):
+def test_the_command_refuses(data, monkeypatch, arguments, message):
+    monkeypatch.setattr(im, "load", lambda path: data)
     result = command(*arguments)
     assert isinstance(result.exception, ValueError)
     assert message in str(result.exception)
