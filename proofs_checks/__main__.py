@@ -1,6 +1,4 @@
-"""The command `dntk-verify` (also `python -m proofs_checks`): run the ledger, print it, compare it with the recorded
-verdicts.
-"""
+"""The command `dntk-verify` (also `python -m proofs_checks`): run the ledger, print it, compare the verdicts."""
 
 import argparse
 import os

@@ -206,9 +206,7 @@ EQ_1 = Statement(
 
 
 def resnet18_parameters(outputs: int) -> int:
-    """Count the parameters of ResNet-18 from its layer shapes: 3 x 3 convolutions without bias, two numbers per norm
-    channel.
-    """
+    """Count the parameters of ResNet-18 layer by layer: 3 x 3 convolutions without bias, two numbers per norm channel."""
     total, width = 3 * 64 * 49 + 2 * 64, 64
     for channels in (64, 128, 256, 512):
         for block in range(2):

@@ -81,9 +81,7 @@ def best_input_set(case: tuple[fmpq_mat, fmpq], *, factor: Callable, combination
 
 
 def volume_sampling(case: Spectral, *, factor: Callable) -> Margin:
-    """Subsets drawn with probability proportional to det K_SS leave (r+1) e_{r+1} / e_r on average, at most (r+1)
-    tail.
-    """
+    """Subsets drawn with probability proportional to det K_SS leave (r+1) e_{r+1} / e_r on average, at most (r+1) tail."""
     kernel, coefficients = case.kernel, case.kernel.charpoly()
     n, margins = case.n, []
     for r in range(1, n):
@@ -113,8 +111,7 @@ DEF_3_1 = Statement(
     (
         Reading(
             "definition",
-            r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}"
-            r"\leq n/\gamma",
+            r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}\leq n/\gamma",
             Verdict.DEFINITION,
             (
                 Step(
@@ -215,9 +212,7 @@ DEF_3_1 = Statement(
 
 
 def optimal(case: Truncation, *, floor: Callable) -> Margin:
-    """Eckart-Young: no projector of rank at most r leaves less than the floor, and the top right singular space
-    attains it.
-    """
+    """Eckart-Young: no projector of rank <= r leaves less than the floor; the top right singular space attains it."""
     phi, r = case.spectral.features, rank_of(case.spectral.eigenvalues, case.epsilon)
     kernel, top = case.spectral.kernel, case.spectral.top_right(min(r, case.spectral.p))
     left = qq.frobenius2(kernel - phi * case.rival * phi.transpose())
@@ -245,8 +240,8 @@ DEF_3_2 = Statement(
     (
         Reading(
             "R1",
-            r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,\quad "
-            r"\dim V\leq P/\gamma",
+            r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,"
+            r"\quad \dim V\leq P/\gamma",
             Verdict.DEFINITION,
             (
                 Step(

@@ -1,6 +1,4 @@
-"""Section 3.3, third part: which subspace is best (Cor 3.5, Prop 3.6), its misalignment and the link from tasks to
-data.
-"""
+"""Section 3.3, third part: which subspace is best (Cor 3.5, Prop 3.6), its misalignment and the link from tasks to data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,9 +74,7 @@ def tail_share(case: Law) -> fmpq:
 
 
 def covariance_space(case: tuple[Population, fmpq_mat, fmpq_mat], *, chosen: int) -> Margin:
-    """CEX-7: the residual of the line chosen (0: second moment, 1: centred covariance) against the smaller of the
-    two.
-    """
+    """CEX-7: the residual of the line chosen (0: second moment, 1: centred covariance) against the smaller of the two."""
     law, *lines = case
     left = [
         law.mean([qq.norm2(qq.column(g) - qq.projector(line) * qq.column(g)) for g in law.features.tolist()])
@@ -179,8 +175,7 @@ TASK_LINK = Statement(
     (
         Reading(
             "isotropic sensitivities",
-            r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad "
-            r"E[\varsigma\varsigma^T]=\sigma^2I",
+            r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad E[\varsigma\varsigma^T]=\sigma^2I",
             Verdict.HOLDS,
             (
                 Step(
@@ -403,8 +398,7 @@ ANGLE = Statement(
     (
         Reading(
             "as stated",
-            r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq"
-            r"\sigma_1^2\|\sin\Theta\|_F^2",
+            r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq\sigma_1^2\|\sin\Theta\|_F^2",
             Verdict.HOLDS,
             (
                 Step(

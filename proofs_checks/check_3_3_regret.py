@@ -29,9 +29,7 @@ Number = Any
 
 @dataclass(frozen=True)
 class OneStep:
-    """A loss with its gradient and smoothness constant, the rows that span the updates, and one update's
-    coefficients.
-    """
+    """A loss with its gradient and smoothness constant, the rows that span the updates, and one update's coefficients."""
 
     gradient: fmpq_mat
     smoothness: fmpq
@@ -263,9 +261,8 @@ THM_3_3 = Statement(
         ),
         Reading(
             "R3",
-            r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*"
-            r"\rangle"
-            r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
+            r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,"
+            r"\Delta_S-\Delta_t^*\rangle+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
             Verdict.FAILS,
             refutations=(
                 Refutation(
@@ -422,9 +419,8 @@ THM_3_3_MINIMISER = Statement(
     (
         Reading(
             "as stated",
-            r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+"
-            r"\Delta_t^*)\geq"
-            r"\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)",
+            r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+\Delta_t^*)"
+            r"\geq\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)",
             Verdict.HOLDS,
             (
                 Step(
@@ -697,9 +693,7 @@ def realisable(case: Reach, *, reachable: Callable) -> Margin:
 
 
 def softmax_residual(case: Reach, *, shift: Callable) -> Margin:
-    """With labels on the simplex, J^T (p - y) lies in the span of the centred rows, and every direction of it
-    occurs.
-    """
+    """With labels on the simplex, J^T (p - y) lies in the span of the centred rows, and every direction of it occurs."""
     m = case.rows.nrows() // case.classes
     sigma = []
     for i in range(m):

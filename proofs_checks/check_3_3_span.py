@@ -1,6 +1,4 @@
-"""Section 3.3, second half: the span of distilled gradients, its projector, and the kernels it induces (Eqs 2-4,
-7-10).
-"""
+"""Section 3.3, second half: the span of distilled gradients, its projector, and the kernels it induces (Eqs 2-4, 7-10)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -484,8 +482,7 @@ EQ_10_EXACT = Statement(
     (
         Reading(
             "exact relations",
-            r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0"
-            r"\preceq E\preceq K",
+            r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0\preceq E\preceq K",
             Verdict.HOLDS,
             (
                 Step(

@@ -300,9 +300,8 @@ PROPERTY_B = Statement(
         ),
         Reading(
             "variance-weighted 12 %",
-            r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12\leq\frac{\sum_j\lambda_j(1-\|"
-            r"\Pi_{loc}u_j\|^2)}"
-            r"{\sum_j\lambda_j}",
+            r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12"
+            r"\leq\frac{\sum_j\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_j\lambda_j}",
             Verdict.FAILS,
             refutations=(
                 Refutation(
@@ -418,8 +417,7 @@ COMPLETION = Statement(
     (
         Reading(
             "in the metric tr(W^T K W)",
-            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
-            r"\mathrm{tr}(W^TKW)",
+            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
             Verdict.HOLDS,
             (
                 Step(
@@ -453,8 +451,7 @@ COMPLETION = Statement(
         ),
         Reading(
             "in the metric tr K_U",
-            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ "
-            r"\mathrm{tr}K_{[U_{loc},W]}",
+            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}K_{[U_{loc},W]}",
             Verdict.FAILS,
             (
                 Step(

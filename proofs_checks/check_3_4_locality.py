@@ -175,9 +175,7 @@ LG_1 = Statement(
 
 
 def ratio(case: Global, rows: Sequence[int], *, lifted: bool) -> tuple[fmpq, fmpq]:
-    """The two sums of (12) for a cluster whose kernel is diagonal: kept energy and energy inside the global
-    directions.
-    """
+    """The two sums of (12) for a cluster whose kernel is diagonal: kept energy and energy inside the global directions."""
     block = case.block(rows)
     values = sorted(((block[i, i], i) for i in range(len(rows))), reverse=True)
     r = rank_of(tuple(value for value, _ in values), case.local)
@@ -252,9 +250,8 @@ PROPERTY_A = Statement(
     (
         Reading(
             "R1, energy-weighted mean",
-            r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{"
-            r"\sum_{j\leq r_h}"
-            r"\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
+            r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{\sum_{j\leq "
+            r"r_h}\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
             Verdict.HOLDS,
             (
                 Step(
@@ -291,8 +288,7 @@ PROPERTY_A = Statement(
         ),
         Reading(
             "R1, every cluster",
-            r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}"
-            r"\lambda_j^{(h)}}"
+            r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}\lambda_j^{(h)}}"
             r"\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}\ \ \forall h",
             Verdict.FAILS,
             refutations=(
@@ -436,8 +432,7 @@ LG_2 = Statement(
     (
         Reading(
             "as stated",
-            r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,"
-            r"\mathrm{tr}K",
+            r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,\mathrm{tr}K",
             Verdict.HOLDS,
             (
                 Step(
@@ -526,9 +521,9 @@ LG_3 = Statement(
     (
         Reading(
             "as stated",
-            r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,\quad \frac{\sum_{j\leq r_g}"
-            r"\lambda_j(1-\|\Pi_{loc}"
-            r"u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
+            r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,"
+            r"\quad \frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
+            r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
             Verdict.HOLDS,
             (
                 Step(

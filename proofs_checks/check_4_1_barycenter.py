@@ -1,6 +1,4 @@
-"""Sections 4.1 and C.5: the barycentre as optimal quantisation, what matching features does for gradients, and
-statistics.
-"""
+"""Sections 4.1 and C.5: the barycentre as optimal quantisation; matched features, gradients and statistics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -67,9 +65,7 @@ def measures(draw: Any) -> Measure:
 
 
 def quantisation(case: Measure, *, left: Callable, moved: Callable) -> Margin:
-    """The nearest-point cost is at most that of any coupling, the Voronoi coupling attains it, and cell means do not
-    raise it.
-    """
+    """The nearest-point cost is at most that of any coupling; the Voronoi coupling attains it; cell means never raise it."""
     n = case.points.nrows()
     voronoi = qq.mat([[fmpq(int(j == place), n) for j in range(case.support.nrows())] for place in case.nearest])
     return all_of(
@@ -240,8 +236,7 @@ LEMMA_W = Statement(
     (
         Reading(
             "as stated",
-            r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_"
-            r"\phi^2W_2^2",
+            r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_\phi^2W_2^2",
             Verdict.HOLDS,
             (
                 Step(

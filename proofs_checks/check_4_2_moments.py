@@ -1,10 +1,8 @@
 """Section 4.2: exact first and second moments of random projections, one row of the table after another.
 
 Every map enters through its Gram matrix G = M M^T (P, P), which is rational where M is not: <Au, Av> = u^T G v.
-Discrete
-maps are enumerated completely; Gaussian and other independent entries go through their moments, Haar through the
-moments
-of the sphere (k = 1 and k = P - 1, which at P = 3 is every k).
+Discrete maps are enumerated completely; Gaussian and other independent entries go through their moments, Haar through
+the moments of the sphere (k = 1 and k = P - 1, which at P = 3 is every k).
 """
 
 from collections.abc import Callable, Iterable
@@ -384,9 +382,8 @@ ROWS = (
     _row(
         "moments_haar",
         "moments: Haar",
-        r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v"
-        r"\|^2+(1-\frac{2}{P})"
-        r"\langle u,v\rangle^2)",
+        r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v\|^2+(1-\frac{2}{P})\langle "
+        r"u,v\rangle^2)",
         (("haar", ((3, 1), (3, 2), (4, 1), (4, 3))),),
         haar_side,
         (

@@ -1,6 +1,4 @@
-"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal
-projection.
-"""
+"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal projection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -104,7 +102,7 @@ def threshold(case: tuple[Points, int], *, shift: int) -> Margin:
 
 
 def least(case: tuple[Pairs, fmpq], *, shift: int) -> Margin:
-    """K is the least width of its neighbourhood: the union bound is at most delta at k and above it at k - 1."""
+    """The width k is the least of its neighbourhood: the union bound is at most delta at k and above it at k - 1."""
     pairs, delta = case
     here, before = replace(pairs, k=pairs.k + shift), replace(pairs, k=pairs.k + shift - 1)
     return all_of(at_most(here.union, delta), at_most(delta, before.union))
@@ -154,9 +152,7 @@ UNIONS = fixed(
 
 
 def by_scipy(case: tuple[Pairs, fmpq], *, reference: Callable) -> Margin:
-    """dntk_ref's float64 tail against the ball; its special functions are good to about 1e-9 relative at these
-    sizes.
-    """
+    """dntk_ref's float64 tail against the ball; its special functions are good to about 1e-9 relative at these sizes."""
     pairs, _ = case
     exact = float(pairs.union) / comb(pairs.n, 2)
     # Incomplete gamma and beta functions at shapes near 10^4 lose the digits of k times log terms: 10^5 roundings.
@@ -190,8 +186,8 @@ JL = Statement(
     (
         Reading(
             "pairwise distances",
-            r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}\Rightarrow\exists A:\ (1\pm\epsilon)"
-            r"\|u-v\|^2\ni\|Au-Av\|^2",
+            r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}"
+            r"\Rightarrow\exists A:\ (1\pm\epsilon)\|u-v\|^2\ni\|Au-Av\|^2",
             Verdict.HOLDS,
             (
                 Step(
@@ -355,8 +351,7 @@ JL_TABLE = Statement(
         ),
         Reading(
             "distortions at n = 1300, 95 %",
-            r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ "
-            r"0.031,\ 0.022",
+            r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ 0.031,\ 0.022",
             Verdict.HOLDS,
             (
                 Step(
@@ -500,9 +495,7 @@ def bessel_free(k: int, epsilon: float) -> float:
 
 
 def orthogonal_tail(case: tuple[int, float], *, factor: float) -> Margin:
-    """dntk_ref's tail at cosine 0 against the conditional normal tail (trapezoids: about 1e-6 relative; 2e-5 is
-    allowed).
-    """
+    """dntk_ref's tail at cosine 0 against the conditional normal tail (trapezoids: about 1e-6 relative; 2e-5 is allowed)."""
     k, epsilon = case
     exact = bessel_free(k, epsilon)
     return equal(factor * inner_product_failure(k, 0.0, epsilon), exact, scale=1e7 * exact)

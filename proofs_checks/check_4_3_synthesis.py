@@ -287,8 +287,7 @@ STAGES_4_5 = Statement(
         ),
         Reading(
             "normalised rows",
-            r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w"
-            r"\ \mathrm{unchanged}",
+            r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w\ \mathrm{unchanged}",
             Verdict.FAILS,
             (
                 Step(
@@ -538,8 +537,7 @@ PCA = Statement(
         Reading(
             "as stated",
             r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
-            r"\quad "
-            r"\mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j",
+            r"\quad \mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j",
             Verdict.HOLDS,
             (
                 Step(
@@ -718,8 +716,7 @@ STAGES_1_2 = Statement(
     (
         Reading(
             "as stated",
-            r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j"
-            r"\lambda_j\}",
+            r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j\lambda_j\}",
             Verdict.ADDED,
             (
                 Step(

@@ -34,7 +34,7 @@ def dominated(case: Sizes, *, kernel: Callable, hypotheses: Callable = lambda ca
 
 
 def narrow(case: Sizes) -> bool:
-    """K is at most 9 n."""
+    """The dimension k is at most 9 n."""
     return case.k <= 9 * case.n
 
 

@@ -33,13 +33,13 @@ class Certified:
 
     @cached_property
     def residual(self) -> fmpq_mat:
-        """R = Phi^T (Phi w - y) + lambda w."""
+        """The residual r = Phi^T (Phi w - y) + lambda w."""
         phi, w = self.ridge.features, self.guess
         return phi.transpose() * (phi * w - self.ridge.targets) + w * self.ridge.lam
 
     @cached_property
     def gap(self) -> fmpq_mat:
-        """W - w_*."""
+        """The error w - w_*."""
         return self.guess - self.ridge.weights
 
     @cached_property
@@ -63,8 +63,9 @@ def top(case: Certified) -> fmpq:
 
 
 def residual_side(case: Certified, *, residual: Callable, scale: fmpq) -> Margin:
-    """H (w - w_*) = r, |r| / (lambda_1 + lambda) <= |w - w_*| <= |r| / lambda, squared; and the training error <=
-    |r|^2 / (4 lambda).
+    """H (w - w_*) = r; |r| / (lambda_1 + lambda) <= |w - w_*| <= |r| / lambda and |Phi (w - w_*)| <= |r| / (2 sqrt(lambda)).
+
+    All squared.
     """
     r, lam = residual(case), case.ridge.lam
     squared = qq.norm2(r) * scale
@@ -78,8 +79,9 @@ def residual_side(case: Certified, *, residual: Callable, scale: fmpq) -> Margin
 
 
 def energy(case: Certified, *, scale: fmpq) -> Margin:
-    """J(w) - J(w_*) = r^T H^{-1} r / 2 <= |r|^2 / (2 lambda), the duality gap at y - Phi w; J(w_*) = lambda y^T (K +
-    lambda)^{-1} y / 2.
+    """J(w) - J(w_*) = r^T H^{-1} r / 2 <= |r|^2 / (2 lambda), the duality gap at y - Phi w.
+
+    J(w_*) = lambda y^T (K + lambda)^{-1} y / 2.
     """
     ridge, r, lam = case.ridge, case.residual, case.ridge.lam
     excess = ridge.objective(case.guess) - ridge.objective(ridge.weights)
@@ -96,9 +98,7 @@ def energy(case: Certified, *, scale: fmpq) -> Margin:
 
 
 def pointwise(case: Certified, *, plain: bool, scale: fmpq) -> Margin:
-    """B0: |phi^T (w - w_*)| <= |phi| |r| / lambda; B3: <= s_S(x) sqrt(r^T H_S^{-1} r), squared, by the small
-    systems.
-    """
+    """B0: |phi^T (w - w_*)| <= |phi| |r| / lambda; B3: <= s_S(x) sqrt(r^T H_S^{-1} r), squared, by the small systems."""
     r, lam, phi = case.residual, case.ridge.lam, case.ridge.test
     error = qq.dot(phi, case.gap) ** 2
     if plain:
@@ -189,9 +189,8 @@ PRIMAL = Statement(
     (
         Reading(
             "weights and training error",
-            r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{"
-            r"\lambda},\quad"
-            r"\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}",
+            r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{\lambda},"
+            r"\quad\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}",
             Verdict.HOLDS,
             (
                 Step(
@@ -338,9 +337,7 @@ SUBSET = Statement(
 
 @dataclass(frozen=True)
 class Dual:
-    """A certified problem and dual coefficients of a guess; arbitrary rows with coefficients for the kernel-only
-    form.
-    """
+    """A certified problem and dual coefficients of a guess; arbitrary rows with coefficients for the kernel-only form."""
 
     problem: Certified
     alpha: fmpq_mat
@@ -356,8 +353,9 @@ def duals(draw: Any) -> Dual:
 
 
 def dual_bounds(case: Dual, *, factor: fmpq, low: Callable) -> Margin:
-    """|f - f_*|^2 <= factor K(x, x) |rho|^2 / lambda and <= |k(x)|^2 |rho|^2 / (lambda + low)^2, rho = (K + lambda)
-    alpha - y.
+    """|f - f_*|^2 <= factor K(x, x) |rho|^2 / lambda and <= |k(x)|^2 |rho|^2 / (lambda + low)^2.
+
+    rho = (K + lambda) alpha - y.
     """
     ridge = case.problem.ridge
     rho = ridge.kernel * case.alpha + case.alpha * ridge.lam - ridge.targets
@@ -387,8 +385,8 @@ DUAL = Statement(
     (
         Reading(
             "dual residual",
-            r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},\frac{\|k(x)\|\|\rho"
-            r"\|}{\lambda+\lambda_{min}})",
+            r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},"
+            r"\frac{\|k(x)\|\|\rho\|}{\lambda+\lambda_{min}})",
             Verdict.HOLDS,
             (
                 Step(
@@ -410,8 +408,7 @@ DUAL = Statement(
         ),
         Reading(
             "kernel evaluations only",
-            r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}"
-            r"\beta",
+            r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}\beta",
             Verdict.HOLDS,
             (
                 Step(
@@ -434,9 +431,9 @@ DUAL = Statement(
 
 @dataclass(frozen=True)
 class Headed:
-    """Body features, head features with a last column of ones, a map of the body, head weights, a synthesis matrix, a
-    ridge,
-    and the body and head features of a test input.
+    """What a head-preserving pipeline has: features of the body, and of the head with a last column of ones.
+
+    And a map of the body, head weights, a synthesis matrix, a ridge, body and head features of a test input.
     """
 
     body: fmpq_mat
@@ -477,7 +474,7 @@ def headed(draw: Any) -> Headed:
 
 
 def fidelity(case: Headed, *, lifted: Callable, scale: fmpq) -> Margin:
-    """F = phi~ . w~_0 for every map; f - f_hat = lambda phi~^T (S^T S + lambda)^{-1} w~_0; the bound, squared."""
+    """Logits are f = phi~ . w~_0 for every map; f - f_hat = lambda phi~^T (S^T S + lambda)^{-1} w~_0; the bound, squared."""
     phi, x = case.kept(case.body, case.head), case.kept(*case.test).transpose()
     w0, lam, y = lifted(case), case.lam, case.head * case.weights
     rows, right = case.synthesis.transpose() * phi, case.synthesis.transpose() * y
@@ -509,9 +506,8 @@ HEAD = Statement(
     (
         Reading(
             "exact weight and certificate",
-            r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde "
-            r"w_0,\quad |f_c-\hat f|\leq"
-            r"\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}",
+            r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde w_0,"
+            r"\quad |f_c-\hat f|\leq\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}",
             Verdict.HOLDS,
             (
                 Step(

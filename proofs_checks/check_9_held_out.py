@@ -1,7 +1,7 @@
 """Section 9.3: held-out RMS, class agreement, and how loose the bounds are.
 
-Two test inputs are enough: the largest eigenvalue of a 2 x 2 matrix is half its trace plus a root, and a comparison with
-one root is decided exactly.
+Two test inputs are enough: the largest eigenvalue of a 2 x 2 matrix is half its trace plus a root, and a comparison
+with one root is decided exactly.
 """
 
 from collections.abc import Callable
@@ -116,12 +116,12 @@ class Classes:
 
     @property
     def predicted(self) -> list[fmpq]:
-        """F_hat_c at the test input."""
+        """Predictions f_hat_c at the test input."""
         return [qq.dot(problem.ridge.test, problem.guess) for problem in self.problems]
 
     @property
     def full(self) -> list[fmpq]:
-        """F_*c at the test input."""
+        """Full predictions f_*c at the test input."""
         return [qq.dot(problem.ridge.test, problem.ridge.weights) for problem in self.problems]
 
     @property
@@ -352,8 +352,8 @@ HELD_OUT = Statement(
                 ),
             ),
             Nature.HEURISTIC,
-            note="the factors 120-620 (B0), 20-90 (B3), 7-15 (held-out RMS) belong to one design: no factor holds for all, "
-            "and on trained networks with logit targets the RMS bounds were 30-270 times the truth",
+            note="the factors 120-620 (B0), 20-90 (B3), 7-15 (held-out RMS) belong to one design: no factor holds for "
+            "all, and on trained networks with logit targets the RMS bounds were 30-270 times the truth",
         ),
     ),
     table=2,

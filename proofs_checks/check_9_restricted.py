@@ -20,9 +20,7 @@ __all__ = ["STATEMENTS"]
 
 @dataclass(frozen=True)
 class Restricted:
-    """A ridge problem and a projector of the parameter space whose complement has rank one (so norms of E are
-    traces).
-    """
+    """A ridge problem and a projector of the parameter space whose complement has rank one (so norms of E are traces)."""
 
     ridge: Ridge
     projector: fmpq_mat
@@ -53,9 +51,7 @@ def restrictions(draw: Any) -> Restricted:
 
 
 def nystrom(case: Restricted, *, weights: Callable, scale: fmpq) -> Margin:
-    """|r|^2 = lambda^2 a^T E a; 0 <= J gap <= lambda/2 a^T E a <= lambda/2 tr E |a|^2; fitted values and pointwise
-    bounds, squared.
-    """
+    """|r|^2 = lambda^2 a^T E a; 0 <= J gap <= lambda/2 a^T E a <= lambda/2 tr E |a|^2; fitted and pointwise, squared."""
     ridge, lam, w = case.ridge, case.ridge.lam, weights(case)
     r = ridge.features.transpose() * (ridge.features * w - ridge.targets) + w * lam
     form, trace = qq.dot(case.alpha, case.error * case.alpha), qq.trace(case.error)
@@ -101,9 +97,8 @@ NYSTROM = Statement(
     (
         Reading(
             "restricted solve",
-            r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,\quad \|f_*(X)-f_"
-            r"\Pi(X)\|\leq"
-            r"\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|",
+            r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,"
+            r"\quad \|f_*(X)-f_\Pi(X)\|\leq\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|",
             Verdict.HOLDS,
             (
                 Step(

@@ -147,9 +147,7 @@ def _no_tie(case: Directions) -> bool:
 
 
 def crossed(case: tuple[tuple[float, ...], float, int, int], *, expected: str) -> Margin:
-    """Mean cross-validated rank (directions of one half, energy of the other) against the true rank, 500 Gaussian
-    draws.
-    """
+    """Mean cross-validated rank (directions of one half, energy of the other) against the true rank, 500 Gaussian draws."""
     values, epsilon, k, seed = case
     spectrum, rng, ranks = np.array(values), np.random.default_rng(seed), []
     for _ in range(500):
@@ -235,8 +233,8 @@ SPLIT = Statement(
     (
         Reading(
             "independent halves",
-            r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,\quad E\,"
-            r"\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
+            r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,"
+            r"\quad E\,\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
             Verdict.HOLDS,
             (
                 Step(
@@ -271,9 +269,7 @@ def rank_one(case: tuple[int, fmpq], *, bound: Callable) -> Margin:
 
 
 def frequency(case: tuple[tuple[float, ...], int, float, int], *, factor: float) -> Margin:
-    """The share of 4,000 Gaussian maps whose relative trace error exceeds epsilon is at most the bound (any
-    spectrum).
-    """
+    """The share of 4,000 Gaussian maps whose relative trace error exceeds epsilon is at most the bound (any spectrum)."""
     values, k, epsilon, seed = case
     rng = np.random.default_rng(seed)
     spectrum = np.array(values) / np.sum(values)
@@ -306,8 +302,7 @@ TRACE = Statement(
     (
         Reading(
             "Gaussian maps",
-            r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+"
-            r"\epsilon))}"
+            r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+\epsilon))}"
             r"+e^{\frac{k}{2}(\epsilon+\ln(1-\epsilon))}",
             Verdict.HOLDS,
             (

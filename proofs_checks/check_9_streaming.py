@@ -25,7 +25,7 @@ __all__ = ["STATEMENTS"]
 
 
 def streamed(case: Certified, *, lam: Callable) -> Margin:
-    """R is the sum over blocks of one row: lambda w + sum_B Phi_B^T (Phi_B w - y_B)."""
+    """The residual is a sum over blocks of one row: r = lambda w + sum_B Phi_B^T (Phi_B w - y_B)."""
     phi, w = case.ridge.features, case.guess
     total = w * lam(case)
     for i in range(case.spectral.n):
@@ -62,13 +62,13 @@ class Sampled:
 
     @cached_property
     def terms(self) -> tuple[fmpq_mat, ...]:
-        """N e_i phi_i of every row, (P, 1)."""
+        """The terms n e_i phi_i of every row, (P, 1)."""
         ridge = self.problem.ridge
         e, n = ridge.features * self.problem.guess - ridge.targets, self.problem.spectral.n
         return tuple(qq.select(ridge.features, [i]).transpose() * (n * e[i, 0]) for i in range(n))
 
     def estimate(self, draw: tuple[int, ...]) -> fmpq_mat:
-        """R_hat: lambda w plus the mean of the terms drawn."""
+        """The estimate r_hat: lambda w plus the mean of the terms drawn."""
         total = self.problem.guess * self.problem.ridge.lam
         for i in draw:
             total += self.terms[i] * fmpq(1, self.size)
@@ -266,7 +266,7 @@ class Rounded:
 
     @property
     def residual(self) -> fmpq_mat:
-        """R, exactly."""
+        """The residual, exactly."""
         return self.features.transpose() * (self.features * self.weights - self.targets) + self.weights * self.lam
 
     @property
@@ -312,13 +312,13 @@ def computed(case: Rounded, reverse: bool) -> fmpq_mat:
 
 
 def accumulated(case: Rounded, unit: fmpq) -> fmpq:
-    """M u / (1 - m u), m the roundings that a number goes through."""
+    """The share m u / (1 - m u), m the roundings that a number goes through."""
     size = case.roundings * unit
     return size / (1 - size)
 
 
 def one_rounding(case: Rounded, unit: fmpq) -> fmpq:
-    """U itself."""
+    """The unit alone."""
     return unit
 
 
@@ -350,7 +350,7 @@ class Start:
 
 
 def after_one_step(case: Start, *, recursive: bool, allowance: bool) -> Margin:
-    """Lambda |w - w_*| <= |r| (+ what rounding may hide in r) for the weights of one step in float64.
+    """The claim lambda |w - w_*| <= |r| (+ what rounding may hide in r) for the weights of one step in float64.
 
     |r| is the recursion's, or recomputed from the weights; the allowance is that of n + P + 2 = 4 roundings.
     """
@@ -409,8 +409,8 @@ STREAMING = Statement(
         ),
         Reading(
             "subsampled",
-            r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,\quad "
-            r"M=n\max_{i\leq n}|e_i|\|\phi_i\|",
+            r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,"
+            r"\quad M=n\max_{i\leq n}|e_i|\|\phi_i\|",
             Verdict.HOLDS,
             (
                 Step(
@@ -584,8 +584,8 @@ ROUNDING = Statement(
                     {"share": one_rounding, "unit": 2 * UNIT_32, "reverse": False},
                 ),
             ),
-            note="also with u = 2^-23, twice the unit of rounding: one rounding is the size to be expected of a sum in "
-            "blocks, not a bound; it fails for long sums of small terms after a large one",
+            note="also with u = 2^-23, twice the unit of rounding: one rounding is the size to be expected of a sum "
+            "in blocks, not a bound; it fails for long sums of small terms after a large one",
         ),
         Reading(
             "the residual of the recursion",
@@ -601,8 +601,8 @@ ROUNDING = Statement(
                     search=STARTS,
                 ),
             ),
-            note="phi = y = 1, lambda = 2: after one step the recursion is 0 and the residual 2^-23; recompute r from the "
-            "weights",
+            note="phi = y = 1, lambda = 2: after one step the recursion is 0 and the residual 2^-23; recompute r from "
+            "the weights",
         ),
     ),
     table=2,

@@ -1,6 +1,4 @@
-"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, the spectral filter, exact
-representability.
-"""
+"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, its filter, exact representability."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,8 +47,7 @@ EQ_13 = Statement(
     (
         Reading(
             "logits or log-probabilities",
-            r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-"
-            r"\sum_jp_j\phi_j)",
+            r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-\sum_jp_j\phi_j)",
             Verdict.DEFINITION,
             (
                 Step(
@@ -341,8 +338,7 @@ EQ_17 = Statement(
         ),
         Reading(
             "rank-r substitution",
-            r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty"
-            r"+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
+            r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
             Verdict.ADDED,
             (
                 Step(
@@ -492,8 +488,7 @@ THEOREM_R = Statement(
     (
         Reading(
             "as stated",
-            r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq"
-            r"\|(W_c,b_c)\|",
+            r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq\|(W_c,b_c)\|",
             Verdict.HOLDS,
             (
                 Step(
@@ -627,9 +622,7 @@ SEC_5_2 = Statement(
 
 
 def synthetic_row(case: Cut, *, power: int) -> Margin:
-    """Rem 4.2 for every j, with K = Phi Phi^T / k: |Phi^T u|^2 = k lambda, Phi Phi^T u = k lambda u, rows
-    orthogonal.
-    """
+    """Rem 4.2 for every j, with K = Phi Phi^T / k: |Phi^T u|^2 = k lambda, Phi Phi^T u = k lambda u, rows orthogonal."""
     phi, k = case.spectral.features, case.spectral.p
     kernel_value = [value / k for value in case.spectral.eigenvalues]
     rows = case.spectral.u.transpose() * phi

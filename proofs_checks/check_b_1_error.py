@@ -274,8 +274,8 @@ SHARP = Statement(
     (
         Reading(
             "as stated",
-            r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E"
-            r"\epsilon_b^2+(1+1/a)E\epsilon_v^2",
+            r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E\epsilon_b^2"
+            r"+(1+1/a)E\epsilon_v^2",
             Verdict.HOLDS,
             tuple(
                 Step(
@@ -298,9 +298,7 @@ SHARP = Statement(
 
 
 def representer(case: Ridge, *, ridge: Callable) -> Margin:
-    """(19): alpha = (K + lambda)^{-1} f(X) is stationary for sum (g(x_i) - f(x_i))^2 + lambda |g|^2, g = sum alpha_j
-    K(x_j, .).
-    """
+    """(19): alpha = (K + lambda)^{-1} f(X), g = sum alpha_j K(x_j, .): stationary for sum (g - f)^2(x_i) + lambda |g|^2."""
     k, y = case.kernel, case.targets
     alpha = qq.ridge_solve(k, y, ridge(case))
     slope = k * (k * alpha - y) + k * alpha * case.lam
@@ -415,8 +413,7 @@ APPROXIMATION = Statement(
     (
         Reading(
             "rate",
-            r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta"
-            r"\|^2=O(m^{-1/2})",
+            r"|f(x;\theta_0+\Delta)-f(x;\theta_0)-\phi_0^T\Delta|\leq\frac{1}{2}\sup\|H\|_2\|\Delta\|^2=O(m^{-1/2})",
             Verdict.HEURISTIC,
             (
                 Step(
@@ -631,8 +628,8 @@ BIAS_BOUND = Statement(
     (
         Reading(
             "all s",
-            r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),\quad\lambda_B^2\|\Sigma"
-            r"\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
+            r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),"
+            r"\quad\lambda_B^2\|\Sigma\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
             Verdict.HOLDS,
             (
                 Step(
@@ -793,8 +790,7 @@ VARIANCE = Statement(
     (
         Reading(
             "order of magnitude",
-            r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O("
-            r"\sigma^2r/n)",
+            r"E\epsilon_v^2\approx\frac{\sigma^2}{n}\sum_j\frac{\mu_j^2}{(\mu_j+\lambda)^2}=O(\sigma^2r/n)",
             Verdict.HEURISTIC,
             (
                 Step(
@@ -851,8 +847,7 @@ VARIANCE = Statement(
         ),
         Reading(
             "factor at most the rank",
-            r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+"
-            r"\lambda)^{-1})\leq r",
+            r"E\,\mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+\lambda)^{-1})\leq r",
             Verdict.FAILS,
             refutations=(
                 Refutation(
@@ -909,8 +904,8 @@ IDENTITY = Statement(
     (
         Reading(
             "as stated",
-            r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)+"
-            r"\frac{1}{n}\Phi^T\epsilon]",
+            r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)"
+            r"+\frac{1}{n}\Phi^T\epsilon]",
             Verdict.HOLDS,
             (
                 Step(
@@ -971,9 +966,7 @@ def conditional(case: Event, *, factor: fmpq, hypotheses: tuple = (on_event,)) -
 
 
 def decay(case: tuple[fmpq, fmpq], *, right: Callable) -> Margin:
-    """mu_j = exp(-beta (j - 1)): the effective dimension (a ball over 400 terms and a tail bound) against a right
-    side.
-    """
+    """mu_j = exp(-beta (j - 1)): the effective dimension (a ball over 400 terms and a tail bound) against a right side."""
     beta, lam = arb(case[0]), arb(case[1])
     mu = [(-beta * j).exp() for j in range(400)]
     head = sum((m / (m + lam) for m in mu), arb(0))
@@ -995,9 +988,9 @@ CONDITIONAL = Statement(
     (
         Reading(
             "noise part",
-            r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)\Rightarrow \mathrm{tr}(\Sigma(\hat"
-            r"\Sigma+\lambda)^{-1}\hat\Sigma"
-            r"(\hat\Sigma+\lambda)^{-1})\leq 2d_{eff}(\lambda)",
+            r"\hat\Sigma+\lambda\succeq\frac{1}{2}(\Sigma+\lambda)"
+            r"\Rightarrow \mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+\lambda)^{-1})"
+            r"\leq 2d_{eff}(\lambda)",
             Verdict.HOLDS,
             (
                 Step(
@@ -1017,9 +1010,8 @@ CONDITIONAL = Statement(
         ),
         Reading(
             "exponential decay",
-            r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+"
-            r"\frac{1}{1-e^{-\beta}}+1\ "
-            r"(\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)",
+            r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+\frac{1}{1-e^{-\beta}}"
+            r"+1\ (\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)",
             Verdict.HOLDS,
             (
                 Step(
@@ -1050,9 +1042,7 @@ CONDITIONAL = Statement(
 
 
 def spanned(case: Ridge, *, rows: Callable) -> Margin:
-    """Rem B.4 at finite width: an element w of the span of all gradients is a combination of the chosen inputs'
-    gradients.
-    """
+    """Rem B.4 at finite width: any w in the span of all gradients is a combination of those of the chosen inputs."""
     w = case.features.transpose() * case.targets
     return equal(qq.projector(rows(case)) * w, w)
 
@@ -1063,8 +1053,7 @@ REM_B_4 = Statement(
     (
         Reading(
             "finite width",
-            r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim"
-            r"\mathcal{H}_K\leq P",
+            r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim\mathcal{H}_K\leq P",
             Verdict.HOLDS,
             (
                 Step(

@@ -1,6 +1,4 @@
-"""Appendix B.2: the error of a projected kernel predictor - both orders of the split, the printed and the corrected
-bounds.
-"""
+"""Appendix B.2: the error of a projected kernel predictor, split in both orders; printed and corrected bounds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,9 +20,7 @@ __all__ = ["STATEMENTS"]
 
 @dataclass(frozen=True)
 class Projected:
-    """Features with rational spectrum, the Gram matrix G = M M^T of a map (P, P), a test feature, targets and the
-    ridge.
-    """
+    """Features with rational spectrum, the Gram matrix G = M M^T of a map (P, P), a test feature, targets and the ridge."""
 
     spectral: Spectral
     gram: fmpq_mat
@@ -195,8 +191,7 @@ B_2_I = Statement(
     (
         Reading(
             "order (I)",
-            r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-            r"\lambda_{min}(K)}",
+            r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
             Verdict.HOLDS,
             (
                 Step(
@@ -235,8 +230,7 @@ B_2_I = Statement(
         ),
         Reading(
             "order (I')",
-            r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-            r"\lambda_{min}(K)}",
+            r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
             Verdict.FAILS,
             (
                 Step(
@@ -371,9 +365,7 @@ def combined_27(case: Bounded, *, front: str, denominator: str) -> Margin:
 
 
 def alpha_form(case: Projected, *, factor: fmpq) -> Margin:
-    """|f_hat - f_tilde| <= |(k - k~)^T alpha| + factor |phi~| / sqrt(lambda) |(K - K~) alpha|, squared after moving a
-    term.
-    """
+    """|f_hat - f_tilde| - |(k - k~)^T alpha| <= factor |phi~| / sqrt(lambda) |(K - K~) alpha|, squared."""
     first = abs(qq.dot(case.row - case.projected_row, case.alpha))
     norms = qq.dot(case.test, case.gram * case.test) * qq.norm2((case.kernel - case.projected) * case.alpha)
     return at_most_root(abs(case.gap) - first, factor**2 * norms / case.lam)
@@ -424,8 +416,7 @@ B_2_II = Statement(
     (
         Reading(
             "resolvent",
-            r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+"
-            r"\lambda_{min}(K))^2}",
+            r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+\lambda_{min}(K))^2}",
             Verdict.FAILS,
             (
                 Step(
@@ -458,9 +449,8 @@ B_2_II = Statement(
         ),
         Reading(
             "combined",
-            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}+\frac{\|k_*\|"
-            r"\|K-\tilde K\|\|y\|}"
-            r"{(\lambda+\lambda_{min}(K))^2}",
+            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
+            r"+\frac{\|k_*\|\|K-\tilde K\|\|y\|}{(\lambda+\lambda_{min}(K))^2}",
             Verdict.FAILS,
             (
                 Step(
@@ -520,9 +510,8 @@ CORRECTED = Statement(
     (
         Reading(
             "both smallest eigenvalues",
-            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+"
-            r"\lambda_{min}(K)}+\frac{\|\tilde k_*\|"
-            r"\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}",
+            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
+            r"+\frac{\|\tilde k_*\|\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}",
             Verdict.HOLDS,
             (
                 Step(
@@ -554,8 +543,8 @@ CORRECTED = Statement(
         ),
         Reading(
             "coefficient form",
-            r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|+\frac{\|\tilde\phi_*\|}{2\sqrt{"
-            r"\lambda}}\|(K-\tilde K)\alpha\|",
+            r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|"
+            r"+\frac{\|\tilde\phi_*\|}{2\sqrt{\lambda}}\|(K-\tilde K)\alpha\|",
             Verdict.HOLDS,
             (
                 Step(

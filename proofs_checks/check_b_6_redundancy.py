@@ -1,6 +1,4 @@
-"""Proposition B.6: from data redundancy to parameter redundancy, its improvement, and what a projection does to a
-spectrum.
-"""
+"""Proposition B.6: from data to parameter redundancy, its improvement, and what a projection does to a spectrum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -184,8 +182,8 @@ IMPROVED = Statement(
     (
         Reading(
             "by the gap",
-            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa"
-            r"\epsilon}\leq\epsilon",
+            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}"
+            r"\leq\epsilon",
             Verdict.HOLDS,
             (
                 Step(
@@ -230,8 +228,8 @@ IMPROVED = Statement(
         ),
         Reading(
             "by the mean",
-            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\epsilon\lambda_{r+1}}{(1-"
-            r"\epsilon)^2\bar\lambda}\frac{r}{n}",
+            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}"
+            r"\leq\frac{\epsilon\lambda_{r+1}}{(1-\epsilon)^2\bar\lambda}\frac{r}{n}",
             Verdict.HOLDS,
             (
                 Step(
@@ -313,9 +311,7 @@ def smallest(case: Mapped, *, epsilon: Callable) -> Margin:
 
 
 def full_rank(case: tuple[int, int, int], *, width: Callable) -> Margin:
-    """Every eigenvalue of the projected K = I_n stays positive: the map (a sign matrix of the given width) has rank
-    n.
-    """
+    """Every eigenvalue of the projected K = I_n stays positive: the map (a sign matrix of the given width) has rank n."""
     n, k, seed = case
     signs = np.random.default_rng(seed).choice([-1, 1], size=(n, width(n, k)))
     mapped = fmpq_mat(n, signs.shape[1], [int(s) for s in signs.ravel()])
@@ -331,9 +327,7 @@ def coordinate_top(case: tuple[int, int], *, value: Callable) -> Margin:
 
 
 def gaussian_top(case: tuple[int, int, int], *, mean: float) -> Margin:
-    """The mean top eigenvalue of K = I_n under a Gaussian map, by Monte Carlo (500 draws), against a printed figure +-
-    0.02.
-    """
+    """The mean top eigenvalue of K = I_n under a Gaussian map, of 500 draws, against a printed figure +- 0.02."""
     n, k, seed = case
     rng = np.random.default_rng(seed)
     tops = [np.linalg.norm(rng.standard_normal((n, k)) / np.sqrt(k), 2) ** 2 for _ in range(500)]
@@ -341,9 +335,7 @@ def gaussian_top(case: tuple[int, int, int], *, mean: float) -> Margin:
 
 
 def gaussian_width(case: tuple[int, fmpq, fmpq, str], *, delta_factor: fmpq) -> Margin:
-    """Davidson-Szarek: the smallest integer k >= ((sqrt d + sqrt(2 ln(2/delta))) / (sqrt(1 + eps) - 1))^2 is the
-    printed one.
-    """
+    """Davidson-Szarek: the least k >= ((sqrt d + sqrt(2 ln(2/delta))) / (sqrt(1 + eps) - 1))^2 is the printed one."""
     d, epsilon, delta, printed = case
     root = arb(d).sqrt() + (2 * (2 / arb(delta * delta_factor)).log()).sqrt()
     exact = (root / ((1 + arb(epsilon)).sqrt() - 1)) ** 2
@@ -368,9 +360,8 @@ B_6_JL = Statement(
     (
         Reading(
             "from pairwise distances",
-            r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2\Rightarrow(1-\epsilon)\lambda_i"
-            r"\leq\tilde\lambda_i"
-            r"\leq(1+\epsilon)\lambda_i",
+            r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2"
+            r"\Rightarrow(1-\epsilon)\lambda_i\leq\tilde\lambda_i\leq(1+\epsilon)\lambda_i",
             Verdict.FAILS,
             (
                 Step(
@@ -478,8 +469,7 @@ B_6_JL = Statement(
 
 def majorised(case: tuple[tuple[fmpq, ...], int], *, side: int) -> Margin:
     """Scaled coordinate sampling of a diagonal kernel, all subsets: the mean sum of the top r eigenvalues is at least
-    the true
-    one for every r, with equal traces. `side` = 1; -1 asks for the reverse.
+    the true one for every r, with equal traces. `side` = 1; -1 asks for the reverse.
     """
     values, k = case
     p = len(values)
@@ -495,9 +485,7 @@ def majorised(case: tuple[tuple[fmpq, ...], int], *, side: int) -> Margin:
 
 
 def gaussian_majorised(case: tuple[str, int, int], *, inflate: float) -> Margin:
-    """Gaussian maps: the mean captured energy of the top r eigenvalues is at least the true one, Monte Carlo (200
-    draws).
-    """
+    """Gaussian maps: the mean captured energy of the top r eigenvalues is at least the true one, Monte Carlo (200 draws)."""
     shape, k, seed = case
     values = {"flat": np.ones(30), "decay": np.exp(-0.2 * np.arange(30))}[shape]
     rng, r = np.random.default_rng(seed), 10

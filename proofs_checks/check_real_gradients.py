@@ -345,8 +345,8 @@ PROPERTY_B = Statement(
     (
         Reading(
             AS_MEASURED,
-            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
-            r"\epsilon_\ell}{1-\epsilon_g}",
+            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
+            r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
             Verdict.HOLDS,
             (
                 Step(
@@ -451,8 +451,8 @@ HEADLINE = Statement(
     (
         Reading(
             AS_MEASURED,
-            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}\leq\frac{"
-            r"\epsilon_\ell}{1-\epsilon_g}",
+            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
+            r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
             Verdict.HOLDS,
             (
                 Step(
@@ -467,8 +467,8 @@ HEADLINE = Statement(
                 ),
             ),
             measured=_headline,
-            note="12 % weighted is impossible at 0.05; here it appears near a local threshold of 0.2, and "
-            "the unweighted share exceeds it at 0.05",
+            note="12 % weighted is impossible at 0.05; here it appears near a local threshold of 0.2, and the "
+            "unweighted share exceeds it at 0.05",
         ),
     ),
     table=REAL,
@@ -504,8 +504,8 @@ def misaligned(case: RealClass, m: int = M) -> float:
 def angles(case: RealClass, *, lower: Callable, upper: Callable) -> Margin:
     """The misalignment lies between two eigenvalues times the squared sines of the angles to the top eigenvectors.
 
-    The factor's columns are the principal axes of its rows: in these coordinates the top right singular vectors are
-    the first unit vectors.
+    The factor's columns are the principal axes of its rows: in these coordinates the top right singular vectors are the
+    first unit vectors.
     """
     sines = float(np.sum(np.sin(principal_angles(case.factor[subset(case)], np.eye(len(case.kernel))[:M])) ** 2))
     return all_of(
@@ -734,8 +734,8 @@ PROP_B_6 = Statement(
     (
         Reading(
             AS_MEASURED,
-            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},\quad\frac{\|K-K_V\|_F^2"
-            r"}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}",
+            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},"
+            r"\quad\frac{\|K-K_V\|_F^2}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}",
             Verdict.HOLDS,
             (
                 Step(

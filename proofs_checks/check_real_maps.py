@@ -138,8 +138,8 @@ SEC_4_2 = Statement(
                 ),
             ),
             measured=_sec_4_2,
-            note="normal false-alarm rate 6e-7 for each of 40 comparisons, 2.4e-5 in all; the classes share "
-            "their maps, so that their z-scores are not independent",
+            note="normal false-alarm rate 6e-7 for each of 40 comparisons, 2.4e-5 in all; the classes share their "
+            "maps, so that their z-scores are not independent",
         ),
     ),
     table=REAL,
@@ -219,8 +219,8 @@ SEC_4_2_JL = Statement(
                 ),
             ),
             measured=_jl,
-            note="one draw, the same for ten classes: false alarm of the check at most 1e-6 in all; at a share "
-            "of 0.05 a class may exceed its bound, and here one does",
+            note="one draw, the same for ten classes: false alarm of the check at most 1e-6 in all; at a share of "
+            "0.05 a class may exceed its bound, and here one does",
         ),
     ),
     table=REAL,
@@ -285,8 +285,8 @@ REM_B_5 = Statement(
     (
         Reading(
             AS_MEASURED,
-            r"\frac{\mathrm{tr}K}{\|K\|_2}\leq\rho=\frac{(\mathrm{tr}K)^2}{\|K\|_F^2}\leq\frac{r_\epsilon}{"
-            r"(1-\epsilon)^2}",
+            r"\frac{\mathrm{tr}K}{\|K\|_2}\leq\rho=\frac{(\mathrm{tr}K)^2}{\|K\|_F^2}"
+            r"\leq\frac{r_\epsilon}{(1-\epsilon)^2}",
             Verdict.HOLDS,
             (
                 Step(
@@ -463,8 +463,8 @@ THEOREM_R = Statement(
                 ),
             ),
             measured=_theorem_r,
-            note="a last layer fitted by plain regression has no error to speak of: fidelity figures are to "
-            "be read against it",
+            note="a last layer fitted by plain regression has no error to speak of: fidelity figures are to be read "
+            "against it",
         ),
     ),
     table=REAL,

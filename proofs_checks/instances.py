@@ -1,8 +1,8 @@
 """Cases that meet a hypothesis, sit on its edge, or break it: rational ones for exact checks, seeded ones for float64.
 
-A strategy draws small integers first; everything exact is built from them, so hypothesis can shrink a violation
-to a small one. Orthogonal matrices are products of rational reflections: with them a spectral decomposition,
-and so every statement about eigenvalues, is exact.
+A strategy draws small integers first; everything exact is built from them, so hypothesis can shrink a violation to a
+small one. Orthogonal matrices are products of rational reflections: with them a spectral decomposition, and so every
+statement about eigenvalues, is exact.
 """
 
 from collections.abc import Sequence

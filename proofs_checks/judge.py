@@ -71,9 +71,7 @@ class _ViolationError(Exception):
 
 
 def search(refutation: Refutation, examples: int = SEARCH_EXAMPLES) -> tuple[Any, Margin | None, int]:
-    """Look for a violation of the printed claim without help; return the smallest one found and the examples it
-    took.
-    """
+    """Look for a violation of the printed claim without help; return the smallest one found and the examples it took."""
     found: list[tuple[Any, Margin]] = []
     tried = 0
 

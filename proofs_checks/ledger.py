@@ -1,6 +1,4 @@
-"""Run the statements and write what was found: plain records, a table for people (LEDGER.md) and one for machines
-(ledger.json).
-"""
+"""Run the statements and write what was found: LEDGER.md for people, ledger.json for machines."""
 
 import json
 import platform
@@ -46,9 +44,8 @@ Record = dict[str, Any]
 
 HONESTY = (
     "Verdicts concern *restored* statements: the formulas of our copy of the paper were lost and were reconstructed "
-    "from the "
-    "text around them. Where several readings are possible each has its own line, and a verdict holds for that "
-    "reading only.",
+    "from the text around them. Where several readings are possible each has its own line, and a verdict holds for "
+    "that reading only.",
     '"Exact rationals" and "ball arithmetic" decide each *instance* without rounding; a counterexample in them is '
     "a proof. "
     "A universal claim checked on drawn instances is *evidence* for it, also where each instance is decided exactly: "
@@ -60,8 +57,8 @@ HONESTY = (
     '"Pending" means that nothing was checked.',
 )
 ON_REAL_GRADIENTS = (
-    "One network (conv8, trained on digits), ten class kernels on 200 training images: *measurements, not proofs*. They "
-    "say how the statements above look on data, nothing about other networks or data sets.",
+    "One network (conv8, trained on digits), ten class kernels on 200 training images: *measurements, not proofs*. "
+    "They say how the statements above look on data, nothing about other networks or data sets.",
     "Where a theorem guarantees an inequality it is checked here too, with broken twins: this tests the numbers and "
     'the theorem\'s reading, not the theorem. A cell "a [b, c]" is the mean over the ten classes, the least and the '
     "largest; rows without a number beside them have no theorem to compare with.",
@@ -314,8 +311,8 @@ def _row(record: Record, first: bool) -> str:
 
 
 HEAD = (
-    "| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected "
-    "| file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
+    "| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected | "
+    "file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
 )
 
 
@@ -326,8 +323,8 @@ def _rows(found: list[Record]) -> Iterator[str]:
 
 
 REAL_HEAD = (
-    "| label | statement | quantity | theory | measurement | worst margin | twins rejected | file |\n"
-    "| --- | --- | --- | --- | --- | --- | ---: | --- |"
+    "| label | statement | quantity | theory | measurement | worst margin | twins rejected | file |\n| --- | --- | "
+    "--- | --- | --- | --- | ---: | --- |"
 )
 
 

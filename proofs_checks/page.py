@@ -48,9 +48,7 @@ def _place(excess: float) -> float:
 
 
 def _margins(record: Record) -> str:
-    """Return a drawing: a green mark for each step, a red one for each rejected twin, on one signed logarithmic
-    axis.
-    """
+    """Return a drawing: a green mark for each step, a red one for each rejected twin, on one signed logarithmic axis."""
     marks = []
     for step in record["steps"]:
         marks.append((step["margin"]["excess"], "#176117", step["claim"]))
@@ -70,8 +68,8 @@ def _margins(record: Record) -> str:
 
 
 LEGEND = (
-    "Lines under a verdict: the worst margin of each step in green, of each broken twin and counterexample in red, "
-    "by the order of magnitude: slack to the left of the mark at zero, violation to the right."
+    "Lines under a verdict: the worst margin of each step in green, of each broken twin and counterexample in red, by "
+    "the order of magnitude: slack to the left of the mark at zero, violation to the right."
 )
 MATRIX = re.compile(r"(?:\[[^\[\]]*\]\s*)+")
 

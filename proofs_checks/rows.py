@@ -2,8 +2,7 @@
 audit.
 
 `ITEMS` names the items as the table does. `NAMED` maps every bold name of the restored text to its row; names of
-proofs,
-readings and counterexamples need none. Tests compare both lists with the text where it is at hand.
+proofs, readings and counterexamples need none. Tests compare both lists with the text where it is at hand.
 """
 
 __all__ = ["ITEMS", "MOMENTS", "NAMED", "SECTIONS"]

@@ -78,9 +78,8 @@ class Refutation:
     """A counterexample: `check(case, **printed)` must be rejected, with the stated two sides, and every control
     accepted.
 
-    A control calls the same check on the repaired side, or on a case that meets the missing hypothesis. `search`
-    is a hypothesis strategy from which a violation is to be found without help; `exact` says why float64 is used, if
-    it is.
+    A control calls the same check on the repaired side, or on a case that meets the missing hypothesis. `search` is a
+    hypothesis strategy from which a violation is to be found without help; `exact` says why float64 is used, if it is.
     """
 
     name: str
@@ -165,9 +164,7 @@ class StepEvidence:
 
 @dataclass(frozen=True)
 class RefutationEvidence:
-    """The margin of the counterexample, whether its two sides are the stated ones, its controls, and what the search
-    found.
-    """
+    """The margin of the counterexample, whether its sides are the stated ones, its controls, what the search found."""
 
     refutation: Refutation
     margin: Margin
@@ -231,9 +228,7 @@ def meet(case: Any, hypotheses: Sequence[Callable[[Any], bool]]) -> None:
 
 
 def agreement(claim: str, cases: Cases, reference: Callable, exact: Callable, scale: Callable) -> Step:
-    """Return the step that dntk_ref's float64 quantity is the exact one; its twins move the exact value by a
-    thousandth.
-    """
+    """Return the step that dntk_ref's float64 quantity is the exact one; its twins move the exact value by a thousandth."""
 
     def moved(case: Any) -> Any:
         value = exact(case)

@@ -13,10 +13,9 @@ from proofs_checks.statement import Verdict
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "statements.md"
 # Bold words that name no claim: parts of a proof, a verdict, a counterexample (these are checked by number), emphasis.
 NO_CLAIM = re.compile(
-    r"Restored|Proof|Verdict|\[|Audit\.|CEX|Gloss:|\)\.|Assumptions|\(5\), readings|equality$|R3 \[F\]|Tightness|R1 "
-    r"\(most|"
-    r"not$|Not$|same$|training$|5737$|Inconsistency|uncentred|JL step|Per-cluster|Pitfall|Without the Lipschitz|"
-    r"in the metric|\"In particular"
+    r"Restored|Proof|Verdict|\[|Audit\.|CEX|Gloss:|\)\.|Assumptions|\(5\),"
+    r" readings|equality$|R3 \[F\]|Tightness|R1 \(most|not$|Not$|same$|training$|5737$|Inconsistency|uncentred|JL "
+    r"step|Per-cluster|Pitfall|Without the Lipschitz|in the metric|\"In particular"
 )
 
 
