@@ -1,10 +1,8 @@
-"""How far a predictor is from the full kernel machine and from the network, without computing either (9.2, 9.3).
+"""How far a predictor is from the full kernel machine, without computing it (9.3).
 
-The full problem of class c has all training rows and all parameters: w_* = H^-1 Phi^T y, H = Phi^T Phi + lam I. Any
-pipeline's output is phi^T w; its residual r = lam w + Phi^T (Phi w - y) = H (w - w_*) takes one J v and one J^T a pass over
-the data and O(P) memory per class. A subset S of training rows gives H_S = Phi_S^T Phi_S + lam I <= H, and with it the
-error d = w - w_* lies in the ellipsoid (d - z/2)^T H_S (d - z/2) <= q/4, z = H_S^-1 r, q = r^T z: all bounds below are
-maxima over it. An empty subset gives the bounds without one (B0).
+A subset S of training rows gives H_S = Phi_S^T Phi_S + lam I <= H, and with it the error d = w - w_* lies in the ellipsoid
+(d - z/2)^T H_S (d - z/2) <= q/4, z = H_S^-1 r, q = r^T z: all bounds below are maxima over it. An empty subset gives the
+bounds without one (B0). A duality gap known from elsewhere adds the ellipsoid d^T H_S d <= d^T H d <= 2 gap.
 
 r is in the model's precision, with an allowance for its rounding; whatever concerns S alone is computed in float64.
 """
@@ -14,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast._arrays import Array, apply, double, gram, identity, namespace, solve_positive, transpose
-from dntk_fast.tangent.capture import Outputs, Parameters
-from dntk_fast.tangent.features import FeaturePlan, head_weights
+from dntk_fast._arrays import apply
+from dntk_fast.fidelity import certified, fidelity_bound, fidelity_error
+from dntk_fast.full_problem import FullProblem, Residual, duality_gap_at, gap_allowance, residual
+from dntk_fast.parameter_weights import Weights, combined, inner, parameter_weights, scaled, spread
 from dntk_fast.tangent.generic import take
-from dntk_fast.tangent.kernel import MEMORY, cast, kernel_diagonal, tangent_kernel
-from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = [
     "Certificate",
@@ -51,306 +48,8 @@ __all__ = [
     "training_subset",
 ]
 
-Weights: TypeAlias = dict[str, Tensor]  # by parameter name, (C, *shape)
-
-# Test points whose features are worked on at a time.
-_POINTS = 256
 # The multipliers at which the training bound is tried; any gives a bound, neighbours differ by a factor 1.1.
 _MULTIPLIERS = torch.logspace(-8, 8, 387, dtype=torch.float64)
-
-
-# --- against the network (9.2): arrays of any kind ----------------------------------------------------------------------
-
-
-def fidelity_error(rows: Array, network_weights: Array, test: Array, lam: float | Array) -> Array:
-    """The exact error against the network: f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0, for targets y = Phi w_0 (9.2).
-
-    Parameters: rows (C, m, k), network_weights (0; W_c, b_c) (C, k), test (C, t, k), lam > 0. Returns: (C, t), float64.
-    Raises: ValueError, TypeError for what does not fit.
-
-    >>> fidelity_error(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[2.0, 5.0]]), torch.eye(2)[None], 1.0)
-    tensor([[1.0000, 5.0000]], dtype=torch.float64)
-    """
-    Phi, test = _feature_stacks(rows, test)
-    w = double(_check.companion("network_weights", network_weights, rows, (Phi.shape[0], Phi.shape[2])))
-    parts = [apply(_shrunk(Phi, part, lam, rows), w) for part in _in_parts(test)]
-    return namespace(Phi).concat(parts, axis=1)
-
-
-def fidelity_bound(rows: Array, network_norm: Array, test: Array, lam: float | Array) -> Array:
-    """The network-fidelity certificate |f - f_hat| <= |(W_c, b_c)| |phi - Phi^T a|, a = (K + lam I)^-1 Phi phi (9.2).
-
-    For head-preserving features, targets y = f(X) on any inputs (real or distilled) and any synthesis U, Phi = U^T Phi~.
-    |phi - Phi^T a|^2 = kappa - 2 k^T a + a^T K a, without the cancellation.
-    Parameters: rows (C, m, k), network_norm (C,), test (C, t, k), lam > 0. Returns: (C, t), float64. Raises: ValueError,
-    TypeError for what does not fit.
-
-    >>> fidelity_bound(torch.tensor([[[1.0, 0.0]]]), torch.tensor([5.0]), torch.eye(2)[None], 1.0)
-    tensor([[2.5000, 5.0000]], dtype=torch.float64)
-    """
-    Phi, test = _feature_stacks(rows, test)
-    norm = double(_check.companion("network_norm", network_norm, rows, (Phi.shape[0],)))
-    if bool(namespace(norm).any(norm < 0)):
-        _check.refuse("network_norm", "numbers that are 0 or above", float(namespace(norm).min(norm)))
-    xp = namespace(Phi)
-    lengths = [xp.sqrt(xp.sum(_shrunk(Phi, part, lam, rows) ** 2, axis=-1)) for part in _in_parts(test)]
-    return norm[:, None] * xp.concat(lengths, axis=1)
-
-
-def certified(predictions: Array, bounds: Array) -> Array:
-    """Where the predicted class is proven: f_c1 - B_c1 > f_c + B_c for all c but the predicted c1 (9.3).
-
-    Parameters: predictions (C, t), bounds (C, t) >= 0 on the error of each. Returns: (t,) of booleans. Raises: ValueError,
-    TypeError for another shape or a negative bound.
-
-    >>> certified(torch.tensor([[3.0, 3.0], [1.0, 1.0]]), torch.tensor([[0.5, 1.0], [0.5, 1.0]])).tolist()
-    [True, False]
-    """
-    f = double(_check.rows("predictions", predictions, ndim=2))
-    B = double(_check.companion("bounds", bounds, predictions, tuple(f.shape)))
-    xp = namespace(f)
-    if bool(xp.any(B < 0)):
-        _check.refuse("bounds", "numbers that are 0 or above", float(xp.min(B)))
-    first = xp.argmax(f, axis=0, keepdims=True)
-    rivals = xp.arange(f.shape[0], device=f.device)[:, None] != first
-    least = xp.take_along_axis(f - B, first, axis=0)[0, ...]
-    return least > xp.max(xp.where(rivals, f + B, -xp.inf * xp.ones_like(f)), axis=0)
-
-
-def _feature_stacks(rows: Array, test: Array) -> tuple[Array, Array]:
-    Phi = double(_check.rows("rows", rows, ndim=3))
-    found = _check.rows("test", test, ndim=3)
-    return Phi, double(_check.companion("test", found, rows, (Phi.shape[0], None, Phi.shape[2])))
-
-
-def _in_parts(test: Array) -> list[Array]:
-    t = test.shape[1]
-    return [test[:, at : min(at + _POINTS, t), :] for at in range(0, t, _POINTS)]
-
-
-def _shrunk(Phi: Array, phi: Array, lam: float | Array, like: Array) -> Array:
-    """Rows of (Phi^T Phi / lam + I)^-1 phi = phi - Phi^T (K + lam I)^-1 Phi phi, (C, t, k)."""
-    ridge = _check.ridge("lam", lam, like, (Phi.shape[0],))
-    inside = gram(Phi) + ridge[..., None, None] * identity(Phi.shape[1], Phi)
-    return phi - transpose(solve_positive(inside, Phi @ transpose(phi))) @ Phi
-
-
-# --- the full problem (9.3) -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class FullProblem:
-    """Ridge regression on all rows and all parameters, J_c(w) = |Phi_c w - y_c|^2 / 2 + lam_c |w|^2 / 2; nothing is formed.
-
-    Attributes
-    ----------
-    model : module in evaluation mode
-    x : its n training inputs
-    targets : (C, n)
-    lam : above 0, one number or one for each class (C,)
-    trace : (C,) or None
-        tr K_c = sum_i |phi_c(x_i)|^2, from which the allowance for rounding is made; None computes it when it is asked for,
-        at the cost of one more forward and backward pass. The squared norm of projected features is an estimate.
-    memory, dtype, outputs, parameters : as in `tangent_kernel`
-    """
-
-    model: nn.Module
-    x: Any
-    targets: Tensor
-    lam: float | Tensor
-    trace: Tensor | None = None
-    memory: int = MEMORY
-    dtype: torch.dtype | None = None
-    outputs: Outputs = None
-    parameters: Parameters = None
-
-    def __post_init__(self) -> None:
-        n = _check.samples("x", self.x)
-        _check.rows("targets", self.targets, ndim=2)
-        _check.companion("targets", self.targets, self.targets, (None, n))
-        _check.ridge("lam", self.lam, self.targets, (len(self.targets),))
-
-    @property
-    def n(self) -> int:
-        """Number of training rows."""
-        return int(self.targets.shape[1])
-
-    @cached_property
-    def ridge(self) -> Tensor:
-        """Return lam of every class, (C,), float64."""
-        found: Tensor = _check.ridge("lam", self.lam, self.targets, (len(self.targets),))
-        return found.expand(len(self.targets))
-
-    @cached_property
-    def traces(self) -> Tensor:
-        """Return tr K_c, (C,), float64."""
-        return self.diagonal(self.x).sum(1) if self.trace is None else self.trace.double()
-
-    def diagonal(self, x: Any) -> Tensor:
-        """Return |phi_c(x)|^2, (C, t)."""
-        return kernel_diagonal(self.model, x, **self._options)
-
-    def forward(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return Phi_c w_c on the training inputs: one J v per class, (C, n)."""
-        return self.predict(weights, self.x, dtype=self.dtype)
-
-    def predict(self, weights: Mapping[str, Tensor], x: Any, *, dtype: torch.dtype | None = torch.float64) -> Tensor:
-        """Return Phi_c w_c on any inputs, in float64 or as asked, (C, t)."""
-        return jacobian_vector(self.model, x, weights, memory=self.memory, dtype=dtype, outputs=self.outputs)
-
-    def backward(self, coefficients: Tensor) -> Weights:
-        """Return Phi_c^T a_c over the training inputs: one J^T a per class."""
-        return vector_jacobian(self.model, self.x, coefficients, **self._options)
-
-    def rows(self, chosen: Tensor) -> FullProblem:
-        """Return the problem on some of its rows, in float64."""
-        model, x = cast(self.model, take(self.x, chosen), torch.float64)
-        return FullProblem(model, x, self.targets[:, chosen].double(), self.lam, None, self.memory, None, self.outputs,
-                           self.parameters)  # fmt: skip
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("memory", "dtype", "outputs", "parameters")}
-
-
-@dataclass(frozen=True, eq=False)
-class Residual:
-    """The primal residual r_c of some weights, its norm, and what rounding may add to that norm, (C,) each."""
-
-    values: Weights
-    norm: Tensor
-    allowance: Tensor
-
-
-def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> Weights:
-    """The weights in parameter space that predict what projected weights do: w = A^T w~ on the body, w~ itself on the head.
-
-    phi~^T w~ = phi_body^T (A^T w~_body) + (h; 1)^T w~_head, exactly (9.3); the features are those of all outputs.
-
-    Parameters
-    ----------
-    weights : (C, k) or (C, k + d_h + 1), in the order of `TangentFeatures.values`
-    model : the network of the features
-    plan : how they were made
-
-    Returns
-    -------
-    dict
-        parameter name -> (C, *shape)
-
-    Raises
-    ------
-    ValueError
-        Another number of coordinates.
-
-    >>> from dntk_fast.tangent.features import tangent_features
-    >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)).double(), torch.ones(1, 2).double()
-    >>> features = tangent_features(model, x, k=4, seed=0)
-    >>> w = parameter_weights(torch.ones(2, 8).double(), model, features.plan)
-    >>> torch.allclose(jacobian_vector(model, x, w), features.values.sum(2))
-    True
-    """
-    k = plan.sketch.k if plan.sketch.shapes else 0
-    own = None if plan.head is None else head_weights(model, plan.head)
-    width = plan.sketch.k + (0 if own is None else own.shape[1])
-    if weights.ndim != 2 or weights.shape[1] != width:
-        _check.refuse("weights", f"shape (C, {width})", f"shape {tuple(weights.shape)}")
-    found: Weights = dict(plan.sketch.adjoint(weights[:, :k])) if k else {}
-    if own is None:
-        return found
-    tail = weights[:, plan.sketch.k :]
-    if len(weights) != len(own):
-        _check.refuse("weights", f"one row for each of the head's {len(own)} outputs", f"{len(weights)} rows")
-    name, C = f"{plan.head}." if plan.head else "", len(weights)
-    d = dict(model.named_parameters())[f"{name}weight"].shape[1]
-    across = torch.arange(C, device=weights.device)
-    found[f"{name}weight"] = tail.new_zeros(C, C, d)
-    found[f"{name}weight"][across, across] = tail[:, :d]
-    if tail.shape[1] > d:
-        found[f"{name}bias"] = torch.diag_embed(tail[:, d])
-    return found
-
-
-def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Tensor | None = None) -> Residual:
-    """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class (9.3).
-
-    The allowance is u (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), u the rounding of the model's precision; for `fitted` from
-    elsewhere it covers a difference to Phi w of the same size.
-
-    Parameters
-    ----------
-    weights : by parameter name, (C, *shape)
-    fitted : (C, n) or None
-        Phi w where it is known (of projected weights, phi~^T w~): the J v pass is saved.
-
-    Returns
-    -------
-    Residual
-
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
-    >>> residual(problem, {"weight": torch.ones(1, 1, 1)}).norm.tolist()
-    [3.0]
-    """
-    known = problem.forward(weights) if fitted is None else fitted
-    _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
-    values = problem.backward(known - problem.targets.to(known))
-    unknown = sorted(weights.keys() - values.keys())
-    if unknown:
-        _check.refuse("weights", "parameters of the problem", unknown)
-    for name, w in weights.items():
-        values[name].add_(_scaled(problem.ridge, w.to(values[name])))
-    unit = torch.finfo(next(iter(values.values())).dtype).eps
-    size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()
-    allowance = unit * (size**2 * w_norm + size * y + problem.ridge * w_norm)
-    return Residual(values, inner(values, values).sqrt(), allowance)
-
-
-def duality_gap_at(
-    problem: FullProblem, weights: Weights, coefficients: Tensor, *, fitted: Tensor | None = None
-) -> Tensor:
-    """The gap at any dual point, (|Phi w - y + lam alpha|^2 + lam |w - Phi^T alpha|^2) / 2, with what rounding may hide.
-
-    Never below J(w) - J(w_*), and equal to it at alpha = (K + lam I)^-1 y: with coefficients near those (`refine.solve`)
-    the certificate of any weights is nearly tight. |w - w_*|_H <= sqrt(2 gap) bounds the training RMS by sqrt(2 gap / n)
-    and the held-out RMS by sqrt(2 gap spread / t).
-
-    Parameters
-    ----------
-    weights : by parameter name, (C, *shape)
-    coefficients : alpha (C, n)
-    fitted : as in `residual`
-
-    Returns
-    -------
-    Tensor (C,), float64
-
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
-    >>> gap = duality_gap_at(problem, {"weight": torch.ones(1, 1, 1)}, torch.tensor([[1 / 3]]))  # alpha of the optimum
-    >>> round(float(gap), 4)
-    0.5
-    """
-    _check.companion("coefficients", coefficients, problem.targets, tuple(problem.targets.shape))
-    known = problem.forward(weights) if fitted is None else fitted
-    _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
-    lam, alpha = problem.ridge, coefficients.double()
-    outside = combined(problem.backward(coefficients), -torch.ones_like(lam), weights)
-    inside = known.double() - problem.targets.double() + lam[:, None] * alpha
-    size = (inside.square().sum(1) + lam * inner(outside, outside)).sqrt()
-    return (size + gap_allowance(problem, weights, alpha)) ** 2 / 2
-
-
-def gap_allowance(problem: FullProblem, weights: Weights, coefficients: Tensor) -> Tensor:
-    """What rounding may hide in sqrt(2 gap): u (|Phi|_F |w| + |y| + lam |alpha| + sqrt(lam) |Phi|_F |alpha|), (C,).
-
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 4.0)
-    >>> float(gap_allowance(problem, {"weight": torch.ones(1, 1, 1)}, torch.ones(1, 1)) / torch.finfo(torch.float32).eps)
-    13.0
-    """
-    unit = torch.finfo(next(iter(weights.values())).dtype).eps
-    size, lam, alpha = problem.traces.sqrt(), problem.ridge, coefficients.double().norm(dim=1)
-    w, y = inner(weights, weights).sqrt(), problem.targets.double().norm(dim=1)
-    found: Tensor = unit * (size * w + y + (lam + lam.sqrt() * size) * alpha)
-    return found
 
 
 # --- a subset of training rows ------------------------------------------------------------------------------------------
@@ -377,6 +76,29 @@ class Subset:
         """The problem on the rows of S alone."""
         return self.problem.rows(self.rows)
 
+    @cached_property
+    def features(self) -> Tensor:
+        """Return K_nS V diag(eigenvalues)^-1/2, (C, n, m): their kernel is K_nS K_SS^+ K_Sn <= K, exact on the rows of S."""
+        problem = self.problem
+        if not len(self.rows):
+            return problem.targets.new_zeros(*problem.targets.shape, 0, dtype=torch.float64)
+        return problem.kernel(problem.x, take(problem.x, self.rows)) @ self._whitening
+
+    def completed(self, features: Tensor) -> Tensor:
+        """Return the features of S, and what projected features (C, n, k) add: the part of every row outside S, projected.
+
+        That part is phi_i - Phi_S^T K_SS^+ k_S(x_i), far smaller than phi_i, and so is the error of its projection.
+        """
+        own, projected = self.features, features.double()
+        seen = own @ (self._whitening.mT @ projected[:, self.rows])
+        return torch.cat((own, projected - seen), 2)
+
+    @cached_property
+    def _whitening(self) -> Tensor:
+        """V diag(eigenvalues)^-1/2, without the directions that the precision of the problem cannot tell from zero."""
+        lost = self.eigenvalues <= torch.finfo(self.problem.precision).eps * self.eigenvalues[:, -1:]
+        return self.vectors * torch.where(lost, 0.0, self.eigenvalues.clamp(min=1e-300).rsqrt())[:, None]
+
     def coordinates(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return V^T Phi_S w, (C, m)."""
         if not len(self.rows):
@@ -387,13 +109,13 @@ class Subset:
         """Return (Phi_S^T Phi_S + s I)^-1 w by Woodbury, in float64, from the coordinates of w."""
         inverse = 1 / shift
         if not len(self.rows):
-            return {name: _scaled(inverse, w.double()) for name, w in weights.items()}
+            return {name: scaled(inverse, w.double()) for name, w in weights.items()}
         inside = self.part.backward(apply(self.vectors, coordinates / (self.eigenvalues + shift[:, None])))
         for (
             name,
             w,
         ) in weights.items():  # in place: at ten outputs of a large network these are the largest arrays there are
-            inside[name].neg_().add_(w).mul_(_spread(inverse, w))
+            inside[name].neg_().add_(w).mul_(spread(inverse, w))
         return {name: inside[name] for name in weights}
 
     def energy(self, squared_norm: Tensor, coordinates: Tensor, shift: Tensor) -> Tensor:
@@ -420,7 +142,7 @@ def training_subset(problem: FullProblem, rows: Tensor) -> Subset:
     TypeError, ValueError
         For inputs in place of row numbers; for a row twice or outside the training set.
 
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
+    >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> training_subset(problem, torch.tensor([0])).eigenvalues.tolist()
     [[4.0]]
     """
@@ -434,7 +156,7 @@ def training_subset(problem: FullProblem, rows: Tensor) -> Subset:
         empty = torch.zeros(C, 0, dtype=torch.float64, device=device)
         return Subset(problem, rows.long(), empty, empty[:, None].reshape(C, 0, 0))
     part = problem.rows(_check.distinct("rows", rows, problem.n).long())
-    values, vectors = torch.linalg.eigh(tangent_kernel(part.model, part.x, **part._options))
+    values, vectors = torch.linalg.eigh(part.kernel(part.x))
     return Subset(problem, rows.long(), values.clamp(min=0.0), vectors)
 
 
@@ -490,10 +212,16 @@ class Certificate:
     training_rms: Tensor
 
 
-def certify(seen: Seen) -> Certificate:
+def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
     """Bound weights, objective and training error of every class by a residual and a subset of training rows (9.3).
 
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
+    Parameters
+    ----------
+    seen : the residual and the subset
+    gap : (C,) or None
+        A duality gap of the same weights (`duality_gap_at`): |w - w_*|_H^2 <= 2 gap bounds all four as well.
+
+    >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> r = residual(problem, {"weight": torch.ones(1, 1, 1)})
     >>> round(float(certify(Seen(training_subset(problem, torch.tensor([0])), r)).excess), 4)  # (3 / 9) 3 / 2
     0.5
@@ -503,13 +231,14 @@ def certify(seen: Seen) -> Certificate:
     mu = _MULTIPLIERS.to(lam.device)
     squared = (1 + mu) ** 2 / (4 * mu) * seen.energy(lam[:, None] * (1 + 1 / mu))
     best = torch.minimum(squared.amin(1), found.norm**2 / (4 * lam)).sqrt()
+    other = torch.full_like(lam, torch.inf) if gap is None else gap
     return Certificate(
         residual_norm=found.norm,
         allowance=found.allowance,
-        weights=norm / lam,
-        duality_gap=norm**2 / (2 * lam),
-        excess=(seen.root + found.allowance / lam.sqrt()) ** 2 / 2,
-        training_rms=(best + found.allowance / (2 * lam.sqrt())) / n**0.5,
+        weights=torch.minimum(norm / lam, (2 * other / lam).sqrt()),
+        duality_gap=torch.minimum(norm**2 / (2 * lam), other),
+        excess=torch.minimum((seen.root + found.allowance / lam.sqrt()) ** 2 / 2, other),
+        training_rms=torch.minimum(best + found.allowance / (2 * lam.sqrt()), (2 * other).sqrt()) / n**0.5,
     )
 
 
@@ -557,76 +286,50 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
         Whether the largest eigenvalue of Phi_t H_S^-1 Phi_t^T is taken, from the (C, t, t) kernel, or its trace, an upper
         bound from the diagonal.
 
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
+    >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> round(float(held_out(training_subset(problem, torch.tensor([0])), torch.tensor([[6.0]])).scale), 6)
     2.0
     """
     _check.choice("spread", spread, ("kernel", "trace"))
-    problem, lam = subset.problem, subset.problem.ridge
-    model, inputs = cast(problem.model, _check.inputs("x", x), torch.float64)
-    options = {name: value for name, value in problem._options.items() if name != "dtype"}
-    t = _check.samples("x", x)
-    inside = torch.zeros(len(lam), t, 0, dtype=torch.float64, device=lam.device)
+    problem, lam, double = subset.problem, subset.problem.ridge, torch.float64
+    inside = torch.zeros(len(lam), _check.samples("x", x), 0, dtype=double, device=lam.device)
     if len(subset.rows):
-        cross = tangent_kernel(model, inputs, subset.part.x, **options)
+        cross = problem.kernel(x, subset.part.x, dtype=double)
         inside = cross @ subset.vectors / (subset.eigenvalues + lam[:, None]).sqrt()[:, None]
     if spread == "kernel":
-        whole = (tangent_kernel(model, inputs, **options) - inside @ inside.mT) / lam[:, None, None]
+        whole = (problem.kernel(x, dtype=double) - inside @ inside.mT) / lam[:, None, None]
         squared, reach = whole.diagonal(dim1=1, dim2=2), torch.linalg.eigvalsh(whole)[:, -1]
     else:
-        squared = (kernel_diagonal(model, inputs, **options) - inside.square().sum(2)) / lam[:, None]
+        squared = (problem.diagonal(x, dtype=double) - inside.square().sum(2)) / lam[:, None]
         reach = squared.sum(1)
-    return HeldOut(inputs, squared.clamp(min=0.0).sqrt(), reach.clamp(min=0.0))
+    return HeldOut(x, squared.clamp(min=0.0).sqrt(), reach.clamp(min=0.0))
 
 
-def held_out_bounds(seen: Seen, held: HeldOut) -> HeldOutBounds:
+def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:
     """Bound the error at held-out inputs by |phi^T H_S^-1 r| / 2 + s_S sqrt(r^T H_S^-1 r) / 2, and its RMS (9.3).
 
     Never above B3, s_S sqrt(r^T H_S^-1 r), nor the RMS above sqrt(lambda_max / t) sqrt(r^T H_S^-1 r), but for the
-    allowance.
+    allowance. With a duality gap of the same weights the error also is within s_S sqrt(2 gap) of zero.
 
-    >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
+    >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> subset, r = training_subset(problem, torch.tensor([0])), residual(problem, {"weight": torch.ones(1, 1, 1)})
     >>> bounds = held_out_bounds(Seen(subset, r), held_out(subset, torch.tensor([[6.0]])))
     >>> round(float(bounds.rms), 4), round(float(bounds.centre), 4)  # the true error is 6 * 3 / 9
     (2.0, 1.0)
     """
-    problem, lam = seen.subset.problem, seen.subset.problem.ridge
+    problem, lam, t = seen.subset.problem, seen.subset.problem.ridge, held.scale.shape[1]
     shift = problem.predict(seen.solved, held.x)
     # Of the rounding nothing is known but its norm: it has no centre, and counts with its full radius.
     reach = seen.root / 2 + seen.residual.allowance / lam.sqrt()
-    half_width = held.scale * reach[:, None]
-    rms = (shift.norm(dim=1) / 2 + held.spread.sqrt() * reach) / held.scale.shape[1] ** 0.5
-    return HeldOutBounds(shift / 2, half_width, shift.abs() / 2 + half_width, rms)
-
-
-# --- weights by parameter name ----------------------------------------------------------------------------------------
-
-
-def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """Inner products <a_c, b_c> over all parameters, summed in float64; a name left out counts as zero: (C,).
-
-    >>> inner({"w": torch.ones(2, 3)}, {"w": torch.ones(2, 3), "b": torch.ones(2)}).tolist()
-    [3.0, 3.0]
-    """
-    shared = sorted(a.keys() & b.keys())  # in this order wherever the weights come from, to the last bit
-    if not shared:
-        _check.refuse("weights", "at least one shared parameter", f"{sorted(a)} and {sorted(b)}")
-    return torch.stack([(a[name].double() * b[name].double()).flatten(1).sum(1) for name in shared]).sum(0)
-
-
-def combined(a: Mapping[str, Tensor], factor: Tensor, b: Mapping[str, Tensor]) -> Weights:
-    """The sums a_c + factor_c b_c, in the precision of a; a name that b lacks counts as zero there.
-
-    >>> combined({"w": torch.ones(2, 1)}, torch.tensor([1.0, 2.0]), {"w": torch.ones(2, 1)})["w"].tolist()
-    [[2.0], [3.0]]
-    """
-    return {name: value + _scaled(factor, b[name].to(value)) if name in b else value for name, value in a.items()}
-
-
-def _scaled(factor: Tensor, value: Tensor) -> Tensor:
-    return _spread(factor.to(value), value) * value
-
-
-def _spread(factor: Tensor, like: Tensor) -> Tensor:
-    return factor.reshape(-1, *[1] * (like.ndim - 1))
+    low, high = shift / 2 - held.scale * reach[:, None], shift / 2 + held.scale * reach[:, None]
+    rms = shift.norm(dim=1) / 2 + held.spread.sqrt() * reach
+    if gap is not None:
+        radius = (2 * gap).sqrt()
+        edge = held.scale * radius[:, None]
+        low, high, rms = (
+            torch.maximum(low, -edge),
+            torch.minimum(high, edge),
+            torch.minimum(rms, held.spread.sqrt() * radius),
+        )
+    half_width = ((high - low) / 2).clamp(min=0.0)
+    return HeldOutBounds((low + high) / 2, half_width, torch.maximum(-low, high), rms / t**0.5)

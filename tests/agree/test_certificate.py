@@ -119,6 +119,31 @@ def test_the_held_out_bounds_agree(case):
         agrees(b3, case.by_class(lambda c, r, lam: reference.pointwise_bound(case.test[c], r, lam)))
 
 
+@few
+@given(cases)
+def test_the_bounds_with_a_gap_agree(case):
+    alpha, named = np.cos(case.y), case.named(case.w)
+    gap = fast.duality_gap_at(case.problem, named, torch.from_numpy(alpha))
+    root = case.by_class(
+        lambda c, r, lam: np.sqrt(2 * reference.duality_gap_at(case.Phi[c], case.y[c], case.w[c], alpha[c], lam))
+    )
+
+    def expected(function):
+        return case.by_class(lambda c, r, lam: function(case.test[c], case.Phi[c], case.chosen, r, lam))
+
+    found, tight = fast.held_out_bounds(case.seen, case.held, gap=gap), fast.certify(case.seen, gap=gap)
+    interval = reference.error_interval
+    low = expected(lambda *parts: interval(*parts).centre - interval(*parts).half_width)
+    high = expected(lambda *parts: interval(*parts).centre + interval(*parts).half_width)
+    edge = back(case.held.scale) * root[:, None]
+    agrees(found.pointwise, np.maximum(-np.maximum(low, -edge), np.minimum(high, edge)))
+    agrees(found.centre, (np.maximum(low, -edge) + np.minimum(high, edge)) / 2)
+    whole = expected(reference.held_out_rms_bound_centred)
+    agrees(found.rms, np.minimum(whole, np.sqrt(back(case.held.spread) / 3) * root))
+    weights = case.by_class(lambda c, r, lam: reference.weights_bound(r, lam))
+    agrees(tight.weights, np.minimum(weights, root / np.sqrt(case.lam)))
+
+
 @kinds
 @given(seed=st.integers(0, 2**31), sizes=st.tuples(*[st.integers(1, 4)] * 4))
 def test_fidelity_agrees(kind, seed, sizes):

@@ -263,6 +263,39 @@ def test_the_gap_at_any_dual_point(case, seed):
     assert not close(duality_gap_at(case.problem, w, best, fitted=fitted + 1), excess)
 
 
+@few
+@given(cases, st.integers(0, 2**31))
+def test_a_gap_tightens_every_bound_and_none_becomes_false(case, seed):
+    best = dual_coefficients(case.Phi @ case.Phi.mT, case.y, case.ridge)
+    noise = torch.randn(case.y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    w, held = named(case.model, case.w), held_out(case.subset, case.test)
+    gap = duality_gap_at(case.problem, w, best + noise / 9)
+    seen, (errors, training, excess, distance) = Seen(case.subset, residual(case.problem, w)), case.errors(case.w)
+    plain, tight = certify(seen), certify(seen, gap=gap)
+    for truth, name in ((training, "training_rms"), (excess, "excess"), (excess, "duality_gap"), (distance, "weights")):
+        assert at_most(truth, getattr(tight, name))
+        assert at_most(getattr(tight, name), getattr(plain, name))
+    at, there = held_out_bounds(seen, held), held_out_bounds(seen, held, gap=gap)
+    assert at_most((errors - there.centre).abs(), there.half_width)
+    assert at_most(errors.abs(), there.pointwise)
+    assert at_most(errors.square().mean(1).sqrt(), there.rms)
+    ball = (2 * gap).sqrt()
+    assert at_most(there.pointwise, torch.minimum(at.pointwise, held.scale * ball[:, None]))
+    assert at_most(there.half_width, at.half_width)
+    assert close(there.rms, torch.minimum(at.rms, (held.spread / errors.shape[1]).sqrt() * ball))
+    wide = held_out_bounds(seen, held, gap=1e9 * gap)
+    assert close(wide.centre, at.centre)
+    assert close(wide.half_width, at.half_width)
+
+
+def test_a_forged_gap_certifies_falsely():
+    case = Case(0)
+    w, excess = named(case.model, case.w), case.errors(case.w)[2]
+    seen, held = Seen(case.subset, residual(case.problem, w)), held_out(case.subset, case.test)
+    assert bool((certify(seen, gap=excess / 9).training_rms < case.errors(case.w)[1]).any())
+    assert bool((held_out_bounds(seen, held, gap=1e-9 * excess).pointwise < case.errors(case.w)[0].abs()).any())
+
+
 def test_a_forged_subset_certifies_falsely():
     # One training row e_1 with target 0 and the weights e_2: the error at e_2 is 1. A distilled row 10 e_2 in S hides it.
     model = nn.Linear(2, 1, bias=False).double()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dntk_fast import refine as module
-from dntk_fast.certificate import FullProblem, held_out, training_subset
+from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
 from dntk_fast.refine import refine, solve
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
@@ -27,44 +27,61 @@ def run(case, steps, rms=0.0, **options):
 @settings(max_examples=5)
 @given(cases)
 def test_every_step_is_certified_and_the_last_is_the_full_solution(case):
-    before = None
+    start = case.errors(case.w)[0].square().mean(1).sqrt()
     for steps in range(5):
         found = run(case, steps)
-        errors, training, excess, _ = case.errors(flat(found.weights))
-        last, rms = found.history[-1], errors.square().mean(1).sqrt()
+        errors, training, excess, distance = case.errors(flat(found.weights))
+        last, rms, bounds = found.history[-1], errors.square().mean(1).sqrt(), found.certificate
         assert [one.step for one in found.history] == list(range(steps + 1))
         assert at_most(rms, doubles(last.held_out_rms))
         assert at_most(training, doubles(last.training_rms))
         assert at_most(excess, doubles(last.excess))
-        start = case.errors(case.w)[0].square().mean(1).sqrt()
         assert at_most(start, doubles(last.start_rms))
-        assert before is None or at_most(excess, before)  # conjugate gradients never raise the objective
-        before = excess
+        assert at_most(rms, found.held_out.rms)
+        assert at_most(found.held_out.rms, doubles(last.held_out_rms))  # what is returned has seen the residual too
+        assert at_most(errors.abs(), found.held_out.pointwise)
+        assert all(map(at_most, (training, excess, distance), (bounds.training_rms, bounds.excess, bounds.weights)))
     found = run(case, 12)
     assert close(flat(found.weights), case.star, TOL["squared_kernel"])
     assert close(found.fitted, case.product(case.Phi, case.star), TOL["squared_kernel"])
-    start = case.errors(case.w)[0].square().mean(1).sqrt()
     assert torch.allclose(doubles(found.history[-1].start_rms), start, rtol=TOL["apart"], atol=TOL["apart"])
 
 
+def test_no_step_is_the_certificate_of_the_weights_given():
+    case = Case(2)
+    found = run(case, 0)
+    assert close(flat(found.weights), case.w)
+    seen = Seen(case.subset, residual(case.problem, named(case.model, case.w)))
+    assert torch.equal(found.certificate.training_rms, certify(seen).training_rms)
+    assert doubles(found.history[0].start_rms).equal(found.held_out.rms)
+    assert run(case, 3, rms=float(found.held_out.rms.max())).history == found.history
+
+
 def textbook(case, steps):
-    """Plain conjugate gradients with their recursive residual, on the formed problem; for an empty subset."""
-    H = case.Phi.mT @ case.Phi + case.ridge[:, None, None] * torch.eye(case.w.shape[1])
-    w = case.w.double()
-    r = case.product(H, case.star) - case.product(H, w)
-    p = r.clone()
-    for _ in range(steps):
-        Hp = case.product(H, p)
-        a = r.square().sum(1) / (p * Hp).sum(1)
-        w, new = w + a[:, None] * p, r - a[:, None] * Hp
-        p, r = new + (new.square().sum(1) / r.square().sum(1))[:, None] * p, new
-    return w, r
+    """Plain preconditioned conjugate gradients with their recursive residual, everything formed; the weights."""
+    K, S, y = case.Phi @ case.Phi.mT, case.subset.rows, case.y
+    nystrom = K[:, :, S] @ torch.linalg.pinv(K[:, S][:, :, S]) @ K[:, S]
+    rest = module._REST * (K - nystrom).diagonal(dim1=1, dim2=2)
+    A, M = (
+        K + torch.diag_embed(case.ridge[:, None].expand_as(y)),
+        nystrom + torch.diag_embed(case.ridge[:, None] + rest),
+    )
+    alpha = torch.linalg.solve(M, y)
+    r = y - case.product(A, alpha)
+    p = z = torch.linalg.solve(M, r)
+    for _ in range(steps - 1):
+        Ap = case.product(A, p)
+        a = (r * z).sum(1) / (p * Ap).sum(1)
+        alpha, new = alpha + a[:, None] * p, r - a[:, None] * Ap
+        after = torch.linalg.solve(M, new)
+        p, r, z = after + ((new * after).sum(1) / (r * z).sum(1))[:, None] * p, new, after
+    return case.product(case.Phi.mT, alpha)
 
 
 @settings(max_examples=5)
-@given(st.builds(Case, st.integers(0, 2**31), n=st.just(5), m=st.just(0)), st.integers(1, 3))
-def test_without_a_subset_it_is_plain_cg(case, steps):
-    assert close(flat(run(case, steps).weights), textbook(case, steps)[0], TOL["squared_kernel"])
+@given(st.builds(Case, st.integers(0, 2**31), n=st.just(5), m=st.integers(0, 2)), st.integers(1, 3))
+def test_it_is_textbook_cg(case, steps):
+    assert close(flat(run(case, steps).weights), textbook(case, steps), TOL["squared_kernel"])
 
 
 def test_with_all_rows_one_step_suffices():
@@ -132,9 +149,8 @@ def test_passes_are_counted():
     case.problem = Counting(case.model, case.x, case.problem.targets, case.lam)
     case.subset = training_subset(case.problem, torch.tensor([0]))
     last = run(case, 3).history[-1]
-    assert (
-        (last.forward_passes, last.backward_passes) == (calls["forward"], calls["backward"]) == (5, 5)
-    )  # 3, start, end
+    assert (last.forward_passes, last.backward_passes) == (5, 5)  # the start, three steps, w and Phi w afresh
+    assert calls == {"forward": 5, "backward": 6}  # and the residual of what is returned
 
 
 @pytest.mark.parametrize("refresh", [2, 10])
@@ -159,9 +175,12 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
     with pytest.raises(
-        ValueError, match="checkpoint: expected one of the same network, inputs, targets, lam and preconditioner"
+        ValueError, match="checkpoint: expected one of the same network, inputs, targets, lam, start and preconditioner"
     ):
         run(other, 1, checkpoint=path)
+    case.w = case.w + 1
+    with pytest.raises(ValueError, match="checkpoint: expected one of the same network"):
+        run(case, 1, checkpoint=path)
 
 
 def test_a_parameter_left_out_starts_at_zero_and_is_refined():
@@ -171,6 +190,38 @@ def test_a_parameter_left_out_starts_at_zero_and_is_refined():
     found = refine(case.problem, weights, case.subset, held_out(case.subset, case.test), rms=0.0, steps=12)
     order = {name: found.weights[name] for name, _ in case.model.named_parameters()}
     assert close(flat(order), case.star, TOL["squared_kernel"])
+
+
+@settings(max_examples=5)
+@given(cases)
+def test_the_features_of_a_subset_are_those_of_nystrom_and_the_projected_rest_completes_them(case):
+    K, S = case.Phi @ case.Phi.mT, case.subset.rows
+    own = case.subset.features
+    nystrom = K[:, :, S] @ torch.linalg.pinv(K[:, S][:, :, S]) @ K[:, S]
+    assert torch.allclose(own @ own.mT, nystrom, rtol=TOL["squared_kernel"], atol=TOL["squared_kernel"])
+    exact = case.subset.completed(case.Phi)
+    assert close(exact @ exact.mT, K, TOL["squared_kernel"])
+    map_ = torch.randn(case.Phi.shape[2], 3, dtype=torch.float64)
+    rest = case.Phi - (K[:, :, S] @ torch.linalg.pinv(K[:, S][:, :, S])) @ case.Phi[:, S]
+    found = case.subset.completed(case.Phi @ map_)[..., -3:]
+    assert torch.allclose(found, rest @ map_, rtol=TOL["squared_kernel"], atol=TOL["squared_kernel"])
+
+
+def test_exact_features_and_a_subset_need_one_step():
+    case = Case(1)
+    assert close(flat(run(case, 1, features=case.Phi).weights), case.star, TOL["squared_kernel"])
+    assert not close(flat(run(case, 1).weights), case.star, TOL["apart"])
+
+
+def test_rows_without_gradients_stand_for_nothing():
+    model = torch.nn.Linear(2, 1, bias=False).double()
+    x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).double(), torch.tensor([[5.0, 2.0]]).double()
+    problem = FullProblem(model, x, y, 1.0)
+    subset = training_subset(problem, torch.tensor([0, 1]))
+    assert subset.features.abs().sum() == 1  # the row of zeros adds nothing, and nothing that is no number
+    held = held_out(subset, x)
+    found = refine(problem, {"weight": torch.zeros(1, 1, 2).double()}, subset, held, rms=0.0, steps=2)
+    assert close(found.weights["weight"], torch.tensor([[[1.0, 0.0]]]).double())
 
 
 def test_inputs_may_be_named(tmp_path):
@@ -305,6 +356,8 @@ def test_refused():
     held, w = held_out(case.subset, case.test), named(case.model, case.w)
     with pytest.raises(ValueError, match="subset: expected training rows of the same problem"):
         refine(case.problem, w, other.subset, held, rms=0.0, steps=1)
+    with pytest.raises(ValueError, match=r"features: expected shape \(2, 5, any\), got shape \(2, 4, 12\)"):
+        refine(case.problem, w, case.subset, held, rms=0.0, steps=1, features=sketched(case)[:, :4])
     with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
         refine(case.problem, w, case.subset, held, rms=-1.0, steps=1)
     with pytest.raises(ValueError, match="steps: expected an integer in"):
