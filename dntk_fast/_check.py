@@ -38,9 +38,13 @@ __all__ = [
 ]
 
 
+class Refusal(ValueError):
+    """A ValueError of ours: its one line names the argument already."""
+
+
 def refuse(name: str, expected: str, got: object) -> NoReturn:
     """Raise the one line."""
-    raise ValueError(f"{name}: expected {expected}, got {got}")
+    raise Refusal(f"{name}: expected {expected}, got {got}")
 
 
 # --- numbers and words ------------------------------------------------------------------------------------------------

@@ -114,6 +114,8 @@ def load(data: str | Path, *, root: str | Path | None = None, download: bool = F
     ((1, 8, 8), 1437, 360)
     """
     integer("size", size, 1)
+    if not isinstance(data, str | Path):
+        raise TypeError(f"data: expected a name or a path, got {type(data).__name__}")
     if data in DATASETS:
         folder = Path(root or os.environ.get("DNTK_DATA") or Path.home() / ".cache" / "dntk")
         return _dataset(str(data), DATASETS[str(data)](folder, download, size))

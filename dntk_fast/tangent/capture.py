@@ -48,8 +48,15 @@ def network(model: nn.Module, outputs: Outputs) -> Wrapped:
     """The model with the outputs that are asked for, (n, C)."""
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
-    chosen = list(outputs)
-    return Wrapped(model, lambda inner, batch: call(inner, batch)[:, chosen])
+    chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
+
+    def columns(inner: nn.Module, batch: Any) -> Tensor:
+        found = call(inner, batch)
+        if not isinstance(found, Tensor) or found.ndim != 2:
+            return found  # refused where all outputs are
+        return found[:, [_check.integer("outputs", c, 0, found.shape[1] - 1) for c in chosen]]
+
+    return Wrapped(model, columns)
 
 
 # --- what the forward pass leaves behind ------------------------------------------------------------------------------

@@ -246,6 +246,8 @@ def _accepted(batch: Any) -> Iterator[None]:
     """Say in one line what the model had against the batch."""
     try:
         yield
+    except _check.Refusal:
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _check.refuse("inputs", f"what the model takes ({reason[0]})", _described(batch))

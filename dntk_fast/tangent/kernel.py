@@ -169,6 +169,8 @@ def cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module
     """The model and its inputs in another precision; the model that was given stays as it is."""
     if dtype is None:
         return model, x
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype: expected a floating-point torch.dtype, got {dtype!r}")
     if any(p.is_floating_point() and p.dtype != dtype for p in (*model.parameters(), *model.buffers())):
         model = copy.deepcopy(model).to(dtype)
     return model, tree_map(lambda part: part.to(dtype) if part.is_floating_point() else part, x)

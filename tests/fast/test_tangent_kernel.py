@@ -158,11 +158,19 @@ def test_the_representation_of_an_affine_head():
         ({"parameters": ["nothing"]}, "parameters: expected names of trainable parameters"),
         ({"x1": torch.full((4, 2, 6, 6), torch.nan, dtype=torch.float64)}, "x1: expected finite entries"),
         ({"x2": images(4)[:0]}, "x2: expected at least one sample"),
+        ({"outputs": [3]}, r"^outputs: expected an integer in \[0, 2\], got 3$"),
+        ({"outputs": [-1]}, r"^outputs: expected an integer in \[0, 2\], got -1$"),
+        ({"outputs": []}, "^outputs: expected at least one output, got none$"),
     ],
 )
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         tangent_kernel(network(), **{"x1": images(4), **arguments})
+
+
+def test_a_precision_is_a_dtype_of_torch():
+    with pytest.raises(TypeError, match=r"^dtype: expected a floating-point torch\.dtype, got 'float64'$"):
+        tangent_kernel(network(), images(4), dtype="float64")
 
 
 def test_the_stated_minimum_is_enough():
