@@ -115,9 +115,10 @@ class DistributedProblem(FullProblem):
         own = {"model": fingerprint(self.model), "x": batch_digest(self.x), "targets": digest({"": self.targets})}
         agree({**own, "lam": self.ridge.tolist(), "shard_rows": self.shard_rows})
 
-    def diagonal(self, x: Any) -> Tensor:
+    def diagonal(self, x: Any, *, dtype: torch.dtype | None = None) -> Tensor:
         """Return |phi_c(x)|^2, (C, t)."""
-        return self._gathered(x, super().diagonal)
+        alone = super().diagonal
+        return self._gathered(x, lambda part: alone(part, dtype=dtype))
 
     def predict(self, weights: Mapping[str, Tensor], x: Any, *, dtype: torch.dtype | None = torch.float64) -> Tensor:
         """Return Phi_c w_c on any inputs, (C, t)."""
