@@ -13,6 +13,7 @@ from rich.console import Console
 from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
+from dntk_fast.cli.evidence import evidence
 from dntk_fast.cli.experiment import experiments
 from dntk_fast.cli.processes import sharing
 from dntk_fast.cli.tracking import tracking
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
+bench.add_typer(evidence)
 bench.add_typer(tracking)
 bench.add_typer(sharing)
 app.add_typer(bench, name="bench")

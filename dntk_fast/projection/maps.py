@@ -151,9 +151,10 @@ class TensorSketch:
               + sum_{i<i', j<j'} [ q (X^2 + Y^2) + 2 q2 X Y ],
         X = U_ij V_i'j' + U_i'j' V_ij,   Y = U_ij' V_i'j + U_i'j V_ij'.
 
-    For U = V of rank one each of the first two sums is at most 2 |U|^4 / k and none where d_i <= k, or d_o <= k; the
-    third is at most 2 (q + q2) |U|^4. A Gaussian map has 2 |U|^4 / k: up to three times its variance, twice if one side
-    fits into k, about once if both do. Gradients summed over many positions are far from rank one, and closer to it.
+    For U = V of rank one each of the first two sums is at most 2 (1 - 1/R) |U|^4 / k, R = ceil(d_i / k) or ceil(d_o / k)
+    runs: none where the side fits into k. The third is at most 2 (q + q2) |U|^4. A Gaussian map has 2 |U|^4 / k: up to three
+    times its variance, about once if both sides fit. Gradients summed over many positions are far from rank one, and
+    closer to it.
     """
 
     def __init__(

@@ -80,38 +80,59 @@ def _size(tangent: Tangent) -> tuple[int, int, int, int]:
     return 1, sum(shape.numel() for shape in tangent.shapes.values()), 1, 1
 
 
-def _layer(tangent: Tangent, n1: int, n2: int | None, outputs: int, output_pairs: int, size: int) -> LayerPlan:
+@dataclass(frozen=True)
+class _Blocks:
+    """How the pairs of rows are walked through: `alone` blocks of `left` rows with themselves, `crossed` of both sides.
+
+    `outputs` are in hand at a time, and the whole walk is made `parts` times to have had all of them.
+    """
+
+    left: int
+    right: int
+    alone: int
+    crossed: int
+    outputs: int
+    parts: int
+
+    @classmethod
+    def of(cls, rows: int, n1: int, n2: int | None, classes: int, outputs: int) -> _Blocks:
+        """Blocks of at most `rows` rows."""
+        left, right = min(rows, n1), min(rows, n1 if n2 is None else n2)
+        count = -(-n1 // rows)
+        alone, crossed = (count, count * (count - 1) // 2) if n2 is None else (0, count * -(-n2 // rows))
+        return cls(left, right, alone, crossed, classes, -(-outputs // classes))
+
+    @property
+    def rows(self) -> int:
+        """Rows that are prepared in one walk: both sides of every block."""
+        return self.alone * self.left + self.crossed * (self.left + self.right)
+
+    def pairs(self, block: int) -> float:
+        """Pairs that are multiplied: of a block with itself the upper half and the tiles on the diagonal."""
+        half = min(self.left * self.left, self.left * (self.left + block) / 2)
+        return self.alone * half + self.crossed * self.left * self.right
+
+
+def _layer(tangent: Tangent, blocks: _Blocks, output_pairs: int, size: int) -> LayerPlan:
     T, p, q, groups = _size(tangent)
-    rows = n1 + (n2 or 0)
-
-    def pairs(block: int) -> float:
-        """Pairs of rows that are multiplied: of a symmetric block the upper half and the blocks on the diagonal."""
-        return n1 * n2 if n2 is not None else min(n1 * n1, n1 * (n1 + block) / 2)
-
     P = p * q * groups
     # sum_ts (d_t . d'_s)(a_t . a'_s): the activations' products serve all outputs, their positions' product is T^2
-    factors = (
-        groups
-        * pairs(tile_side(T, T, output_pairs, size))
-        * T**2
-        * (PRODUCT * (p + output_pairs * q) + CACHED * output_pairs)
-    )
-    factors += rows * T * groups * (p + outputs * q) * STORED
+    pairs = groups * blocks.pairs(tile_side(T, T, output_pairs, size)) * T**2
+    factors = pairs * (PRODUCT * (p + output_pairs * q) + CACHED * output_pairs)
+    factors += blocks.rows * T * groups * (p + blocks.outputs * q) * STORED
     # sum_t d_t a_t^T for every row and output, then one product with all P entries of each row
-    explicit = (
-        rows * outputs * P * max(BATCHED_PRODUCT * T, STORED) + PRODUCT * pairs(block_rows(n1)) * output_pairs * P
-    )
-    explicit += rows * T * groups * p * STORED
+    explicit = blocks.rows * blocks.outputs * P * max(BATCHED_PRODUCT * T, STORED)
+    explicit += PRODUCT * blocks.pairs(block_rows(blocks.left)) * output_pairs * P
+    explicit += blocks.rows * T * groups * p * STORED
     if not isinstance(tangent, Outer):
         factors = float("inf")
-    return LayerPlan(
-        tuple(tangent.shapes), T, p, q, groups, "factors" if factors < explicit else "explicit", factors, explicit
-    )
+    rule = "factors" if factors < explicit else "explicit"
+    return LayerPlan(tuple(tangent.shapes), T, p, q, groups, rule, blocks.parts * factors, blocks.parts * explicit)
 
 
 def norm_rule(tangent: Tangent, outputs: int) -> str:
     """The cheaper rule for |grad f_c(x)|^2 alone."""
-    return _layer(tangent, 1, None, outputs, outputs, 8).rule
+    return _layer(tangent, _Blocks(1, 1, 1, 0, outputs, 1), outputs, 8).rule
 
 
 @dataclass(frozen=True)
@@ -178,8 +199,9 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
     sizes = sorted({-(-C // part) for part in range(1, C + 1)}) if pairing != "full" else [C]
     _, classes, rows = min((best(c) for c in sizes if peak(1, c) <= memory - workspace), key=lambda b: (b[0], -b[1]))
-    output_pairs = C * C if pairing == "full" else C
-    layers = tuple(_layer(tangent, n1, n2, C, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
+    blocks = _Blocks.of(rows, n1, n2, classes, C)
+    output_pairs = classes * classes if pairing == "full" else classes
+    layers = tuple(_layer(tangent, blocks, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
         rows, classes, trace.batches and rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
         passes(rows) * -(-C // classes), passes(rows) * C,

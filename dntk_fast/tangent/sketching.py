@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from dntk_fast.projection import Sketch
 from dntk_fast.projection.maps import Contiguous, Map, TensorSketch
 from dntk_fast.tangent.layers import Deferred, Lookup, Outer, Tangent
 
-__all__ = ["Projector", "choose_kinds"]
+__all__ = ["QUALITY", "Projector", "choose_kinds", "second_moment"]
 
 # Cost model, in multiply-adds of a matrix product on two cores. Of an explicit gradient every entry costs T products and
 # about 64 more for being written, read and added; of the factors every position costs two transforms of k log2 k terms, ten
 # each with the hashing and the product.
 _ENTRY, _TRANSFORM = 64, 10
+# The largest second moment of a gradient of rank one, as a multiple of a Gaussian map's, unless another is asked for.
+QUALITY = 2.0
 # Bytes of gradients that are formed at a time: on a CPU near the cores, on a GPU few launches. A run of a contiguous map is
 # one call for all rows of a tile, so there are some rows even where one gradient is larger than the tile.
 _TILE = {"cpu": 2**24, "cuda": 2**28}
@@ -31,7 +33,7 @@ def choose_kinds(
 
     The choice depends on layer shapes, positions T and k alone, never on the number of samples or outputs, the budget or
     the device: it is part of the map. `quality` caps the second moment of the map for a gradient of rank one, as a
-    multiple of the Gaussian map's: TensorSketch has 3 minus the number of sides of the weight that fit into k.
+    multiple of the Gaussian map's.
     """
     kinds = dict.fromkeys(shapes, "contiguous")
     for tangent in tangents:
@@ -40,12 +42,23 @@ def choose_kinds(
             continue
         shape = shapes[factors.weight]
         groups, positions = factors.activation.shape[1:3]
-        size, sides = shape.numel(), (shape[0], shape[1:].numel())
+        size = shape.numel()
         explicit = (positions + _ENTRY) * size
         transforms = 2 * positions * groups * _TRANSFORM * k * math.log2(max(k, 2))
-        if transforms < explicit and 3 - sum(side <= k for side in sides) <= quality:
+        if transforms < explicit and second_moment(shape, k) <= quality:
             kinds[factors.weight] = "tensorsketch"
     return kinds
+
+
+def second_moment(shape: Sequence[int], k: int) -> float:
+    """Second moment of the TensorSketch of a weight of rank one at most, as a multiple of a Gaussian map's.
+
+    1 + (1 - 1/R) + (1 - 1/R') with R and R' runs of k rows and columns (`projection.maps.TensorSketch`).
+
+    >>> [second_moment(shape, 512) for shape in ((64, 64), (192, 8, 8, 16), (768, 192))]
+    [1.0, 1.5, 1.5]
+    """
+    return 3 - sum(1 / -(-side // k) for side in (shape[0], math.prod(shape[1:])))
 
 
 class Projector:
