@@ -37,20 +37,24 @@ def completed_rank_bound(features: Any, directions: Any, epsilon: float) -> int:
 
 
 def redundancy_bound_by_energies(features: Any, directions: Any) -> float:
-    """Def 3.2, R1, for V = range(Phi^T Z) from the energies e_j = z_j^T K z_j alone: no product need be kept (9.1).
+    """Def 3.2, R1, for the best V of r dimensions, from the energies e_j = z_j^T K z_j and tr K alone (9.1).
 
-    |K - K_V|_F / |K|_F <= (tr K - sum_j e_j) / max(|e|, tr K / sqrt(n)), never above 1: |K - K_V|_F <= tr(K - K_V) because
-    0 <= K - K_V <= K, |K|_F >= |diag Z^T K Z| and (Eq 25) >= tr K / sqrt(n).
-    Parameters: features (n, P), not all zero, directions Z (n, r) orthonormal. Returns: a number in [0, 1]. Raises:
-    ValueError.
+    With rest_j = tr K - (e_1 + ... + e_j): sum_{i>r} lambda_i^2 <= lambda_{r+1} sum_{i>r} lambda_i <= lambda_{r+1} rest_r,
+    and lambda_{r+1} <= min_{j<=r} rest_j / (r + 1 - j), which bounds the mean of lambda_{j+1} ... lambda_{r+1}. The
+    eigenvalues majorise the energies with the rest spread evenly, so |K|_F^2 >= sum_j e_j^2 + rest_r^2 / (n - r).
+    Parameters: features (n, P), not all zero, directions Z (n, r) orthonormal, the best first. Returns: a number in [0, 1].
+    Raises: ValueError.
 
-    >>> round(redundancy_bound_by_energies([[3.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]]), 12)
-    0.111111111111
+    >>> redundancy_bound_by_energies([[2.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]]) ** 2 * 17  # attained: 1 / (16 + 1)
+    1.0
     """
     Phi = _check.matrix("features", features)
     energies, trace = captured_by_directions(Phi, directions), _check.positive("tr K", np.sum(Phi**2))
-    size = max(float(np.linalg.norm(energies)), trace / sqrt(len(Phi)))
-    return min(1.0, max(0.0, trace - float(np.sum(energies))) / size)
+    n, r = len(Phi), len(energies)
+    rest = np.maximum(trace - np.cumsum(np.concatenate([[0.0], energies])), 0.0)
+    following = float(np.min(rest / np.arange(r + 1, 0, -1)))
+    squared = float(np.sum(energies**2)) + (float(rest[-1]) ** 2 / (n - r) if r < n else 0.0)
+    return min(1.0, sqrt(following * float(rest[-1]) / squared))
 
 
 @dataclass(frozen=True)

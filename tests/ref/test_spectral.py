@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from dntk_ref import spectral
 from dntk_ref.projected_spectrum import rank_upper_bound, trace_failure_bound
-from dntk_ref.redundancy import parameter_redundancy_r1, truncation_rank
-from dntk_ref.subspace import span_projector
+from dntk_ref.redundancy import parameter_redundancy, truncation_rank
 from tests.strategies import epsilons
 from tests.tolerances import TOL
 
@@ -49,21 +48,27 @@ def test_the_completed_bound_is_reached_and_its_twin_is_false():
 def test_the_redundancy_bound_by_energies(seed):
     Phi, Z = instance(seed)
     bound = spectral.redundancy_bound_by_energies(Phi, Z)
-    V = span_projector(Z.T @ Phi)
-    assert parameter_redundancy_r1(Phi, V) <= bound + TOL["root"]
+    assert parameter_redundancy(Phi @ Phi.T, Z.shape[1]) <= bound + TOL["root"]
     assert 0 <= bound <= 1
 
 
 def test_redundancy_by_energies_by_hand():
     assert spectral.redundancy_bound_by_energies(np.eye(2), [[1.0], [0.0]]) == pytest.approx(2**-0.5, rel=TOL["hand"])
     assert spectral.redundancy_bound_by_energies(np.eye(2), np.eye(2)) == pytest.approx(0.0, abs=TOL["hand"])
-    assert spectral.redundancy_bound_by_energies(np.diag([1.0, 9.0]), [[1.0], [0.0]]) == 1.0
-    # The twin divides by the sum of the energies: for two equal ones that is too much by sqrt 2, and the bound false.
-    Phi, Z = np.eye(3), np.eye(3)[:, :2]
-    truth = parameter_redundancy_r1(Phi, span_projector(Z.T @ Phi))
-    assert truth == pytest.approx(3**-0.5, rel=TOL["hand"])
-    assert spectral.redundancy_bound_by_energies(Phi, Z) == pytest.approx(3**-0.5, rel=TOL["hand"])
-    assert truth > 1 / 2
+    # The worse direction of two, 1 of 82: lambda_2 <= 82 / 2.
+    found = spectral.redundancy_bound_by_energies(np.diag([1.0, 9.0]), [[1.0], [0.0]])
+    assert found == pytest.approx((41 * 81 / (1 + 81**2)) ** 0.5, rel=TOL["hand"])
+    # Energies 4, 1, 1 of five: rest 2 after them, lambda_4 <= min(8 / 4, 4 / 3, 3 / 2, 2 / 1).
+    Phi, Z = np.diag([2.0, 1.0, 1.0, 1.0, 1.0]), np.eye(5)[:, :3]
+    squared = (4 / 3) * 2 / (16 + 1 + 1 + 2**2 / 2)
+    assert spectral.redundancy_bound_by_energies(Phi, Z) == pytest.approx(squared**0.5, rel=TOL["hand"])
+
+
+def test_the_twin_of_the_redundancy_bound_is_false():
+    """With the mean over r + 1 eigenvalues from j on, one too many, lambda_{r+1} comes out too small."""
+    K, r, e = np.eye(2), 1, 1.0
+    following = min(2 / (r + 2), (2 - e) / (r + 1))
+    assert (following * (2 - e) / (e**2 + (2 - e) ** 2)) ** 0.5 < parameter_redundancy(K, r) - TOL["apart"]
 
 
 @given(st.integers(1, 4000), st.floats(1e-3, 0.5))
