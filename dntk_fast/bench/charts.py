@@ -138,6 +138,7 @@ def line_chart(lines: Sequence[Line], columns: int = 4) -> str:
                 )
             axes.set_xscale("log")
             axes.set_yscale("log")
+            _plain_ticks(axes)
             _dress(axes, name, axis)
             axes.legend(fontsize=5.5)
         for axes in panels[len(groups) :]:

@@ -33,7 +33,7 @@ def device_name(cpu: str, cores: int) -> str:
     return "-".join([*words, str(cores), "cores"])
 
 
-def import_results(source: str | Path, target: str | Path, *, device: str | None = None) -> list[Path]:
+def import_results(source: str | Path, target: str | Path, *, device: str | None = None, match: str = "") -> list[Path]:
     """Rename asv's results to <target>/<device>/<commit>.json; what was imported of a commit before is kept.
 
     Parameters
@@ -41,6 +41,7 @@ def import_results(source: str | Path, target: str | Path, *, device: str | None
     source : asv's folder of results, with benchmarks.json
     target : folder of the results that are kept
     device : name of the machine; `device_name` of its processor if None
+    match : a regular expression; benchmarks without it in their names stay behind (seconds of a busy machine, say)
 
     Returns
     -------
@@ -50,18 +51,22 @@ def import_results(source: str | Path, target: str | Path, *, device: str | None
     Raises
     ------
     ValueError
-        No results there, results of another version of asv, or a device that is no plain name.
+        No results there, results of another version of asv, a device that is no plain name, no regular expression.
     """
     source = Path(source)
     if device is not None and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", device):
         _check.refuse("device", "small letters, digits and hyphens", repr(device))
+    try:
+        re.compile(match)
+    except re.error as error:
+        _check.refuse("match", "a regular expression", f"{match!r} ({error})")
     found = [path for path in sorted(source.glob("*/*.json")) if path.name not in OTHER]
     if not found:
         _check.refuse("results", "a folder with results of asv (run with --set-commit-hash)", source)
     units = _units(_read(source / "benchmarks.json"))
     written: dict[Path, None] = {}
     for path in found:
-        record = imported(_read(path), units, device)
+        record = imported(_read(path), units, device, match)
         goal = Path(target) / record["device"]["name"] / f"{record['commit'][:DIGITS]}.json"
         if goal.exists():
             record["benchmarks"] = _read(goal)["benchmarks"] | record["benchmarks"]
@@ -71,14 +76,16 @@ def import_results(source: str | Path, target: str | Path, *, device: str | None
     return list(written)
 
 
-def imported(results: Mapping[str, Any], units: Mapping[str, str], device: str | None = None) -> dict[str, Any]:
+def imported(
+    results: Mapping[str, Any], units: Mapping[str, str], device: str | None = None, match: str = ""
+) -> dict[str, Any]:
     """What is kept of one file of asv's results; nothing that is not named here.
 
     Parameters
     ----------
     results : the file, version 2
     units : benchmark -> unit
-    device : as in `import_results`
+    device, match : as in `import_results`
     """
     if results.get("version") != 2:
         _check.refuse("results", "version 2 of asv's format", results.get("version"))
@@ -94,7 +101,9 @@ def imported(results: Mapping[str, Any], units: Mapping[str, str], device: str |
         "measured": _moment(max(row.get("started_at") or 0 for row in rows.values())).date().isoformat(),
         "device": {"name": device or device_name(machine["cpu"], cores), "cpu": machine["cpu"], "cores": cores},
         "threads": threads[0],
-        "benchmarks": {name: _benchmark(row, units.get(name, "")) for name, row in sorted(rows.items())},
+        "benchmarks": {
+            name: _benchmark(row, units.get(name, "")) for name, row in sorted(rows.items()) if re.search(match, name)
+        },
     }
 
 

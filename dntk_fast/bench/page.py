@@ -74,7 +74,7 @@ def _tracked(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     faster = sum(one.speedup is not None and one.speedup > 1 for one in found)
     yield _cards(
         (newest["commit"][:10], f"newest commit, {newest['date'][:10]}; measured {newest['measured']}"),
-        (newest["device"]["cpu"], f"{newest['device']['cores']} cores, {newest['threads']} thread"),
+        (newest["device"]["cpu"], f"{newest['device']['cores']} cores, {_threads(newest['threads'])}"),
         (str(len(newest["benchmarks"])), "benchmarks"),
         (f"{faster} of {sum(one.speedup is not None for one in found)}", "comparisons where the fast path is faster"),
     )  # fmt: skip
@@ -150,8 +150,12 @@ def _circumstances(record: Any) -> str:
     if not isinstance(record, dict):
         return ""
     versions = ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items())
-    parts = [record.get("date"), versions, f"{record['threads']} threads" if "threads" in record else None]
+    parts = [record.get("date"), versions, _threads(record["threads"]) if "threads" in record else None]
     return escape("".join(f"; {part}" for part in parts if part))
+
+
+def _threads(number: int | None) -> str:
+    return "threads not recorded" if number is None else f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _sheet(cells: Cells) -> str:

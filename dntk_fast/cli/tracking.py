@@ -43,9 +43,10 @@ def bench_import(
     results: Annotated[Path, typer.Option(help="Folder of results that asv has written.")] = Path(".asv/results"),
     out: Annotated[Path, typer.Option(help="Folder of the results that are kept.")] = KEPT,
     device: Annotated[str | None, typer.Option(help="Name of the machine; its processor's if not given.")] = None,
+    match: Annotated[str, typer.Option(help="Regular expression: only benchmarks with it in their names.")] = "",
 ) -> None:
     """Keep results of asv (`asv run -E existing --set-commit-hash ...`) by device and commit, without host and paths."""
-    for path in import_results(results, out, device=device):
+    for path in import_results(results, out, device=device, match=match):
         typer.echo(str(path))
 
 

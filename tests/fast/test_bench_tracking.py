@@ -129,6 +129,12 @@ def test_a_second_import_of_a_commit_adds_to_the_first_and_another_commit_has_it
     assert found["bench_kernel.Gram.time_fast"]["values"]["n=100 dtype=float64"] == 0.001
 
 
+def test_a_match_leaves_the_others_behind():
+    found = imported(asv_file(), {}, match="track_e|peakmem_fast")
+    assert set(found["benchmarks"]) == {"bench_kernel.Gram.track_error", "bench_kernel.Gram.peakmem_fast"}
+    assert found["threads"] == 1  # known all the same
+
+
 def test_machines_are_named_by_their_processors():
     assert device_name("12th Gen Intel(R) Core(TM) i7-1260P", 16) == "12th-gen-core-i7-1260p-16-cores"
     assert device_name("", 4) == "processor-4-cores"
@@ -277,6 +283,7 @@ def test_the_commands_import_and_draw(monkeypatch, capsys, tmp_path):
     [
         (("import", "--results", "nowhere"), "results: expected a folder with results of asv"),
         (("import", "--device", "a/b"), "device: expected small letters, digits and hyphens, got 'a/b'"),
+        (("import", "--match", "("), "match: expected a regular expression, got '('"),
         (("report", "--results", "nowhere"), "results: expected a folder with results of at least one device"),
         (("report", "--run", "nowhere.json"), "path: expected a report.json"),
     ],
