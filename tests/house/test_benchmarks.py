@@ -1,6 +1,7 @@
 """The benchmarks stand on the two packages alone, mirror their modules, and show no time without an error beside it."""
 
 import ast
+import json
 import platform
 import re
 from pathlib import Path
@@ -76,7 +77,9 @@ def places(text, host):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_kept_results_name_no_path_and_no_host(path):
-    assert places(path.read_text(), platform.node() or "localhost") == []
+    text = path.read_text()
+    assert json.loads(text)
+    assert places(text, platform.node() or "localhost") == []
 
 
 @pytest.mark.parametrize(
