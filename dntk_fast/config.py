@@ -12,7 +12,7 @@ from dntk_fast._stages import config_hash
 
 __all__ = ["Config", "default_folder"]
 
-PURPOSES = ("network", "distillation", "sketch", "sampler")
+PURPOSES = ("network", "distillation", "sketch", "sampler", "certificate")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ class Config:
         Threshold of the truncation ranks (Def 3.1), locally and globally.
     clusters
         Clusters of the section on local and global structure.
+    certificate_rows
+        Training rows, drawn at random, by which the distance to the full kernel is certified (at most all).
+    refine_k
+        Coordinates of the projected gradients that precondition the refinement (fewer where they would not fit).
+    refine_steps
+        Steps of the refinement, at most.
+    refine_flops
+        Floating-point operations it may take, by the network's own count: fewer steps on a large problem, one at least.
+        The default is about three minutes on two cores. It counts operations, not seconds, so that equal Configs still
+        give equal numbers.
 
     Examples
     --------
@@ -61,11 +71,16 @@ class Config:
     draws: int = 20
     epsilon: float = 0.05
     clusters: int = 5
+    certificate_rows: int = 400
+    refine_k: int = 4096
+    refine_steps: int = 8
+    refine_flops: float = 5e12
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean."""
-        for name in ("per_class", "k", "epochs", "draws", "clusters"):
+        for name in ("per_class", "k", "epochs", "draws", "clusters", "certificate_rows", "refine_k", "refine_steps"):
             _check.integer(name, getattr(self, name), 1)
+        _check.positive("refine_flops", self.refine_flops)
         _check.integer("distil_steps", self.distil_steps, 0)
         _check.seed(self.seed)
         _check.fraction("epsilon", self.epsilon)
@@ -79,7 +94,7 @@ class Config:
         """One seed per purpose.
 
         >>> list(Config(seed=1).seeds)
-        ['network', 'distillation', 'sketch', 'sampler']
+        ['network', 'distillation', 'sketch', 'sampler', 'certificate']
         """
         children = np.random.SeedSequence(self.seed).spawn(len(PURPOSES))
         return {name: int(child.generate_state(1)[0]) for name, child in zip(PURPOSES, children, strict=True)}

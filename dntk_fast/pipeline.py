@@ -18,12 +18,14 @@ from dntk_fast import _check, models, steps
 from dntk_fast._stages import Stage, StageStore
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import Dataset, load
+from dntk_fast.distance import Inputs, distance_to_full, looks_beside
 from dntk_fast.redundancy import truncation_rank_of_spectrum
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.kernel import kernel_plan
 
 __all__ = ["Report", "explain", "run"]
 
+REFINEMENT = "distance to the full kernel"
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -85,7 +87,7 @@ def run(
 
     net = do("network", steps.train_network, blank, data, config, stages.tick("network"))
     model = _with_weights(blank, net)
-    do("full kernel", steps.full_kernel, model, data, net, config)
+    full = do("full kernel", steps.full_kernel, model, data, net, config)
     do("last layer", steps.last_layer, model, data, net)
     test = do("features, held-out", steps.held_out_features, model, data, config)
     for size in config.sizes:
@@ -94,6 +96,11 @@ def run(
         made = do(images, steps.distil, model, data, size, config, stages.tick(images), checkpoint)
         checkpoint.unlink(missing_ok=True)
         base = do(f"distilled kernel, {size} per class", steps.distilled_kernel, model, data, made, test, net, config)
+    checkpoint = store.path(REFINEMENT, ".checkpoint.safetensors")
+    given = Inputs(model, data, full, made, base, test, net, config)
+    do(REFINEMENT, distance_to_full, given, stages.tick(REFINEMENT), checkpoint)
+    for leftover in (checkpoint, looks_beside(checkpoint)):
+        leftover.unlink(missing_ok=True)
     do("local structure", steps.local_structure, base, config)
     tick = stages.tick("gradient distillation")
     do("gradient distillation", steps.compare_methods, data, base, test, net, config, tick)
@@ -193,6 +200,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         **full.numbers,
         "last_layer": done["last layer"].numbers,
         "distilled": sizes[-1],
+        **done[REFINEMENT].numbers,
         "distilled_sizes": sizes,
         "spectra": _spectra(
             done[f"distilled kernel, {largest} per class"].arrays["spectrum"],

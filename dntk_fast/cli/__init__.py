@@ -25,6 +25,13 @@ from dntk_fast.pipeline import run as run_pipeline
 
 __all__ = ["app", "main"]
 
+TABLES = (
+    report.predictor_table,
+    report.certificate_table,
+    report.refinement_table,
+    report.method_table,
+    report.stage_table,
+)
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -58,6 +65,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
     epochs: Annotated[int, typer.Option(help="Training epochs of the network.")] = Config.epochs,
     distil_steps: Annotated[int, typer.Option(help="Updates of the distilled images.")] = Config.distil_steps,
+    refine_steps: Annotated[int, typer.Option(help="Steps of the refinement, at most.")] = Config.refine_steps,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<data>-<hash> if not given.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run with another configuration in that folder.")
@@ -71,7 +79,14 @@ def run(
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
     config = Config(
-        data=data, model=model, per_class=per_class, k=k, seed=seed, epochs=epochs, distil_steps=distil_steps
+        data=data,
+        model=model,
+        per_class=per_class,
+        k=k,
+        seed=seed,
+        epochs=epochs,
+        distil_steps=distil_steps,
+        refine_steps=refine_steps,
     )
     if explain:
         typer.echo(explain_run(config))
@@ -86,7 +101,7 @@ def run(
         raise typer.Exit(130) from None
     report.write_record(result.record, folder / "report.json")
     report.write_page(result.record, result.images, result.labels, folder / "report.html")
-    for table in (report.predictor_table, report.method_table, report.stage_table):
+    for table in TABLES:
         console.print(table(result.record))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-__all__ = ["cost_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
+__all__ = ["cost_figure", "distance_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F", "#B2182B")
@@ -157,6 +157,43 @@ def method_figure(record: Mapping[str, Any]) -> str:
         panels[0].axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8.5)
+        return _svg(figure)
+
+
+def distance_figure(record: Mapping[str, Any]) -> str:
+    """Bound and true error of refined and distilled predictor against passes, and how many classes that proves."""
+    found = record["distance"]
+    steps, scale = found["steps"], found["scale"]
+    start, passes = found["start"], [step["passes"] for step in steps]
+    refined = passes, [step["bound"] / scale for step in steps], [step["same"] for step in steps]
+    bounds = start["held_out_rms"]["bound"], *(step["distilled_bound"] for step in steps)
+    proven = [start["same"], *(step["distilled_same"] for step in steps)]
+    distilled = [start["passes"], *passes], [bound / scale for bound in bounds], proven
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+        errors, shares = figure.subplots(1, 2, width_ratios=(3, 2))
+        for (at, heights, counts), name, colour, marker in (
+            (refined, "refined", COLOURS[0], "o"),
+            (distilled, "distilled", COLOURS[1], "s"),
+        ):
+            errors.plot(at, heights, color=colour, marker=marker, ms=4, label=f"{name}: proven bound")
+            shares.plot(at, counts, color=colour, marker=marker, ms=4, label=name)
+        if found["exact"]:
+            truth = [step["truth"] / scale for step in steps]
+            errors.plot(
+                passes, truth, color=COLOURS[0], marker="o", ms=4, mfc="white", ls="--", label="refined: true error"
+            )
+            level = start["held_out_rms"]["truth"] / scale
+            errors.axhline(level, color=COLOURS[1], ls="--", label="distilled: true error")
+        errors.axhline(1, color=INK, lw=0.8, ls=":")
+        errors.annotate("as large as the predictions", (passes[-1], 1), (0, 3), textcoords="offset points", ha="right",
+                        fontsize=8)  # fmt: skip
+        errors.set_yscale("log")
+        shares.set_ylim(-0.03, 1.03)
+        _dress(errors, "held-out RMS to the full predictor / its own RMS", "passes over the training images")
+        _dress(shares, "class proven the full predictor's", "passes over the training images")
+        errors.legend(fontsize=8)
+        shares.legend(fontsize=8, loc="center right")
         return _svg(figure)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dntk_fast._stages import write_atomically
 from dntk_fast.report import figures
+from dntk_fast.report.distance import certificate_table, distance_words, refinement_table
 from dntk_fast.report.table import Cells, method_table, predictor_table, stage_table
 
 __all__ = ["write_page"]
@@ -73,6 +74,7 @@ def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> 
     yield "<h2>Class spectra (Figure 2)</h2>"
     yield _picture(figures.spectrum_figure(record), "Eigenvalue decay and truncation ranks of the class kernels")
     yield _gap(record["gap"])
+    yield from _distance(record)
     yield "<h2>Gradient distillation (Figure 3)</h2>"
     yield (
         "<p>All methods get the same rows and the same ridge. Accuracy at one gradient is no evidence of compression: the "
@@ -83,7 +85,8 @@ def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> 
     yield _table(method_table(record))
     yield "<h2>What it cost</h2>"
     yield (
-        "<p>Passes are counted per image (forward) and per image and logit (backward). The distillation is part of the "
+        "<p>Passes are counted per image (forward) and per image and logit (backward, and forward where the derivative "
+        "in a direction is taken along). The distillation is part of the "
         "price: its passes are to be paid back by using the small kernel often.</p>"
     )
     yield _picture(figures.cost_figure(record), "Seconds and passes of each stage")
@@ -98,7 +101,8 @@ def _opening(record: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f'<p class="soft">{escape(network["name"])}, {network["parameters"]:,} parameters, {data["n_train"]:,} training '
         f"and {data['n_test']:,} held-out images, {len(data['classes'])} classes. Accuracy: share of held-out images with "
-        "the right label; fidelity: share with the network's own class.</p>"
+        "the right label; fidelity: share with the network's own class. Passes: of the refinement, forward + backward over "
+        "all training images and logits.</p>"
     )
     yield _cards(
         (f"{network['accuracy']:.3f}", "network accuracy"),
@@ -116,6 +120,15 @@ def _sheet(images: np.ndarray, labels: np.ndarray) -> Iterable[str]:
     yield "<h2>The distilled images</h2>"
     yield f'<p class="soft">One row per class, the first {columns} of each.</p>'
     yield _picture(sheet, "Distilled images, one row per class", "pixels")
+
+
+def _distance(record: Mapping[str, Any]) -> Iterable[str]:
+    question, start, refined = (f"<p>{words}</p>" for words in distance_words(record))
+    yield "<h2>How far from the full kernel?</h2>"
+    yield from (question, start, _table(certificate_table(record)), refined)
+    alt = "Certified bound and true error, and share of images with a proven class, against passes"
+    yield _picture(figures.distance_figure(record), alt)
+    yield _table(refinement_table(record))
 
 
 def _gap(gap: Mapping[str, Any]) -> str:

@@ -15,13 +15,15 @@ PREDICTORS = {
     "full_kernel_labels": "full kernel, label targets",
     "last_layer": "last layer (Theorem R)",
     "distilled": "distilled kernel",
+    "refined": "refined to the full kernel",
 }
 
 
 def predictor_table(record: Mapping[str, Any]) -> Cells:
-    """One row per predictor: how many images it keeps, accuracy, fidelity, error, ridge."""
+    """One row per predictor: how many images it keeps, accuracy, fidelity, error, ridge, and the refinement's passes."""
     rows = tuple(_predictor_row(label, record[key]) for key, label in PREDICTORS.items())
-    head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", "lam / mean diag K", "effective dim.", "from")
+    ridge = ("lam / mean diag K", "effective dim.", "from", "passes")
+    head = ("predictor", "images", "accuracy", "fidelity", "mse / var f", *ridge)
     return Cells(
         f"{record['data']['name']}: network accuracy {record['network']['accuracy']:.4f}",
         head,
@@ -34,7 +36,8 @@ def _predictor_row(label: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     edge = " (edge)" if row["on_edge"] else ""
     shares = f"{row['accuracy']:.4f}", f"{row['fidelity']:.4f}", f"{row['mse_relative']:.2e}"
     ridge = f"{row['lam_relative']:.0e}{edge}", f"{row['effective_dimension']:.1f}"
-    return (label, f"{row['n']:,}", *shares, *ridge, row["method"])
+    passes = f"{row['forward']} + {row['backward']}" if "forward" in row else "–"
+    return (label, f"{row['n']:,}", *shares, *ridge, row["method"], passes)
 
 
 def method_table(record: Mapping[str, Any]) -> Cells:

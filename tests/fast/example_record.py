@@ -18,6 +18,36 @@ def predictor(**more):
     } | more
 
 
+def pair(bound, truth):
+    return {"bound": bound, "truth": truth, "looseness": bound / truth}
+
+
+def certificate(passes, bound, **shares):
+    pairs = {name: pair(bound, 0.3) for name in ("held_out_rms", "training_rms", "objective")}
+    return {"passes": passes, "duality_gap": 2 * bound, "truly_same": 0.95} | pairs | shares
+
+
+def distance():
+    steps = [
+        pair(8.0 * 0.25**step, 0.25 ** (step + 1))
+        | {"step": step, "passes": 4 + 2 * step, "same": 0.1 * step, "truly_same": 1.0}
+        | {"distilled_bound": 0.3 + 8.0 * 0.25**step, "distilled_same": 0.1 * step, "distilled_other": 0.05}
+        for step in range(8)
+    ]
+    return {
+        "rows": 40,
+        "k": 99,
+        "lam": 2.0,
+        "lam_relative": 1e-3,
+        "exact": True,
+        "scale": 2.0,
+        "network": pair(3.0, 0.25) | {"same": 0.4, "truly_same": 0.95},
+        "start": certificate(3, 12_345.0, same=0.0, other=0.0),
+        "end": certificate(21, 0.33, same=0.7, other=0.05),
+        "steps": steps,
+    }
+
+
 def record():
     generator = np.random.default_rng(0)
     classes = ["tench", "church", "horn"]
@@ -67,6 +97,8 @@ def record():
         "last_layer": predictor(),
         "distilled": sizes[-1],
         "distilled_sizes": sizes,
+        "refined": predictor(steps=7, forward=9, backward=11, method="7 steps, no kernel"),
+        "distance": distance(),
         "spectra": {
             "epsilon": 0.05,
             "distilled": decay,

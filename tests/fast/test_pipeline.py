@@ -27,6 +27,7 @@ from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3, 6), "draws": 2, "model": "mlp"}
+SMALL |= {"certificate_rows": 40, "refine_k": 256, "refine_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_finished_stages_are_reused(small, config, folder):
 
 def test_the_same_seed_gives_the_same_numbers(small, config, tmp_path):
     again = run(config, tmp_path / "again").record
-    for key in ("network", "last_layer", "distilled", "gap", "seeds", "fingerprints"):
+    for key in ("network", "last_layer", "distilled", "refined", "distance", "gap", "seeds", "fingerprints"):
         assert again[key] == small.record[key]
 
 
@@ -177,6 +178,10 @@ def test_a_wrong_request_is_refused_before_any_stage(change, message, tmp_path):
         {"gradients": (0,)},
         {"epsilon": 1.5},
         {"draws": 0},
+        {"certificate_rows": 0},
+        {"refine_k": 0},
+        {"refine_steps": 0},
+        {"refine_flops": 0.0},
     ],
 )
 def test_a_config_that_means_nothing_is_refused(change):
@@ -240,7 +245,7 @@ def test_a_full_disk_ends_in_one_line(pack, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dntk_fast._stages.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     assert command(monkeypatch, "run", "--data", pack, *QUICK, "--epochs", 1, "--out", tmp_path / "o") == 1
     assert capsys.readouterr().err == "dntk: [Errno 28] No space left on device\n"
     assert not list((tmp_path / "o" / "stages").iterdir())

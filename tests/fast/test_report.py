@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from dntk_fast import report
+from dntk_fast.cli import TABLES
 from dntk_fast.report import figures
 from dntk_fast.report.table import readable_bytes
 from tests.fast.example_record import images, record
@@ -27,6 +28,9 @@ def test_the_example_is_valid_and_a_broken_one_is_not():
         lambda r: r["full_kernel"].update(accuracy=1.5),
         lambda r: r["stages"].clear(),
         lambda r: r.update(more=1),
+        lambda r: r["distance"]["steps"][0].pop("bound"),
+        lambda r: r["distance"]["end"].update(same=1.1),
+        lambda r: r["refined"].update(forward=0),
     ):
         broken = copy.deepcopy(record())
         change(broken)
@@ -67,27 +71,70 @@ def test_the_page_shows_every_method_stage_and_predictor(tmp_path):
         assert f"<td>{row['method']}</td><td>{row['m']}</td>" in html
     for row in content["stages"]:
         assert f"<td>{row['name']}</td><td>{row['seconds']:.1f}</td>" in html
-    assert html.count("<img") == 5
+    assert html.count("<img") == 6
 
 
 def test_the_page_does_without_real_spectra_and_condition_numbers(tmp_path):
     content = record()
     content["spectra"] |= {"real": None, "real_ranks": None}
     content["distilled_sizes"][0]["condition_number"] = None
-    assert page(tmp_path, content).count("<img") == 5
+    assert page(tmp_path, content).count("<img") == 6
 
 
 def test_the_same_record_gives_the_same_page(tmp_path):
     assert page(tmp_path, record()) == page(tmp_path, json.loads(json.dumps(record())))
 
 
+def without_truth(found):
+    """The same record as a run has it whose exact kernel does not fit."""
+    if isinstance(found, dict):
+        return {key: None if key in {"truth", "looseness"} else without_truth(value) for key, value in found.items()}
+    return [without_truth(value) for value in found] if isinstance(found, list) else found
+
+
+def test_the_page_tells_how_far_from_the_full_kernel(tmp_path):
+    html = page(tmp_path, record())
+    assert "<h2>How far from the full kernel?</h2>" in html
+    assert "6,170 times the size of the predictions themselves: of held-out images it says nothing" in html
+    assert "<td>full, after 3 passes: held-out RMS</td><td>6,170</td><td>0.15</td><td>41,200</td>" in html
+    assert "proven to be the full one's for 14 of 20 and another for 1 of 20; 5 of 20 stay open" in html
+    for step, passes in ((0, 4), (5, 14), (7, 18)):
+        assert f"<td>{step}</td><td>{passes}</td>" in html
+    assert "<td>3</td><td>10</td>" not in html
+    assert "<td>9 + 11</td>" in html
+
+
+def test_the_page_says_where_bounds_say_something(tmp_path):
+    content = record()
+    content["distance"]["start"]["held_out_rms"] |= {"bound": 0.5}
+    assert "held-out error is proven to be at most 0.25 of the predictions' size" in page(tmp_path, content)
+    content["distance"]["steps"][-1] |= {"bound": 30.0}
+    assert "still 15 times the predictions' size and says nothing" in page(tmp_path, content)
+
+
+def test_bounds_stand_without_truth(tmp_path):
+    content = record()
+    content["distance"] = without_truth(content["distance"]) | {
+        "exact": False,
+        "network": record()["distance"]["network"],
+    }
+    jsonschema.validate(content, report.schema())
+    html = page(tmp_path, content)
+    assert html.count("<img") == 6
+    assert "the exact kernel was too large to form" in html
+    assert "the exact solution is known" not in html
+    assert "<td>6,170</td><td>–</td><td>–</td>" in html
+
+
 def test_tables_print_what_the_record_says():
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for table in (report.predictor_table, report.method_table, report.stage_table):
+    for table in TABLES:
         console.print(table(record()))
     text = console.export_text()
     console.file.close()
     assert "full kernel, label targets" in text
+    assert "refined to the full kernel" in text
+    assert "full, after 21 passes: training RMS" in text
     assert "exact one gradient" in text
     assert "12.3 MB" in text
     assert "±" in text

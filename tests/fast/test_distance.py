@@ -1,0 +1,260 @@
+"""How far from the full kernel: every bound against the exact solution by another route, and stages cut short."""
+
+from dataclasses import asdict, replace
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from dntk_fast import data, distance, models, report, steps
+from dntk_fast._stages import Stage, StageStore
+from dntk_fast.certificate import Residual, combined, inner
+from dntk_fast.config import Config
+from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.pipeline import REFINEMENT, run
+from dntk_fast.tangent.kernel import tangent_kernel
+from tests.tolerances import TOL
+
+SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3,), "draws": 1, "model": "mlp"}
+SMALL |= {"certificate_rows": 60, "refine_k": 512, "refine_steps": 6}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A whole small run on three hundred digits: what its stage of certificates was given."""
+    folder, digits = tmp_path_factory.mktemp("run"), load_digits()
+    np.savez(
+        folder / "pack.npz",
+        images=(digits.images[:300] * 15).astype(np.uint8),
+        labels=digits.target[:300].astype(np.uint8),
+        split=(np.arange(300) % 5 == 0).astype(np.uint8),
+    )
+    config = Config(data=str(folder / "pack.npz"), **SMALL)
+    run(config, folder / "run")
+    store = StageStore(folder / "run", asdict(config))
+    names = (
+        "full kernel",
+        "distillation, 6 per class",
+        "distilled kernel, 6 per class",
+        "features, held-out",
+        "network",
+    )
+    stages = [store.load(name) for name in names]
+    model = models.build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
+    model.load_state_dict({name[8:]: w for name, w in stages[-1].arrays.items() if name.startswith("weights.")})
+    return Inputs(model.eval(), data.load(config.data), *stages, config), store.load(REFINEMENT)
+
+
+@pytest.fixture(scope="module")
+def exact(given):
+    """The full predictor, by NumPy from kernels in double precision: on held-out and on training images."""
+    inputs, _ = given
+    digits, lam = inputs.data, inputs.full.numbers["full_kernel"]["lam"]
+    kernel = tangent_kernel(inputs.model, digits.x_train, dtype=torch.float64).numpy()
+    cross = tangent_kernel(inputs.model, digits.x_test, digits.x_train, dtype=torch.float64).numpy()
+    targets = inputs.logits.arrays["logits.train"].double().numpy()
+    alpha = np.linalg.solve(kernel + lam * np.eye(kernel.shape[1]), targets[..., None])
+    return (cross @ alpha)[..., 0], (kernel @ alpha)[..., 0]
+
+
+def again(inputs, tmp_path):
+    """The stage by itself, from the same inputs."""
+    fresh = replace(inputs)  # without anything that was computed on the way
+    return distance_to_full(fresh, lambda done, total: None, tmp_path / "c.safetensors")
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(np.square(np.asarray(values, dtype=float)))))
+
+
+def broken(stage, exact):
+    """Names of the bounds of a stage that the exact held-out predictions break."""
+    found, arrays = stage.numbers["distance"], {name: array.numpy() for name, array in stage.arrays.items()}
+    steps = range(len(found["steps"]))
+    errors = [arrays["predictions"][s] - exact for s in steps]
+    own = arrays["distilled"] - exact
+    classes = exact.argmax(0)
+    true = [np.mean(arrays["predictions"][s].argmax(0) == classes) for s in steps]
+    of_distilled = np.mean(arrays["distilled"].argmax(0) == classes)
+    holds = {
+        "start, pointwise": np.all(abs(own - arrays["centre"]) <= arrays["half_width"]),
+        "start": rms(own) <= found["start"]["held_out_rms"]["bound"],
+        "end": rms(own) <= found["end"]["held_out_rms"]["bound"],
+        "steps, pointwise": all(
+            np.all(abs(errors[s]) <= arrays["radius"][s][:, None] * arrays["scale"]) for s in steps
+        ),
+        "steps": all(rms(errors[s]) <= found["steps"][s]["bound"] for s in steps),
+        "distilled by way of steps": all(rms(own) <= found["steps"][s]["distilled_bound"] for s in steps),
+        "classes": all(found["steps"][s]["same"] <= true[s] for s in steps),
+        "classes of distilled": all(
+            one["same"] <= of_distilled <= 1 - one["other"] for one in (found["start"], found["end"])
+        ),
+    }
+    return [name for name, held in holds.items() if not held]
+
+
+def test_every_bound_holds_for_every_held_out_point(given, exact):
+    assert broken(given[1], exact[0]) == []
+
+
+def test_training_error_objective_and_network_are_bounded_too(given, exact):
+    inputs, stage = given
+    found, digits = stage.numbers["distance"], inputs.data
+    fitted = inputs.problem.predict(inputs.weights, digits.x_train).numpy()
+    for when in ("start", "end"):
+        assert rms(fitted - exact[1]) <= found[when]["training_rms"]["bound"]
+        assert found[when]["objective"]["truth"] <= found[when]["objective"]["bound"] <= found[when]["duality_gap"]
+    away = stage.arrays["distilled"].numpy() - inputs.logits.arrays["logits.test"].numpy()
+    assert found["network"]["truth"] == pytest.approx(rms(away), rel=TOL["float32"])
+    assert found["network"]["truth"] <= found["network"]["bound"]
+
+
+def test_true_errors_are_true(given, exact):
+    inputs, stage = given
+    found = stage.numbers["distance"]
+    np.testing.assert_allclose(
+        inputs.full.arrays["predictions"], exact[0], rtol=0, atol=TOL["polished"] * rms(exact[0])
+    )
+    assert found["scale"] == pytest.approx(rms(exact[0]), rel=TOL["polished"])
+    fitted = inputs.problem.predict(inputs.weights, inputs.data.x_train).numpy()
+    assert found["end"]["held_out_rms"]["truth"] == pytest.approx(
+        rms(stage.arrays["distilled"].numpy() - exact[0]), rel=TOL["float32"]
+    )
+    assert found["end"]["training_rms"]["truth"] == pytest.approx(rms(fitted - exact[1]), rel=TOL["float32"])
+    for step, said in zip(found["steps"], stage.arrays["predictions"].numpy(), strict=True):
+        assert step["truth"] == pytest.approx(rms(said - exact[0]), abs=TOL["polished"] * found["scale"])
+        assert step["looseness"] == pytest.approx(step["bound"] / step["truth"])
+    assert inputs.full.arrays["coefficients"].shape == (10, len(inputs.data.x_train))
+
+
+def test_the_true_excess_is_that_of_the_objective(given, exact):
+    """J(w) - J(w_*) = (|Phi (w - w_*)|^2 + lam |w - w_*|^2) / 2, for the gradient is zero at w_*."""
+    inputs, stage = given
+    problem = replace(inputs.problem, dtype=torch.float64)
+    best = problem.backward(inputs.full.arrays["coefficients"])
+    away = combined(best, -torch.ones(10, dtype=torch.float64), inputs.weights)
+    fitted = inputs.problem.predict(inputs.weights, inputs.data.x_train).numpy()
+    excess = (np.square(fitted - exact[1]).sum() + problem.lam * float(inner(away, away).sum())) / 2
+    for when in ("start", "end"):
+        assert stage.numbers["distance"][when]["objective"]["truth"] == pytest.approx(excess, rel=TOL["float32"])
+
+
+def test_the_refinement_comes_nearer_and_brings_the_distilled_bound_to_the_truth(given):
+    found = given[1].numbers["distance"]
+    assert found["steps"][-1]["truth"] < found["steps"][0]["truth"]
+    assert found["steps"][-1]["bound"] < found["steps"][0]["bound"]
+    assert found["end"]["held_out_rms"]["looseness"] < found["start"]["held_out_rms"]["looseness"]
+    assert found["end"]["training_rms"]["looseness"] < found["start"]["training_rms"]["looseness"]
+
+
+def test_passes_go_up_by_two_a_step(given):
+    stage = given[1]
+    found, refined = stage.numbers["distance"], stage.numbers["refined"]
+    assert [step["step"] for step in found["steps"]] == list(range(SMALL["refine_steps"] + 1))
+    passes = [step["passes"] for step in found["steps"]]
+    assert np.diff(passes).tolist() == [2] * (SMALL["refine_steps"] - 1) + [
+        4
+    ]  # in the end w is taken afresh from alpha
+    assert refined["forward"] + refined["backward"] == passes[-1]
+    assert found["end"]["passes"] == passes[-1] + found["start"]["passes"]
+    n, C = 240, 10
+    assert stage.backward_passes > C * n * refined["backward"]
+
+
+# --- broken twins -----------------------------------------------------------------------------------------------------
+
+
+def test_a_residual_below_the_true_one_is_seen(given, exact, tmp_path, monkeypatch):
+    """As a recursion leaves it that has drifted: smaller than lam w + Phi^T (Phi w - y)."""
+    honest = distance.residual
+
+    def drifted(problem, weights, **more):
+        found = honest(problem, weights, **more)
+        return Residual({name: 1e-6 * r for name, r in found.values.items()}, 1e-6 * found.norm, 0 * found.allowance)
+
+    monkeypatch.setattr(distance, "residual", drifted)
+    assert {"start, pointwise", "start"} <= set(broken(again(given[0], tmp_path), exact[0]))
+
+
+def test_bounds_of_the_steps_that_are_too_small_are_seen(given, exact, tmp_path, monkeypatch):
+    honest = distance.solve
+
+    def recursive(*args, **more):
+        found = honest(*args, **more)
+        small = [
+            replace(
+                step,
+                excess=tuple(1e-10 * e for e in step.excess),
+                held_out_rms=tuple(1e-5 * e for e in step.held_out_rms),
+            )
+            for step in found.history
+        ]
+        return replace(found, history=tuple(small))
+
+    monkeypatch.setattr(distance, "solve", recursive)
+    seen = set(broken(again(given[0], tmp_path), exact[0]))
+    assert {"steps, pointwise", "steps"} <= seen
+    assert "start" not in seen
+
+
+# --- stages cut short, and without the exact kernel -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["after the predictions", "before the predictions"])
+def test_a_killed_refinement_goes_on_to_the_same_numbers(told, given, tmp_path):
+    inputs, stage = given
+    path, seen = tmp_path / "c.safetensors", []
+
+    def kill(done, total):
+        seen.append((done, total))
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distance_to_full(replace(inputs), kill, path)
+    assert seen == [(step, SMALL["refine_steps"]) for step in range(4)]
+    if not told:
+        kept = models.read_tensors(looks_beside(path))[0]
+        models.write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
+    later = []
+    resumed = distance_to_full(replace(inputs), lambda done, total: later.append(done), path)
+    assert later == [3, 4, 5, 6]
+    assert resumed.numbers == stage.numbers
+    for name, array in stage.arrays.items():
+        torch.testing.assert_close(resumed.arrays[name], array, rtol=0, atol=0)
+
+
+def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp_path):
+    inputs, stage = given
+    alone = again(replace(inputs, full=Stage({}, inputs.full.numbers)), tmp_path)
+    found, before = alone.numbers["distance"], stage.numbers["distance"]
+    part = {"$defs": report.schema()["$defs"], **report.schema()["properties"]["distance"]}
+    jsonschema.validate(found, part)
+    assert not found["exact"]
+    assert found["scale"] == pytest.approx(rms(inputs.logits.arrays["logits.test"]))
+    for when in ("start", "end"):
+        assert found[when]["held_out_rms"] == {**before[when]["held_out_rms"], "truth": None, "looseness": None}
+    assert [step["bound"] for step in found["steps"]] == [step["bound"] for step in before["steps"]]
+    assert {step["truth"] for step in found["steps"]} == {None}
+    assert broken(alone, exact[0]) == []
+
+
+def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch):
+    inputs = given[0]
+    monkeypatch.setattr(steps, "EXACT_KERNEL_BYTES", 0)
+    full = steps.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
+    assert full.arrays == {}
+    assert full.numbers["full_kernel"]["method"] == "features, k = 64"
+
+
+def test_steps_are_cut_to_the_operations_allowed(given):
+    model, digits, config = given[0].model, given[0].data, given[0].config
+    forward = 2 * (64 * 64 + 64 * 64 + 64 * 10)  # two for each weight of the three layers
+    once = distance.STEP_FORWARDS * forward * 240 * 10
+    for steps_allowed in (1, 3, 6):
+        assert refinement_steps(model, digits, replace(config, refine_flops=steps_allowed * once)) == steps_allowed
+    assert refinement_steps(model, digits, replace(config, refine_flops=0.5 * once)) == 1
+    assert refinement_steps(model, digits, replace(config, refine_flops=3 * once - 1)) == 2
+    assert refinement_steps(model, digits, config) == SMALL["refine_steps"]
