@@ -17,6 +17,8 @@ __all__ = ["sheets", "write_page"]
 
 # Longer lists of numbers are shown by their ends.
 LONG = 8
+# A file with more rows opens on a click.
+FOLDED = 40
 TITLE = "Distilled neural tangent kernel: performance"
 
 
@@ -142,7 +144,11 @@ def _file(record: Any) -> Iterator[str]:
         yield _picture(charts.floor_chart(networks), "Ratios to the floor with their intervals")
         yield from map(_sheet, floor.tables(record))
         return
-    yield from map(_sheet, sheets(record))
+    found = list(sheets(record))
+    folded = sum(len(cells.rows) for cells in found) > FOLDED
+    yield f"<details><summary>{len(found)} tables</summary>" if folded else ""
+    yield from map(_sheet, found)
+    yield "</details>" if folded else ""
 
 
 def _circumstances(record: Any) -> str:

@@ -242,6 +242,10 @@ def test_a_device_without_benchmarks_and_a_single_commit_say_so(tmp_path):
     html = (tmp_path / "page.html").read_text()
     assert "No run of the benchmarks has been imported" in html
     assert "One commit so far" in html
+    assert "<details>" not in html
+    (tmp_path / "kept" / "bare" / "long.json").write_text(json.dumps({"rows": [{"x": at} for at in range(50)]}))
+    write_page(read_results(tmp_path / "kept"), {}, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("<details>") == 1
 
 
 def test_every_plain_value_of_a_record_stands_in_a_table():
