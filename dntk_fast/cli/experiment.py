@@ -10,9 +10,12 @@ from rich.console import Console
 
 from dntk_fast import _check, report
 from dntk_fast.cli.bars import Bars
+from dntk_fast.cli.output import finish, folder_exists
+from dntk_fast.experiment import certificates as bounds
 from dntk_fast.experiment import imagenette as paper
 from dntk_fast.experiment import imagenette_page as page
 from dntk_fast.experiment import real_gradients, write_arrays
+from dntk_fast.experiment.certificates_table import bounds_table, steps_table
 
 __all__ = ["experiments"]
 
@@ -27,6 +30,35 @@ def gradients(
     """Train conv8 on digits; keep exact eigen-factors of its class kernels on 200 training images."""
     write_arrays(out, real_gradients(seed=seed))
     typer.echo(f"{out}: {out.stat().st_size} bytes")
+
+
+@experiments.command()
+def certificates(
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of finished stages; runs/certificates if not given.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two small networks and five steps: does it run?")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an experiment with other settings in that folder.")
+    ] = False,
+) -> None:
+    """Hold every certificate against the exact kernel of digits; count the steps of refinement.
+
+    Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
+    """
+    folder_exists("out", out)
+    console = Console()
+    kept = folder or Path("runs") / ("certificates-quick" if quick else "certificates")
+    setting = bounds.QUICK if quick else bounds.FULL
+    try:
+        with Bars(console) as bars:
+            record = bounds.run(setting, kept, overwrite=overwrite, progress=bars.update)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. Finished stages are kept in {kept}; the same command goes on from there.")
+        raise typer.Exit(130) from None
+    finish(console, (bounds_table(record), steps_table(record)), record, out)
+    console.print(f"bounds below the truth: {record['violations']}")
 
 
 @experiments.command()
