@@ -105,6 +105,14 @@ CEX_8 = (qq.mat([[1, "3/5"], ["3/5", 1]]), fmpq(1, 5))
 TRUNCATIONS = drawn(truncations())
 ZERO = Truncation(Spectral(qq.identity(2), (fmpq(0), fmpq(0)), qq.identity(2)), fmpq(1, 10), qq.zeros(2, 2))
 STEEP = Truncation(Spectral(qq.identity(2), (fmpq(3), fmpq(2)), qq.identity(2)), fmpq(1, 4))
+
+
+def rank_of_sum(eigenvalues: tuple[fmpq, ...], epsilon: fmpq) -> int:
+    """The rank by the sum of eigenvalues, not by its share of the whole."""
+    n = len(eigenvalues)
+    return next((r for r in range(n) if sum(eigenvalues[:r], fmpq(0)) >= 1 - epsilon), n)
+
+
 DEF_3_1 = Statement(
     "def_3_1",
     "Def 3.1",
@@ -120,14 +128,7 @@ DEF_3_1 = Statement(
                     lambda n: (*TRUNCATIONS(n), ZERO),
                     (
                         Twin("one more than needed", {"rank": lambda values, eps: rank_of(values, eps) + 1}),
-                        Twin(
-                            "sum compared with 1 - epsilon itself",
-                            {
-                                "rank": lambda values, eps: next(
-                                    (r for r in range(len(values)) if sum(values[:r], fmpq(0)) >= 1 - eps), len(values)
-                                )
-                            },
-                        ),
+                        Twin("sum compared with 1 - epsilon itself", {"rank": rank_of_sum}),
                     ),
                     {"rank": rank_of},
                 ),
@@ -234,6 +235,12 @@ def second_reading(case: Truncation, *, dimension: Callable) -> Margin:
     return true(fits[0] and (r == 0 or not fits[-1] or len(left) == 1), r)
 
 
+def tail_of_eigenvalues(case: Truncation) -> fmpq:
+    """The share of the tail without squares."""
+    total = sum(case.spectral.eigenvalues, fmpq(0))
+    return sum(case.spectral.eigenvalues[1:], fmpq(0)) / max(total, fmpq(1))
+
+
 DEF_3_2 = Statement(
     "def_3_2",
     "Def 3.2",
@@ -263,15 +270,7 @@ DEF_3_2 = Statement(
                     by_reference,
                     TRUNCATIONS,
                     (
-                        Twin(
-                            "unsquared eigenvalues",
-                            {
-                                "exact": lambda c: (
-                                    sum(c.spectral.eigenvalues[1:], fmpq(0))
-                                    / max(sum(c.spectral.eigenvalues, fmpq(0)), fmpq(1))
-                                )
-                            },
-                        ),
+                        Twin("unsquared eigenvalues", {"exact": tail_of_eigenvalues}),
                         Twin("not normalised", {"exact": lambda c: tail_squares(c, 1)}),
                     ),
                     {

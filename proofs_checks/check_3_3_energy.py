@@ -392,6 +392,7 @@ def lower_angle(case: Gap) -> fmpq:
 EQUAL_RANK = drawn(gaps("equal").filter(lambda c: c.r >= 1))
 SEPARATED = drawn(gaps("equal").filter(lambda c: c.r >= 1 and _energy(c, c.r - 1) > _energy(c, c.r)))
 QUARTER = fixed(Gap(Spectral(qq.identity(2), (fmpq(2), fmpq(0)), qq.identity(2)), qq.diagonal([0, 1]), 1))
+ORTHOGONAL = Gap(Spectral(qq.identity(3), (fmpq(3), fmpq(1), fmpq(0)), qq.identity(3)), qq.diagonal([0, 1, 1]), 2)
 ANGLE = Statement(
     "angle_bound",
     "Two-sided angle bound (after Prop 3.6)",
@@ -409,13 +410,7 @@ ANGLE = Statement(
                         Twin(
                             "upper side with sigma_r at r = 2",
                             {"upper": lambda c: _energy(c, c.r - 1) * c.angles},
-                            fixed(
-                                Gap(
-                                    Spectral(qq.identity(3), (fmpq(3), fmpq(1), fmpq(0)), qq.identity(3)),
-                                    qq.diagonal([0, 1, 1]),
-                                    2,
-                                )
-                            ),
+                            fixed(ORTHOGONAL),
                         ),
                         Twin("lower side without the gap", {"lower": lambda c: _energy(c, c.r - 1) * c.angles}),
                         Twin("lower side doubled", {"lower": lambda c: 2 * lower_angle(c)}, QUARTER),

@@ -167,6 +167,12 @@ def ties(draw: Any) -> Tie:
     return Tie(case, replace(case, projectors=other))
 
 
+def mean_coverage(case: Direction) -> fmpq:
+    """The coverages of the clusters, each counted alike."""
+    return sum((b / a if a else fmpq(0) for a, b in case.parts), fmpq(0)) / len(case.parts)
+
+
+FLIPPED = KERNEL_11B - qq.block_diagonal(qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2))
 STAGE_3 = Statement(
     "alg_1_stage_3",
     "Alg 1 stage 3",
@@ -192,14 +198,7 @@ STAGE_3 = Statement(
                     lambda n: (*DIRECTIONS(n), CEX_10),
                     (
                         Twin("best cluster", {"left": max_coverage}),
-                        Twin(
-                            "mean of the clusters",
-                            {
-                                "left": lambda c: (
-                                    sum((b / a if a else fmpq(0) for a, b in c.parts), fmpq(0)) / len(c.parts)
-                                )
-                            },
-                        ),
+                        Twin("mean of the clusters", {"left": mean_coverage}),
                     ),
                     {"left": true_coverage, "right": true_coverage},
                 ),
@@ -234,12 +233,7 @@ STAGE_3 = Statement(
                     fixed(KERNEL_11B),
                     (
                         Twin("eigenvalue 2", {"triple": fmpq(2)}),
-                        Twin(
-                            "kernel with one sign flipped",
-                            cases=fixed(
-                                KERNEL_11B - qq.block_diagonal(qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2))
-                            ),
-                        ),
+                        Twin("kernel with one sign flipped", cases=fixed(FLIPPED)),
                     ),
                     {"triple": fmpq(3)},
                 ),
@@ -411,6 +405,18 @@ LAST = Local(
     qq.mat([[0, 0, 0, 0], [0, 0, "12/25", 0], [0, "12/25", 0, 0], [0, 0, 0, 0]]),
     fmpq(1, 5),
 )
+
+
+def trace_rivals(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A drawn direction and the best one: two against one."""
+    return np.column_stack([random_rival(kernel, basis, rng), optimal_completion(kernel, basis, 1)])
+
+
+def restricted_rivals(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same for the restricted solve."""
+    return np.column_stack([random_rival(kernel, basis, rng), restricted_completion(kernel, basis, 1)])
+
+
 COMPLETION = Statement(
     "optimal_completion",
     "Optimal completion (section 5 (ii), section 12 item 2)",
@@ -426,14 +432,7 @@ COMPLETION = Statement(
                     UNFINISHED,
                     (
                         Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
-                        Twin(
-                            "rival of two directions",
-                            {
-                                "rival": lambda k, b, g: np.column_stack(
-                                    [random_rival(k, b, g), optimal_completion(k, b, 1)]
-                                )
-                            },
-                        ),
+                        Twin("rival of two directions", {"rival": trace_rivals}),
                     ),
                     {"restricted": False, "rival": random_rival},
                 ),
@@ -459,14 +458,7 @@ COMPLETION = Statement(
                     float_completion,
                     lambda n: (*UNFINISHED(n), (LAST, 0)),
                     (
-                        Twin(
-                            "rival of two directions",
-                            {
-                                "rival": lambda k, b, g: np.column_stack(
-                                    [random_rival(k, b, g), restricted_completion(k, b, 1)]
-                                )
-                            },
-                        ),
+                        Twin("rival of two directions", {"rival": restricted_rivals}),
                         Twin("all directions as rival", {"rival": lambda k, b, g: np.eye(len(k))}),
                     ),
                     {"restricted": True, "rival": random_rival},

@@ -85,6 +85,14 @@ def uniform_costs_more(case: Measure, *, left: Callable) -> Margin:
 
 MEASURES = drawn(measures())
 UNEVEN = Measure(qq.mat([[0], [0], [0], [10]]), qq.mat([[0], [10]]), qq.mat([["1/8", "1/8"]] * 4))
+
+
+def away(case: Measure) -> Measure:
+    """The cell means, each moved by 9 in every coordinate."""
+    means = case.means
+    return replace(means, support=means.support + qq.ones(case.support.nrows(), case.support.ncols()) * fmpq(9))
+
+
 QUANTISATION = Statement(
     "quantisation",
     "Exact fact (test oracle): free-weight barycentre = k-means",
@@ -103,15 +111,7 @@ QUANTISATION = Statement(
                             "mean over the support instead of the nearest",
                             {"left": lambda c: sum(c.distances.entries(), fmpq(0)) / len(c.distances.entries())},
                         ),
-                        Twin(
-                            "support points moved away from the means",
-                            {
-                                "moved": lambda c: replace(
-                                    c.means,
-                                    support=c.means.support + qq.ones(c.support.nrows(), c.support.ncols()) * fmpq(9),
-                                )
-                            },
-                        ),
+                        Twin("support points moved away from the means", {"moved": away}),
                     ),
                     {"left": lambda c: c.cost, "moved": lambda c: c.means},
                     "the Voronoi weights",
@@ -301,6 +301,7 @@ def _floats(case: Batches) -> list[np.ndarray]:
 
 CEX_29 = Batches(((fmpq(0), fmpq(2)), (fmpq(10), fmpq(12))))
 BATCHES = drawn(batches())
+HEADED_28 = replace(CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))
 SEC_4_1 = Statement(
     "sec_4_1",
     "4.1 / C.5 WMDD",
@@ -355,16 +356,7 @@ SEC_4_1 = Statement(
                     aligned,
                     CEX_28,
                     (
-                        Twin(
-                            "head block",
-                            cases=fixed(
-                                replace(
-                                    CEX_28,
-                                    gradients=with_head(CEX_28.hidden),
-                                    own_gradients=with_head(CEX_28.own_hidden),
-                                )
-                            ),
-                        ),
+                        Twin("head block", cases=fixed(HEADED_28)),
                         Twin(
                             "a distilled input on the same side",
                             cases=fixed(replace(CEX_28, own_gradients=CEX_28.gradients)),

@@ -216,6 +216,12 @@ def normalised_repaired(case: Modes) -> fmpq_mat:
     return rescaled(case, gram=lambda scale: scale * scale)
 
 
+def shrunk_ridge(case: Modes) -> fmpq_mat:
+    """The solve with the ridge times m / (n + 1)."""
+    lam = case.lam * fmpq(len(case.selected), case.spectral.n + 1)
+    return plain(replace(case.sketch, ridge=replace(case.sketch.ridge, lam=lam)))
+
+
 STAGES_4_5 = Statement(
     "alg_1_stages_4_5",
     "Alg 1 stages 4–5 soft targets",
@@ -243,19 +249,7 @@ STAGES_4_5 = Statement(
                     truncation,
                     MODES,
                     (
-                        Twin(
-                            "ridge times m/n",
-                            {
-                                "solve": lambda c: plain(
-                                    replace(
-                                        c.sketch,
-                                        ridge=replace(
-                                            c.sketch.ridge, lam=c.lam * fmpq(len(c.selected), c.spectral.n + 1)
-                                        ),
-                                    )
-                                )
-                            },
-                        ),
+                        Twin("ridge times m / (n + 1)", {"solve": shrunk_ridge}),
                         Twin("rows normalised", {"solve": normalised}),
                     ),
                     {"solve": lambda c: plain(c.sketch)},
@@ -363,6 +357,15 @@ STAGES_4_5 = Statement(
         ),
     ),
 )
+
+
+def restricted_without_square(case: Sketch) -> fmpq_mat:
+    """The restricted solve with U^T K U (1 + lambda) for U^T (K^2 + lambda K) U."""
+    u, kernel = case.synthesis.transpose(), case.ridge.kernel
+    small = qq.pseudo_inverse(u * kernel * case.synthesis * (1 + case.ridge.lam))
+    return case.rows.transpose() * (small * (u * (kernel * case.ridge.targets)))
+
+
 RESTRICTED = Statement(
     "restricted_solve",
     "Restricted solve (4.3 d)",
@@ -377,20 +380,7 @@ RESTRICTED = Statement(
                     order,
                     GENERAL,
                     (
-                        Twin(
-                            "K for K^2",
-                            {
-                                "middle": lambda c: (
-                                    c.rows.transpose()
-                                    * (
-                                        qq.pseudo_inverse(
-                                            c.synthesis.transpose() * c.ridge.kernel * c.synthesis * (1 + c.ridge.lam)
-                                        )
-                                        * (c.synthesis.transpose() * (c.ridge.kernel * c.ridge.targets))
-                                    )
-                                )
-                            },
-                        ),
+                        Twin("K for K^2", {"middle": restricted_without_square}),
                         Twin("the sketched solve in the middle", {"middle": plain}),
                     ),
                     {"middle": restricted, "upper": plain},

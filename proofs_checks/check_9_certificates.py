@@ -273,6 +273,13 @@ def contraction(problem: Certified, outside: fmpq_mat) -> fmpq_mat:
 
 OUTSIDE = certified().flatmap(lambda c: st.tuples(st.just(c), matrices(1, c.spectral.p)))
 FAR = (SINGLE, qq.mat([[2]]))
+
+
+def with_their_sum(problem: Certified, outside: fmpq_mat) -> fmpq_mat:
+    """All training rows and their sum."""
+    return qq.stack(problem.ridge.features, qq.ones(1, problem.spectral.n) * problem.ridge.features)
+
+
 SUBSET = Statement(
     "certificate_subset",
     "9.3: S must be training rows",
@@ -298,14 +305,7 @@ SUBSET = Statement(
                     drawn(OUTSIDE),
                     (
                         Twin("twice the rows", {"rows": lambda problem, outside: problem.ridge.features * fmpq(2)}),
-                        Twin(
-                            "their sum, not normalised",
-                            {
-                                "rows": lambda problem, outside: qq.stack(
-                                    problem.ridge.features, qq.ones(1, problem.spectral.n) * problem.ridge.features
-                                )
-                            },
-                        ),
+                        Twin("their sum, not normalised", {"rows": with_their_sum}),
                     ),
                     {"rows": contraction},
                 ),
@@ -500,6 +500,13 @@ FIRM = Headed(
     fmpq(1),
     (qq.mat([[0]]), qq.mat([[0, 1]])),
 )
+
+
+def lifted_with_body(case: Headed) -> fmpq_mat:
+    """The weights w_0 with ones for the body."""
+    return case.lifted + qq.stack(qq.ones(case.map.ncols()), qq.zeros(case.weights.nrows(), 1))
+
+
 HEAD = Statement(
     "head_preserving",
     "9.2 Head-preserving projection and network-fidelity certificate",
@@ -516,14 +523,7 @@ HEAD = Statement(
                     lambda n: (*drawn(headed())(n), FIRM),
                     (
                         Twin("a tenth smaller", {"scale": fmpq(8, 10)}, fixed(FIRM)),
-                        Twin(
-                            "a body component in w_0",
-                            {
-                                "lifted": lambda c: (
-                                    c.lifted + qq.stack(qq.ones(c.map.ncols()), qq.zeros(c.weights.nrows(), 1))
-                                )
-                            },
-                        ),
+                        Twin("a body component in w_0", {"lifted": lifted_with_body}),
                     ),
                     {"lifted": lambda c: c.lifted, "scale": fmpq(1)},
                     "one input, test feature along the stored one",

@@ -91,6 +91,7 @@ def first_row_only(case: Restricted) -> fmpq_mat:
 RESTRICTIONS = drawn(restrictions())
 NOTHING = Restricted(Ridge(qq.mat([[1]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]])), qq.mat([[0]]))
 CEX_14 = Restricted(Ridge(qq.mat([[1], [10]]), qq.column([1, 0]), fmpq(1, 100), qq.mat([[1]])), qq.mat([[1]]))
+ONE_ROW = replace(CEX_14, ridge=Ridge(qq.mat([[1]]), qq.column([1]), fmpq(1, 100), qq.mat([[1]])))
 NYSTROM = Statement(
     "nystrom_bounds",
     "9.4 Nystrom / inducing-point predictor bounds",
@@ -135,12 +136,7 @@ NYSTROM = Statement(
                     CEX_14,
                     (
                         Twin("restricted solve", {"weights": lambda c: c.weights}),
-                        Twin(
-                            "one training row",
-                            cases=fixed(
-                                replace(CEX_14, ridge=Ridge(qq.mat([[1]]), qq.column([1]), fmpq(1, 100), qq.mat([[1]])))
-                            ),
-                        ),
+                        Twin("one training row", cases=fixed(ONE_ROW)),
                     ),
                     {"weights": first_row_only},
                     search=restrictions(),
@@ -207,6 +203,14 @@ def condition(case: Ridge) -> float:
 
 
 RIDGES = drawn(ridges())
+
+
+def in_sample(case: Ridge) -> fmpq_mat:
+    """Residuals of the fit itself, plus one."""
+    fitted = case.kernel * qq.ridge_solve(case.kernel, case.targets, case.lam)
+    return (case.targets - fitted).transpose() + qq.ones(1, case.kernel.nrows())
+
+
 FREEDOM = Statement(
     "effective_dimension",
     "9.5 Effective dimension, leverage, leave-one-out",
@@ -308,15 +312,7 @@ FREEDOM = Statement(
                     by_reference,
                     RIDGES,
                     (
-                        Twin(
-                            "plain residuals",
-                            {
-                                "exact": lambda c: (
-                                    (c.targets - c.kernel * qq.ridge_solve(c.kernel, c.targets, c.lam)).transpose()
-                                    + qq.ones(1, c.kernel.nrows())
-                                )
-                            },
-                        ),
+                        Twin("plain residuals", {"exact": in_sample}),
                         Twin("sign", {"exact": lambda c: loo(c) * fmpq(-1)}),
                     ),
                     {

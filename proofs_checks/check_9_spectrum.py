@@ -72,6 +72,14 @@ def upper_rank(case: Directions, *, bound: Callable) -> Margin:
 
 DIRECTIONS = drawn(directions())
 AXES = Directions(Spectral(qq.identity(2), (fmpq(2), fmpq(1)), qq.identity(2)), qq.identity(2), fmpq(0))
+
+
+def energies_of_square(case: Directions) -> list[fmpq]:
+    """The squared norms |K z_j|^2 for z_j^T K z_j."""
+    kernel, n = case.spectral.kernel, case.spectral.n
+    return [qq.norm2(kernel * qq.select(case.frame, range(n), [j])) for j in range(n)]
+
+
 RANK = Statement(
     "rank_by_products",
     "9.1 Exact parameter-redundancy check by r VJPs",
@@ -87,15 +95,7 @@ RANK = Statement(
                     DIRECTIONS,
                     (
                         Twin("energies doubled", {"energies": lambda c: [2 * e for e in c.energies]}),
-                        Twin(
-                            "norms instead of squared norms of the kernel rows",
-                            {
-                                "energies": lambda c: [
-                                    qq.norm2(c.spectral.kernel * qq.select(c.frame, range(c.spectral.n), [j]))
-                                    for j in range(c.spectral.n)
-                                ]
-                            },
-                        ),
+                        Twin("norms instead of squared norms of the kernel rows", {"energies": energies_of_square}),
                     ),
                     {"energies": lambda c: c.energies},
                     "the eigenvectors",

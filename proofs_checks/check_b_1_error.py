@@ -173,6 +173,7 @@ def scaled_decomposition(case: Design, *, factor: fmpq, relation: Callable) -> M
     return relation(2 * total(case), 2 * factor * squares(case))
 
 
+CONSTANT_18 = replace(CEX_18, law=Population(qq.mat([[0], [0]]), qq.mat([[1], [1]]), ROOTLESS.weights))
 PROP_B_3 = Statement(
     "prop_b_3",
     "Prop B.3 (21)",
@@ -250,14 +251,7 @@ PROP_B_3 = Statement(
                     CEX_18,
                     (
                         Twin("factor 3, at most", {"factor": fmpq(3), "relation": at_most}),
-                        Twin(
-                            "no randomness in the sample",
-                            cases=fixed(
-                                replace(
-                                    CEX_18, law=Population(qq.mat([[0], [0]]), qq.mat([[1], [1]]), ROOTLESS.weights)
-                                )
-                            ),
-                        ),
+                        Twin("no randomness in the sample", cases=fixed(CONSTANT_18)),
                     ),
                     {"factor": fmpq(1), "relation": equal},
                     "5/9",
@@ -1047,6 +1041,12 @@ def spanned(case: Ridge, *, rows: Callable) -> Margin:
     return equal(qq.projector(rows(case)) * w, w)
 
 
+def all_but_the_first(case: Ridge) -> fmpq_mat:
+    """The rows without the first; zeros if there is no other."""
+    rows = range(1, case.features.nrows())
+    return qq.select(case.features, rows) if rows else qq.zeros(1, case.features.ncols())
+
+
 REM_B_4 = Statement(
     "rem_b_4",
     "Rem B.4",
@@ -1061,16 +1061,7 @@ REM_B_4 = Statement(
                     spanned,
                     drawn(ridges(high=4)),
                     (
-                        Twin(
-                            "the first input left out",
-                            {
-                                "rows": lambda c: (
-                                    qq.select(c.features, range(1, c.features.nrows()))
-                                    if c.features.nrows() > 1
-                                    else qq.zeros(1, c.features.ncols())
-                                )
-                            },
-                        ),
+                        Twin("the first input left out", {"rows": all_but_the_first}),
                         Twin("one input", {"rows": lambda c: qq.select(c.features, [0])}),
                     ),
                     {"rows": lambda c: c.features},
