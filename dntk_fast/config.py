@@ -51,7 +51,7 @@ class Config:
         Steps of the refinement, at most.
     refine_flops
         Floating-point operations it may take, by the network's own count: fewer steps on a large problem, one at least.
-        The default is about three minutes on two cores. It counts operations, not seconds, so that equal Configs still
+        The default is two to three minutes on two cores. It counts operations, not seconds, so that equal Configs still
         give equal numbers.
 
     Examples
@@ -74,7 +74,7 @@ class Config:
     certificate_rows: int = 400
     refine_k: int = 4096
     refine_steps: int = 8
-    refine_flops: float = 5e12
+    refine_flops: float = 1e13
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean."""

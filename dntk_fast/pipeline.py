@@ -18,7 +18,7 @@ from dntk_fast import _check, models, steps
 from dntk_fast._stages import Stage, StageStore
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import Dataset, load
-from dntk_fast.distance import Inputs, distance_to_full, looks_beside
+from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
 from dntk_fast.redundancy import truncation_rank_of_spectrum
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.kernel import kernel_plan
@@ -120,7 +120,8 @@ def explain(config: Config) -> str:
     Returns
     -------
     str
-        The plans of the exact kernel on the training images and of the features of the held-out ones.
+        The plans of the exact kernel on the training images and of the features of the held-out ones, and the steps of the
+        refinement.
 
     Raises
     ------
@@ -134,7 +135,9 @@ def explain(config: Config) -> str:
     features = feature_plan(blank, data.x_test, k=config.k, seed=config.seeds["sketch"])
     return (
         f"{name} on {data.name}\n\nexact kernel, {len(data.x_train)} training images\n{kernel}\n\n"
-        f"features, {len(data.x_test)} held-out images, k = {config.k}\n{features}"
+        f"features, {len(data.x_test)} held-out images, k = {config.k}\n{features}\n\n"
+        f"distance to the full kernel: {min(config.certificate_rows, len(data.x_train))} training images, "
+        f"{refinement_steps(blank, data, config)} steps of refinement"
     )
 
 

@@ -21,7 +21,7 @@ def certificate_table(record: Mapping[str, Any]) -> Cells:
         rows += [
             (f"full, {name}: held-out RMS", when["held_out_rms"], scale, when),
             (f"full, {name}: training RMS", when["training_rms"], scale, None),
-            (f"full, {name}: objective", when["objective"], 1.0, None),
+            (f"full, {name}: excess objective", when["objective"], 1.0, None),
         ]
     head = ("distilled predictor against", "bound", "true", "bound / true", "class proven", "class truly the same")
     return Cells(
@@ -80,7 +80,9 @@ def _question(record: Mapping[str, Any]) -> str:
         f"ridge λ = {found['lam_relative']:.0e} times the mean of its diagonal. How far another predictor is from it can be "
         "bounded without that kernel: every number in a column “bound” is proven from passes of the training images "
         "through the network (one pass: all images and logits, once forward or once backward) and the kernel of "
-        f"{found['rows']} training images drawn at random. {truth}"
+        f"{found['rows']} training images drawn at random. RMS errors are shares of the RMS of "
+        f"{'the full predictor' if found['exact'] else 'the network'}'s own held-out outputs; the excess objective is how "
+        f"far the full problem's ridge objective is above its minimum. {truth}"
     )
 
 

@@ -97,7 +97,7 @@ def record():
         "last_layer": predictor(),
         "distilled": sizes[-1],
         "distilled_sizes": sizes,
-        "refined": predictor(steps=7, forward=9, backward=11, method="7 steps, no kernel"),
+        "refined": predictor(steps=7, forward=9, backward=11, method="7 CG steps"),
         "distance": distance(),
         "spectra": {
             "epsilon": 0.05,

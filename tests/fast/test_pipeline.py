@@ -238,6 +238,7 @@ def test_the_plan_is_explained_before_any_work(pack, tmp_path, monkeypatch, caps
     assert "exact kernel, 320 training images" in text
     assert "features, 80 held-out images, k = 64" in text
     assert "peak" in text
+    assert "distance to the full kernel: 320 training images, 8 steps of refinement" in text
     assert not list(tmp_path.glob("runs/*"))
 
 
