@@ -13,6 +13,7 @@ from rich.console import Console
 from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
+from dntk_fast.cli.certificate import certificates
 from dntk_fast.cli.evidence import evidence
 from dntk_fast.cli.experiment import experiments
 from dntk_fast.cli.processes import sharing
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 bench.add_typer(evidence)
 bench.add_typer(tracking)
+bench.add_typer(certificates)
 bench.add_typer(sharing)
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")

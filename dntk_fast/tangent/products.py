@@ -228,7 +228,7 @@ class _Task:
     def backward(self, seeds: Sequence[tuple[int, Tensor]]) -> dict[str, Tensor]:
         """Phi_c^T a of each pair (c, a), from one forward pass."""
         names, leaves = list(self.wanted), list(self.wanted.values())
-        total = {name: leaf.new_zeros(len(seeds), *leaf.shape) for name, leaf in self.wanted.items()}
+        total = {name: leaf.new_empty(len(seeds), *leaf.shape) for name, leaf in self.wanted.items()}
         for rows in self.chunks(_BACKWARD):
             values = self.module(take(self.x, rows))
             for at, (c, a) in enumerate(seeds):
@@ -237,7 +237,7 @@ class _Task:
                 weight[:, c] = a[rows]
                 found = torch.autograd.grad(values, leaves, weight, retain_graph=not last, materialize_grads=True)
                 for name, g in zip(names, found, strict=True):
-                    total[name][at] += g
+                    total[name][at].add_(g) if rows.start else total[name][at].copy_(g)
         return total
 
     def forward(self, direction: dict[str, Tensor]) -> Tensor:
