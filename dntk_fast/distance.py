@@ -41,7 +41,7 @@ from dntk_fast.config import Config
 from dntk_fast.data import Dataset
 from dntk_fast.predictors import scores
 from dntk_fast.refine import Step, solve
-from dntk_fast.tangent.features import feature_plan, head_weights, tangent_features
+from dntk_fast.tangent.features import FeaturePlan, feature_plan, head_weights, tangent_features
 
 __all__ = ["Inputs", "distance_to_full", "looks_beside", "refinement_steps"]
 
@@ -80,11 +80,15 @@ class Inputs:
         return FullProblem(self.model, self.data.x_train, self.logits.arrays["logits.train"], lam)
 
     @cached_property
+    def plan(self) -> FeaturePlan:
+        """How the distilled images' features were made."""
+        k, seed = self.config.k, self.config.seeds["sketch"]
+        return feature_plan(self.model, self.made.arrays["images"], k=k, seed=seed)
+
+    @cached_property
     def weights(self) -> Weights:
         """The distilled predictor's weights in parameter space."""
-        k, seed = self.config.k, self.config.seeds["sketch"]
-        plan = feature_plan(self.model, self.made.arrays["images"], k=k, seed=seed)
-        return parameter_weights(self.base.arrays["weights"], self.model, plan)
+        return parameter_weights(self.base.arrays["weights"], self.model, self.plan)
 
     @cached_property
     def subset(self) -> Subset:
@@ -233,7 +237,7 @@ class _Found:
     def network(self) -> Numbers:
         """The certificate 9.2: how far from the network, for features that keep the head."""
         base, logits = self.given.base, self.given.logits.arrays["logits.test"]
-        norm = head_weights(self.given.model).double().norm(dim=1)
+        norm = head_weights(self.given.model, self.given.plan.head).double().norm(dim=1)
         test = self.given.test.arrays["values"]
         bounds = fidelity_bound(base.arrays["rows"].double(), norm, test.double(), base.numbers["lam"])
         said = torch.einsum("cnk,ck->cn", test.double(), base.arrays["weights"])
@@ -335,6 +339,6 @@ def _passes(given: Inputs, history: tuple[Step, ...]) -> tuple[int, int]:
     (C, n), t, m = given.problem.targets.shape, len(given.data.x_test), len(given.subset.rows)
     # The distilled weights: J v and J^T a, and J^T a at the dual point; then the refinement and what it stands on.
     forward, backward = history[-1].forward_passes + 1, history[-1].backward_passes + 2 + SETUP_PASSES
-    kernels = 2 * (m + t)
+    kernels = 2 * (m + t) + n + m  # of the rows, of held-out and of training images with them, of held-out images
     looks = C * t * (2 * len(history) + 1) + 3 * C * (m + t)
     return backward * n + C * forward * n + looks + kernels, C * (backward * n + kernels + 2 * m)

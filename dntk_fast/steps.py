@@ -66,12 +66,14 @@ def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) 
         exact = _exact_solution(model, data, problem, fits["full_kernel"], targets["full_kernel"])
         arrays = {"spectrum": problem.pair[0], "trace": kernel.diagonal(dim1=1, dim2=2).double().sum(1), **exact}
         method, passes, size = "exact kernel", 2 * n + n_test, kernel.nbytes + cross.nbytes
+        passes, tangents = passes + 2 * n, C * (n + n_test)  # the exact solution: two J^T a, and J v of both splits
     else:
         train, test = (_features(model, x, config).values for x in (data.x_train, data.x_test))
         fits = {key: fit_features(train, y, test) for key, y in targets.items()}
         method, passes, size = f"features, k = {config.k}", n + n_test, train.nbytes + test.nbytes
+        tangents = 0
     numbers = {key: _predictor(fit, method, data, logits) for key, fit in fits.items()}
-    return Stage(arrays, numbers, passes, passes * C, size)
+    return Stage(arrays, numbers, passes + tangents, passes * C, size)
 
 
 def _exact_solution(

@@ -128,6 +128,8 @@ def test_passes_are_counted(small):
     assert stages["network"]["forward_passes"] == SMALL["epochs"] * n + n + t
     assert stages["features, held-out"]["forward_passes"] == t
     assert stages["features, held-out"]["backward_passes"] == 10 * t
+    assert stages["full kernel"]["backward_passes"] == 10 * (4 * n + t)  # two kernels, two J^T a
+    assert stages["full kernel"]["forward_passes"] == 4 * n + t + 10 * (n + t)  # and J v of both splits
     assert all(row["seconds"] > 0 for row in stages.values())
 
 
