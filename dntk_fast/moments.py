@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast._arrays import apply, eigenvalues, orthonormal_rows, solve_positive
+from dntk_fast._arrays import apply, eigenvalues, eigh, orthonormal_rows, solve_positive
 from dntk_fast.models import read_tensors, write_tensors
 from dntk_fast.subspace import EnergyGap
 
@@ -75,6 +75,17 @@ class Moments:
         [[4.0, 0.0]]
         """
         found: Tensor = eigenvalues(self.gram)
+        return found
+
+    def principal(self, rank: int) -> Tensor:
+        """Return the leading eigenvectors of Phi^T Phi as rows, (C, rank, k): the directions of most energy (Corollary 3.5).
+
+        Principal components of the uncentred second moment; the `energy_gap` of their span has no misalignment.
+
+        >>> moments_of(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.ones(1, 2)).principal(1).abs().tolist()
+        [[[1.0, 0.0]]]
+        """
+        found: Tensor = eigh(self.gram)[1][..., : _check.integer("rank", rank, 1, self.gram.shape[1])].mT
         return found
 
     def energy_gap(self, inducing: Tensor, *, rtol: float = 1e-12) -> EnergyGap:

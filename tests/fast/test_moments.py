@@ -66,6 +66,22 @@ def test_the_energy_gap_needs_no_features(problem, m):
         assert torch.allclose(*pair, rtol=TOL["float64"], atol=TOL["float64"] * float(expected.total.max()))
 
 
+@given(problems(), st.data())
+def test_principal_directions_hold_the_leading_eigenvalues(problem, data):
+    Phi, y, _ = problem
+    moments, k = moments_of(Phi, y), Phi.shape[2]
+    r = data.draw(st.integers(1, k))
+    V = moments.principal(r)
+    assert close(V @ V.mT, torch.eye(r, dtype=torch.float64).expand(len(Phi), r, r))
+    room = TOL["float64"] * float(moments.total.max())
+    held = (Phi @ V.mT).square().sum(1)
+    assert torch.allclose(held, moments.spectrum()[:, :r], rtol=0, atol=room)
+    gap = moments.energy_gap(V)
+    assert float(gap.misalignment.abs().max()) <= room
+    turned = moments.energy_gap(V.flip(2))  # the broken twin: the same directions with coordinates reversed
+    assert k == r or float(turned.residual.sum()) > float(gap.residual.sum())
+
+
 def stream(seen, parts=4):
     generator = torch.Generator().manual_seed(0)
     data = [(torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, generator=generator)) for _ in range(parts)]
@@ -125,6 +141,8 @@ def test_refused(tmp_path):
         moments_of(Phi, y).squared_error(torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"inducing: expected shape \(2, any, 4\)"):
         moments_of(Phi, y).energy_gap(torch.ones(2, 1, 3))
+    with pytest.raises(ValueError, match=r"rank: expected an integer in \[1, 4\], got 5"):
+        moments_of(Phi, y).principal(5)
     with pytest.raises(ValueError, match="lam: expected a number above 0"):
         moments_of(Phi, y).ridge_weights(0.0)
     with pytest.raises(ValueError, match="parts: expected an integer in"):
