@@ -42,7 +42,7 @@ __all__ = ["Refinement", "Solution", "Step", "refine", "solve"]
 # w is carried along from step to step and taken afresh from alpha this often, and before the loop may stop.
 _REFRESH = 10
 # Share of every row's squared norm outside the features that is added to its ridge. The kernel of a subset alone leaves
-# the rest to lam; all of the rest on the diagonal would forget that it is shared. Flat between 0.03 and 0.3.
+# the rest to lam; all of it on the diagonal would take for noise what rows share. On digits 0.03 and 0.3 cost two steps.
 _REST = 0.1
 
 
@@ -132,13 +132,14 @@ def refine(
     ----------
     problem : the full problem
     weights : where to start, (C, *shape) by parameter name (`parameter_weights` of the distilled ones, or zeros)
-    subset : training rows of this problem, for the preconditioner K_nS K_SS^+ K_Sn and the bounds
+    subset : training rows of this problem, for the bounds and the preconditioner K_nS K_SS^+ K_Sn; the (C, n, m) numbers
+        of K_nS are computed once and kept
     held : where the RMS is asked for, by the same subset
     rms : bound on sqrt(mean over inputs of (f_hat - f_*)^2), 0 for all the steps
     steps : at most so many, beyond those that a checkpoint holds
     features : (C, n, k) or None
         Projected features of all training rows (`TangentFeatures.values`), if there are any: they complete the
-        preconditioner by what the subset leaves out, and save more than half of the steps.
+        preconditioner by what the subset leaves out; k had better exceed the effective dimension.
     checkpoint : a safetensors file, written whole after every step but 0; one that is there is continued
     progress : called with each Step
 
