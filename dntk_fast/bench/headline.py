@@ -157,7 +157,11 @@ def _compared(
     return {
         "ways": rows,
         "pays": {"seconds": pays_after(seconds), "passes": pays_after(passes)},
-        "conjugate_gradients": {"steps": size.steps, "sweeps": size.sweeps, "converged": solution.converged},
+        "conjugate_gradients": {
+            "steps": size.steps,
+            "sweeps": size.sweeps,
+            "certified": max(solution.history[-1].held_out_rms) / float(subject.targets.double().std()),
+        },
         "algorithm_1": {"realised_m": synthetic.realised_m, "setting": synthetic.setting},
     }
 
@@ -183,7 +187,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
     title = f"{subject}; {made}; one use: {own['use']:,} predictions"
     yield _cells(title, _cost_head("formula"), [_costs(row, f"{row['formula_seconds']:.3g}") for row in record["ways"]])
     head = ("way", "held", "kept", "accuracy", "fidelity", "kernel error")
-    yield _cells("what it buys, on held-out images", head, map(_bought, record["ways"]))
+    solved = "held-out images; matrix-free: {steps} steps, error at training images certified to {certified:.2g} sd"
+    yield _cells(solved.format(**record["conjugate_gradients"]), head, map(_bought, record["ways"]))
     yield _pays(record["pays"])
     for scale in record["scales"]:
         yield from scale_tables(scale)

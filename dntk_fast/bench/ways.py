@@ -26,8 +26,8 @@ from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = ["QUICK", "Machine", "Settings", "Subject"]
 
-# Conjugate gradients stop where the error at so many images is certified to this share of the logits' deviation.
-POINTS, SHARE = 64, 0.01
+# Conjugate gradients stop where the error at so many training images is certified to this share of the logits' deviation.
+POINTS, SHARE = 64, 0.05
 # A direction of distilled rows counts when its squared singular value is above this share of the largest.
 RTOL = 1e-12
 
