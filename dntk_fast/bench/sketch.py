@@ -5,10 +5,12 @@ E |K~ - K|_F^2 = ((tr K)^2 + |K|_F^2) / k for a dense Gaussian map (section 4.2)
 A mean over twenty seeds is uncertain where one direction rules K: its square is then that of a chi-square variable. So
 what the laws of the maps allow stands beside it (docstrings of `projection.maps`). Maps of different parameters are
 independent, and none of one parameter has more than the Gaussian variance but a TensorSketch. Its third sum has at most
-(k / (k-1))^2 times that. Of the other two, with R runs on a side, |(U^T V + V^T U)_rr'|^2 <= 2 (|U_r|^2 |V_r'|^2 + |V_r|^2
-|U_r'|^2) sums to at most 2 (1 - 1/R) |U|^2 |V|^2 / k. Hence, K_l being the kernel of weight l alone,
+(k / (k-1))^2 times that. Of the other two, |(U^T V + V^T U)_rr'|^2 <= 2 (|U_r|^2 |V_r'|^2 + |V_r|^2 |U_r'|^2) for runs r, r'
+sums to at most 2 (|U|^2 |V|^2 - sum_r |U_r|^2 |V_r|^2) / k. Hence, K_l being the kernel of weight l alone and K_lr that of
+one run of its rows or columns,
 
-    E |K~ - K|_F^2 <= ((tr K)^2 + |K|_F^2 + sum_l 2 (2 - 1/R_l - 1/R'_l + (k / (k-1))^2 - 1) (tr K_l)^2) / k.
+    E |K~ - K|_F^2 <= ((tr K)^2 + |K|_F^2 + 2 sum_l [((k / (k-1))^2 - 1) (tr K_l)^2 + sum over both sides
+                      ((tr K_l)^2 - sum_r (tr K_lr)^2)]) / k.
 """
 
 from __future__ import annotations
@@ -30,14 +32,13 @@ from dntk_fast.models import build, load_weights, save_weights, train
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.capture import capture, inspect
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.gram import squared_norms
-from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
-from dntk_fast.tangent.plan import norm_rule
-from dntk_fast.tangent.sketching import second_moment
+from dntk_fast.tangent.kernel import tangent_kernel
 
 __all__ = ["CASES", "Case", "expected_errors", "measure", "tables"]
 
 SEEDS, IMAGES, TRAINING_SEED = 20, 100, 0
+# Entries of gradients that are formed at a time.
+_FORMED = 2**24
 
 
 @dataclass(frozen=True)
@@ -171,21 +172,27 @@ def _bound(model: nn.Module, images: Tensor, sketch: Sketch, exact: Tensor) -> f
     """What the laws of the maps allow at most, as a multiple of a Gaussian map's error."""
     k, squares, added = sketch.k, exact.square().sum((1, 2)), torch.zeros(len(exact), dtype=torch.float64)
     factored = [name for name, kind in sketch.kinds.items() if kind == "tensorsketch"]  # type: ignore[union-attr]
-    for name, trace in _traces(model, images, factored):
-        added += 2 * (second_moment(sketch.shapes[name], k) - 2 + (k / (k - 1)) ** 2) * trace.square()
+    for c, sides in _energies(model, images, factored):
+        trace = float(sides[0].sum())
+        beside = [trace**2 - sum(float(run.sum()) ** 2 for run in side.split(k)) for side in sides]
+        added[c] += 2 * (((k / (k - 1)) ** 2 - 1) * trace**2 + sum(beside))
     return float((((_moment(exact) + added) / squares).mean() / (_moment(exact) / squares).mean()).sqrt())
 
 
-def _traces(model: nn.Module, images: Tensor, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """The trace (C,) of the kernel of each of some weights alone, all from the same passes."""
+def _energies(model: nn.Module, images: Tensor, names: Sequence[str]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """Of every output and each of some weights: squares of the gradients' entries, summed by rows and by columns."""
     if not names:
         return
-    network, found = inspect(model, images, parameters=names), dict[str, list[Tensor]]()
-    for c in range(network.outputs):
-        for tangent in capture(network, images, range(c, c + 1)):
-            (name,) = tangent.shapes
-            found.setdefault(name, []).append(squared_norms(tangent, norm_rule(tangent, 1), MEMORY).sum())
-    yield from ((name, torch.stack(traces)) for name, traces in found.items())
+    trace = inspect(model, images, parameters=names)
+    for c in range(trace.outputs):
+        for tangent in capture(trace, images, range(c, c + 1)):
+            ((name, shape),) = tangent.shapes.items()
+            step = max(1, _FORMED // shape.numel())
+            squares = torch.zeros(shape[0], shape[1:].numel(), dtype=torch.float64)
+            for at in range(0, len(images), step):
+                gradients = tangent.rows(slice(at, at + step)).gradient(name)[0]
+                squares += gradients.square().sum(0, dtype=torch.float64).flatten(1)
+            yield c, (squares.sum(1), squares.sum(0))
 
 
 def _judged(errors: np.ndarray, expected: np.ndarray) -> dict[str, float]:
