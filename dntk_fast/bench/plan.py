@@ -37,7 +37,7 @@ RIGHT, WORST = 1.3, 2.0
 # A rule is run on so many rows first, and on no more if it then takes so many times as long as the other.
 LOOK, HOPELESS = 16, 2.5
 # Runs of both rules in turn, of which the shortest count: at least so many, and more within so many seconds.
-RUNS, PATIENCE = 3, 0.5
+RUNS, PATIENCE = 3, 0.3
 
 Work = Callable[[int], object]  # of a number of rows
 
