@@ -247,7 +247,8 @@ def trace_interval(estimate: Tensor, count: int, *, delta: float, kind: str) -> 
     kind : "gaussian", "signs" or "moments"
         Features of a Gaussian map, or Gaussian probes: a - ln(1 + a) = -b - ln(1 - b) = 2 ln(2/delta) / count. The mean of
         `trace_probes`, random signs: the same a, b = sqrt(6 ln(2/delta) / count). Features of any map with
-        Var tr K~ <= 2 |K|_F^2 / count (Rademacher, CountSketch, SJLT, SRHT): a = b = sqrt(2 / (count delta)), by Chebyshev.
+        Var tr K~ <= 2 |K|_F^2 / count, every kind of `Sketch` but "tensorsketch": a = b = sqrt(2 / (count delta)), by
+        Chebyshev.
 
     Returns
     -------

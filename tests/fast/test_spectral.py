@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dntk_fast import redundancy, spectral
+from dntk_fast.projection import Sketch
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel
 from dntk_fast.tangent.products import trace_probes
@@ -151,6 +152,18 @@ def test_both_ends_of_the_gaussian_interval_solve_their_equations(count, delta):
     wanted = 2 * math.log(2 / delta) / count
     assert above - math.log1p(above) == pytest.approx(wanted, rel=TOL["tail"])
     assert -below - math.log1p(-below) == pytest.approx(wanted, rel=TOL["tail"])
+
+
+@pytest.mark.parametrize("kind", ["contiguous", "sjlt", "srht", "gaussian", "rademacher", "haar"])
+def test_the_interval_of_moments_misses_no_more_often_than_it_says(kind):
+    """One gradient, the worst kernel there is: 200 maps to 64 coordinates."""
+    u = torch.randn(1, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maps = (Sketch({"w": (300,)}, k=64, seed=seed, kinds=kind) for seed in range(200))
+    T = torch.stack([image.apply({"w": u}).square().sum() for image in maps])
+    found = spectral.trace_interval(T, 64, delta=0.2, kind="moments")
+    trace = u.square().sum()
+    assert float(((trace < found.low) | (trace > found.high)).double().mean()) <= 0.2
+    assert float(((T / trace - 1).abs() > 0.1).double().mean()) > 0.2  # a tenth on either side would miss more often
 
 
 def test_too_few_probes_bound_the_trace_from_below_alone():
