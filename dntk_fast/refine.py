@@ -41,8 +41,8 @@ __all__ = ["Refinement", "Solution", "Step", "refine", "solve"]
 
 # w is carried along from step to step and taken afresh from alpha this often, and before the loop may stop.
 _REFRESH = 10
-# Share of every row's squared norm outside the features that is added to its ridge. The kernel of a subset alone leaves
-# the rest to lam; all of it on the diagonal would take for noise what rows share. On digits 0.03 and 0.3 cost two steps.
+# Share of the kernel that a subset leaves out among rows alike which is added to lam. None of it takes the rest for zero;
+# all of it takes rows in different blocks for independent. On digits 0.1 takes fewest steps, 0.3 one more.
 _REST = 0.1
 
 
@@ -132,8 +132,8 @@ def refine(
     ----------
     problem : the full problem
     weights : where to start, (C, *shape) by parameter name (`parameter_weights` of the distilled ones, or zeros)
-    subset : training rows of this problem, for the bounds and the preconditioner K_nS K_SS^+ K_Sn; the (C, n, m) numbers
-        of K_nS are computed once and kept
+    subset : training rows of this problem, for the bounds and the preconditioner: K_nS K_SS^+ K_Sn and a tenth of what it
+        leaves out of K among rows alike (`Subset.left_out`); twice (C, n, m) numbers are computed once and kept
     held : where the RMS is asked for, by the same subset
     rms : bound on sqrt(mean over inputs of (f_hat - f_*)^2), 0 for all the steps
     steps : at most so many, beyond those that a checkpoint holds
@@ -177,7 +177,7 @@ def refine(
         if start.converged or steps == 0:
             return start
         steps, history = steps - 1, start.history
-    near = _near(*_stand_in(problem, subset, features))
+    near = _near_rows(problem, subset) if features is None else _near_features(problem, subset.completed(features))
     state = state or _begin(problem, near, held, weights)
     state, history, below = _iterate(problem, held, near, (state, history), rms, steps, file, progress)
     seen, gap = Seen(subset, residual(problem, state.weights, fitted=state.fitted)), _bound(problem, state) ** 2 / 2
@@ -231,7 +231,7 @@ def solve(
     _check.integer("steps", steps, 0)
     _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
     file = _Checkpoint(checkpoint, problem, held, {"features": features})
-    near = _near(features.double(), problem.ridge[:, None])
+    near = _near_features(problem, features)
     state, history = file.load()
     state = state or _begin(problem, near, held)
     state, history, below = _iterate(problem, held, near, (state, history), rms, steps, file, progress)
@@ -278,28 +278,44 @@ class _State:
 _Record: TypeAlias = tuple[_State, tuple[Step, ...]]
 
 
-def _stand_in(problem: FullProblem, subset: Subset, features: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Features (C, n, k) that stand for the gradients, and the ridge (C, n) of every row, raised by what they miss of it."""
-    Psi = subset.features if features is None else subset.completed(features)
-    missed = (problem.squared_norms - Psi.square().sum(2)).clamp(min=0.0)
-    return Psi, problem.ridge[:, None] + _REST * missed
+_Whiten: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def _near(Psi: Tensor, ridge: Tensor) -> _Solve:
-    """Return v -> (Psi Psi^T + diag ridge)^-1 v, from one Cholesky decomposition of the smaller side, in float64."""
+def _near(Psi: Tensor, whiten: _Whiten) -> _Solve:
+    """Return v -> (Psi Psi^T + D)^-1 v, whiten being v -> D^-1/2 v on (C, n, k), by one Cholesky of the smaller side."""
     n, k = Psi.shape[1:]
-    scale = ridge.rsqrt()
-    Psi = scale[..., None] * Psi
+    Psi = whiten(Psi)
     small = Psi @ Psi.mT if n <= k else Psi.mT @ Psi
     factor = torch.linalg.cholesky(small + torch.eye(min(n, k), dtype=small.dtype, device=small.device))
 
     def solved(v: Tensor) -> Tensor:
-        right = (scale * v)[..., None]
-        if n <= k:
-            return scale * torch.cholesky_solve(right, factor)[..., 0]
-        return scale * (right - Psi @ torch.cholesky_solve(Psi.mT @ right, factor))[..., 0]
+        right = whiten(v[..., None])
+        inner = right if n <= k else Psi.mT @ right
+        inside = torch.cholesky_solve(inner, factor)
+        return whiten(inside if n <= k else right - Psi @ inside)[..., 0]
 
     return solved
+
+
+def _near_features(problem: FullProblem, features: Tensor) -> _Solve:
+    """The kernel of features and lam."""
+    scale = problem.ridge.rsqrt()[:, None, None]
+    return _near(features.double(), lambda v: scale * v)
+
+
+def _near_rows(problem: FullProblem, subset: Subset) -> _Solve:
+    """The kernel of a subset's features, lam, and a share of what it leaves out among rows alike."""
+    roots = []
+    for rows, values, vectors in subset.left_out:
+        roots.append((rows, (vectors * (problem.ridge[:, None] + _REST * values).rsqrt()[:, None]) @ vectors.mT))
+
+    def whiten(v: Tensor) -> Tensor:
+        out = torch.empty_like(v)
+        for rows, root in roots:
+            out[:, rows] = root @ v[:, rows]
+        return out
+
+    return _near(subset.features, whiten)
 
 
 def _iterate(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dntk_fast._cells import Cells
 
-__all__ = ["DONE", "bounds_table", "steps_needed", "steps_table"]
+__all__ = ["DONE", "bounds_table", "sampled", "steps_needed", "steps_table"]
 
 # Held-out RMS, relative to that of the full solution and in the worst class, at which refinement counts as done.
 DONE = 1e-4

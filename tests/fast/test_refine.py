@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dntk_fast import refine as module
+from dntk_fast import subset as subset_module
 from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
 from dntk_fast.refine import refine, solve
 from tests.fast.plain import close
@@ -61,10 +62,11 @@ def textbook(case, steps):
     """Plain preconditioned conjugate gradients with their recursive residual, everything formed; the weights."""
     K, S, y = case.Phi @ case.Phi.mT, case.subset.rows, case.y
     nystrom = K[:, :, S] @ torch.linalg.pinv(K[:, S][:, :, S]) @ K[:, S]
-    rest = module._REST * (K - nystrom).diagonal(dim1=1, dim2=2)
+    alike = y.argmax(0)[:, None] == y.argmax(0)
+    rest = module._REST * (K - nystrom) * alike
     A, M = (
         K + torch.diag_embed(case.ridge[:, None].expand_as(y)),
-        nystrom + torch.diag_embed(case.ridge[:, None] + rest),
+        nystrom + rest + torch.diag_embed(case.ridge[:, None].expand_as(y)),
     )
     alpha = torch.linalg.solve(M, y)
     r = y - case.product(A, alpha)
@@ -205,6 +207,23 @@ def test_the_features_of_a_subset_are_those_of_nystrom_and_the_projected_rest_co
     rest = case.Phi - (K[:, :, S] @ torch.linalg.pinv(K[:, S][:, :, S])) @ case.Phi[:, S]
     found = case.subset.completed(case.Phi @ map_)[..., -3:]
     assert torch.allclose(found, rest @ map_, rtol=TOL["squared_kernel"], atol=TOL["squared_kernel"])
+
+
+@pytest.mark.parametrize("most", [1, 2, 64])
+def test_what_a_subset_leaves_out_is_kept_among_rows_alike(monkeypatch, most):
+    monkeypatch.setattr(subset_module, "_BLOCK", most)
+    case = Case(6, n=6, m=1)
+    S, K = case.subset, case.Phi @ case.Phi.mT
+    own = S.features
+    rest, alike, seen = K - own @ own.mT, case.y.argmax(0), []
+    for rows, values, vectors in S.left_out:
+        block = (vectors * values[:, None]) @ vectors.mT
+        assert torch.allclose(block, rest[:, rows][:, :, rows], rtol=TOL["float64"], atol=TOL["squared_kernel"])
+        assert len(rows) <= most
+        assert len(alike[rows].unique()) == 1
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(6))
+    assert close(flat(run(case, 12).weights), case.star, TOL["squared_kernel"])
 
 
 def test_exact_features_and_a_subset_need_one_step():
