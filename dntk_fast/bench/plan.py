@@ -120,7 +120,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
         cells.append((*group, *counts, f"{found['worst']:.2f}", worst["layer"] if found["worst"] > 1 else ""))
     every = summary(record)
     title = "{choices} choices, {right:.1%} within {limit} of the better, the worst {worst:.2f}"
-    yield Cells(title.format(**every, limit=RIGHT), head, tuple(cells), {name: name for name in head})
+    narrow = {name: name for name in head if name not in ("by factors", "its layer")}
+    yield Cells(title.format(**every, limit=RIGHT), head, tuple(cells), narrow)
 
 
 # --- one layer --------------------------------------------------------------------------------------------------------
