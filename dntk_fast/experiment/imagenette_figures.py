@@ -78,7 +78,7 @@ def structure_figure(record: Mapping[str, Any]) -> str:
         above, below = figure.subplots(2, 1)
         _property_a(above, found["classes"], names)
         _containment(below, found["classes"][0], f"(B) global directions inside the local eigenspaces, {names[0]}")
-        below.set_xlabel("global direction j, up to the truncation rank")
+        below.set_xlabel("global direction j, up to the truncation rank or 50")
         handles, labels = above.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8.5)
         return _svg(figure)
@@ -111,12 +111,13 @@ def containment_figure(record: Mapping[str, Any]) -> str:
 
 
 def _containment(axes: Axes, part: Mapping[str, Any], title: str) -> None:
-    below = np.zeros(part["rank"])
+    count = len(part["containment"][0])
+    below = np.zeros(count)
     for h, shares in enumerate(part["containment"]):
         style: dict[str, Any] = {"color": COLOURS[h % len(COLOURS)], "label": f"cluster {h + 1}"}
-        axes.bar(np.arange(1, part["rank"] + 1), shares, 1.0, bottom=below, **style)
+        axes.bar(np.arange(1, count + 1), shares, 1.0, bottom=below, **style)
         below = below + np.asarray(shares)
-    axes.set_xlim(0.5, part["rank"] + 0.5)
+    axes.set_xlim(0.5, count + 0.5)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(axes, f"{title}: {1 - part['unweighted_gap']:.0%} inside", "")
@@ -135,7 +136,7 @@ def truncation_figure(record: Mapping[str, Any]) -> str:
             axes.set_xscale("log")
             _dress(axes, f"{key} of the rank-r solution, held-out", "rank r")
         panels[0].axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--", label="network accuracy")
-        panels[0].legend(fontsize=8)
+        panels[0].legend(fontsize=8, loc="lower right", frameon=True, framealpha=0.9)
         return _svg(figure)
 
 

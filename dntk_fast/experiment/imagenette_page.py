@@ -118,14 +118,15 @@ FIGURE_2 = (
 FIGURE_3 = (
     "All methods get the rows of the largest distilled set and the same ridge. No choice of m gradients captures more "
     "energy than the top m eigenvectors, and the exact solution needs one gradient to repeat the whole regression: "
-    "accuracy at few gradients is not by itself a measure of compression."
+    "accuracy at few gradients is not by itself a measure of compression. Where no setting of Algorithm 1 stays within "
+    "the budget it has no gradient, and the first class is all it can say."
 )
 FIGURE_4 = (
     "Clusters are those of the mean kernel. Weighted by variance, the share outside all local eigenspaces is at most "
     "ε/(1 − ε) = 5.3 % by LG-3; counted by direction it has no such bound. Dashes: what random directions would give."
 )
 FIGURE_5 = "Ridge regression on the r leading eigenvalues of each class kernel, the ridge that of the whole solution."
-FIGURE_8 = "As the lower panel of Figure 4; the share inside counts the directions equally."
+FIGURE_8 = "As the lower panel of Figure 4; the share inside counts all directions up to the truncation rank equally."
 FIGURE_9 = (
     "τ_v: variance that local and global eigenvectors keep. τ_g: a global direction whose coverage is below it counts as a "
     "gap; at 0 none does, which leaves the local gradients alone."

@@ -20,7 +20,7 @@ from dntk_fast.data import Dataset
 from dntk_fast.experiment import imagenette as im
 from dntk_fast.experiment import imagenette_stages as own
 from dntk_fast.experiment.imagenette_page import paper_table, predictor_table, rivals_table, write_page
-from dntk_fast.experiment.imagenette_record import comparison
+from dntk_fast.experiment.imagenette_record import _locality, comparison
 from dntk_fast.locality import locality
 from dntk_fast.predictors import fit_features
 from tests.tolerances import TOL
@@ -280,11 +280,33 @@ def test_the_papers_numbers_stand_beside_those_of_the_record(made):
     assert {"20 to 100 times", "10 %", "31 to 41", "76 %", "78 %"} <= set(papers)
     changed = json.loads(json.dumps(record))
     for row in changed["gradient_distillation"]:
-        row["accuracy"] = 0.125
+        row |= {"accuracy": 0.125, "realised_m": float(row["m"])}
     after = {(row["where"], row["claim"]): row["here"] for row in comparison(changed)}
     different = {key for key in rows if rows[key]["here"] != after[key]}
     assert different == {("Figure 3", "Algorithm 1, accuracy at m = 5")}
     assert after["Figure 3", "Algorithm 1, accuracy at m = 5"] == "12.5%"
+
+
+@pytest.mark.parametrize(
+    ("realised", "text"),
+    [
+        ({2: 2.0, 5: 4.6}, "50.0%"),
+        ({2: 2.0, 5: 0.0}, "none; 20.0% at 2"),
+        ({2: 0.0, 5: 0.0}, "no setting so small"),
+    ],
+)
+def test_a_budget_that_no_setting_meets_is_not_quoted(made, realised, text):
+    changed = json.loads(json.dumps(made[0]))
+    for row in changed["gradient_distillation"]:
+        row |= {"accuracy": row["m"] / 10, "realised_m": realised[row["m"]]}
+    assert text in [row["here"] for row in comparison(changed)]
+
+
+def test_the_record_keeps_leading_containments_alone(made):
+    leading = _locality({"classes": [{"rank": 80, "containment": [list(range(80))]}], "cluster_sizes": [1]})
+    assert leading["classes"] == [{"rank": 80, "containment": [list(range(50))]}]
+    assert leading["cluster_sizes"] == [1]
+    assert made[0]["locality"]["classes"][0]["rank"] == len(made[0]["locality"]["classes"][0]["containment"][0])
 
 
 def test_the_page_shows_every_figure_and_no_picture_of_the_data(made, tmp_path):
