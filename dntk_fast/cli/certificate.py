@@ -26,7 +26,7 @@ def bench_certificate(
     model: Annotated[str, typer.Option(help="The network.")] = "resnet18",
     n: Annotated[int | None, typer.Option(help="Training images; 1,000 if not given.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds, 9; below 21 nothing is stated.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds, 7; below 21 nothing is stated.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch; as many as it has if not given.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few images and one round: does it run?")] = False,
 ) -> None:
