@@ -131,9 +131,9 @@ def _jacobians(size: Size, few: Size, units: Mapping[str, float]) -> list[tuple[
         (f"images with a Jacobian, all over {fewest} distilled", n / fewest),
     ]
     for one in (size, few, long):
-        words = f"backward passes, {one.images} images of {one.updates} updates included"
+        words = f"backward passes, nC over {one.images} images of {one.updates} updates"
         found.append((words, backward / _passes(one, "WMDD + JL").backward))
-    found.append(("the same, over the exact kernel made in blocks", _passes(size, "full kernel, exact").backward
+    found.append(("backward passes, exact kernel in blocks over WMDD + JL", _passes(size, "full kernel, exact").backward
                   / _passes(size, "WMDD + JL").backward))  # fmt: skip
     for one in (size, long):
         found.append((f"seconds, JL only over WMDD + JL with {one.updates} updates", _against("JL only", one, units)))
@@ -148,7 +148,10 @@ def _orders(size: Size, few: Size, units: Mapping[str, float]) -> list[tuple[str
     with_images = _seconds(WAYS[dntk].once + WAYS[dntk].fit, size, units)
     return [
         (f"numbers stored, all gradients over {m} projected", n * P / (m * size.k)),
-        (f"the same, {few.images} of k = {FEWEST_COORDINATES}", n * P / (few.images * FEWEST_COORDINATES)),
+        (
+            f"numbers stored, all gradients over {few.images} of k = {FEWEST_COORDINATES}",
+            n * P / (few.images * FEWEST_COORDINATES),
+        ),
         ("numbers stored, JL only over distilled", n / m),
         ("numbers stored, exact kernel alone over distilled", n * n / (m * size.width)),
         ("multiply-adds of all kernel entries", n * n * P / (m * m * size.k)),
