@@ -218,7 +218,7 @@ def test_a_quick_run_prints_a_table_and_writes_what_it_found(monkeypatch, capsys
 def test_an_interruption_keeps_whole_rounds_and_writes_no_file(monkeypatch, capsys, tmp_path):
     calls = []
 
-    def interrupted(tasks, number):
+    def interrupted(tasks, number, clock):
         calls.append(number)
         if len(calls) == 4:  # the warm-up and two whole rounds have gone before
             raise KeyboardInterrupt
