@@ -51,8 +51,10 @@ class Config:
         Steps of the refinement, at most.
     refine_flops
         Floating-point operations it may take, by the network's own count: fewer steps on a large problem, one at least.
-        The default is two to three minutes on two cores. It counts operations, not seconds, so that equal Configs still
+        The default is one to two minutes on two cores. It counts operations, not seconds, so that equal Configs still
         give equal numbers.
+    refine_rms
+        Certified held-out RMS of every class, as a share of the RMS of the network's logits, at which it stops before.
 
     Examples
     --------
@@ -74,13 +76,15 @@ class Config:
     certificate_rows: int = 400
     refine_k: int = 4096
     refine_steps: int = 8
-    refine_flops: float = 1e13
+    refine_flops: float = 5e12
+    refine_rms: float = 1e-4
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean."""
         for name in ("per_class", "k", "epochs", "draws", "clusters", "certificate_rows", "refine_k", "refine_steps"):
             _check.integer(name, getattr(self, name), 1)
         _check.positive("refine_flops", self.refine_flops)
+        _check.nonnegative("refine_rms", self.refine_rms)
         _check.integer("distil_steps", self.distil_steps, 0)
         _check.seed(self.seed)
         _check.fraction("epsilon", self.epsilon)

@@ -147,12 +147,13 @@ def distance_to_full(given: Inputs, progress: Callable[[int, int], None], checkp
     seen = Seen(given.subset, residual(problem, given.weights, fitted=fitted))
     start = held_out_bounds(seen, given.held)
     looks = _Looks(given, checkpoint, lambda done: progress(done, steps))
-    solution = solve(problem, given.features, given.held, rms=0.0, steps=steps - looks.done, checkpoint=checkpoint,
+    rms = given.config.refine_rms * _rms(given.logits.arrays["logits.test"])
+    solution = solve(problem, given.features, given.held, rms=rms, steps=steps - looks.done, checkpoint=checkpoint,
                      progress=looks)  # fmt: skip
     gap = duality_gap_at(problem, given.weights, solution.coefficients, fitted=fitted)
     predictions = looks.stacked()
     radius = torch.tensor([step.excess for step in solution.history], dtype=torch.float64).mul(2).sqrt()
-    found = _Found(given, seen, gap, fitted, distilled, predictions, radius, solution.history)
+    found = _Found(given, seen, gap, fitted, distilled, solution.fitted, predictions, radius, solution.history)
     arrays = {"predictions": predictions, "distilled": distilled, "radius": radius, "scale": given.held.scale}
     arrays |= {"centre": start.centre, "half_width": start.half_width, "rows": given.subset.rows}
     return Stage(arrays, found.numbers(), *_passes(given, solution.history), given.features.nbytes)
@@ -214,6 +215,7 @@ class _Found:
     gap: Tensor
     fitted: Tensor
     distilled: Tensor
+    refined_fitted: Tensor
     predictions: Tensor
     radius: Tensor
     history: tuple[Step, ...]
@@ -249,8 +251,10 @@ class _Found:
         found, bounds = certify(self.seen, gap=gap), held_out_bounds(self.seen, self.given.held, gap=gap)
         exact, exact_fitted = self.given.exact("predictions"), self.given.exact_fitted
         reached, proven = bounds.rms, (self.distilled - bounds.centre, bounds.half_width)
+        training = found.training_rms
         if gap is not None:
             reached = torch.minimum(reached, self.by_way_of(len(self.history) - 1))
+            training = torch.minimum(training, self.by_way_of_fitted())
             proven = self.predictions[-1], self.radius[-1][:, None] * self.given.held.scale
         same, other = _settled(*proven, self.distilled)
         last = self.history[-1]
@@ -258,9 +262,7 @@ class _Found:
         return {
             "passes": OWN_PASSES + more,
             "held_out_rms": _pair(_rms(reached), None if exact is None else _rms(self.distilled - exact)),
-            "training_rms": _pair(
-                _rms(found.training_rms), None if exact_fitted is None else _rms(self.fitted - exact_fitted)
-            ),
+            "training_rms": _pair(_rms(training), None if exact_fitted is None else _rms(self.fitted - exact_fitted)),
             "objective": _pair(float(found.excess.sum()), self.excess()),
             "duality_gap": float(found.duality_gap.sum()),
             "same": same,
@@ -282,6 +284,11 @@ class _Found:
         t = self.distilled.shape[1]
         between = (self.predictions[step] - self.distilled).norm(dim=1) / t**0.5
         return between + torch.tensor(self.history[step].held_out_rms, dtype=torch.float64)
+
+    def by_way_of_fitted(self) -> Tensor:
+        """Bound its training RMS in the same way, by the last step."""
+        between = (self.refined_fitted - self.fitted).norm(dim=1) / self.fitted.shape[1] ** 0.5
+        return between + torch.tensor(self.history[-1].training_rms, dtype=torch.float64)
 
     def step(self, step: Step) -> Numbers:
         said, exact = self.predictions[step.step], self.given.exact("predictions")

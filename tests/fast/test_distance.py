@@ -18,7 +18,7 @@ from dntk_fast.tangent.kernel import tangent_kernel
 from tests.tolerances import TOL
 
 SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3,), "draws": 1, "model": "mlp"}
-SMALL |= {"certificate_rows": 60, "refine_k": 512, "refine_steps": 6}
+SMALL |= {"certificate_rows": 60, "refine_k": 512, "refine_steps": 6, "refine_rms": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +247,17 @@ def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch)
     full = steps.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
     assert full.arrays == {}
     assert full.numbers["full_kernel"]["method"] == "features, k = 64"
+
+
+def test_the_refinement_stops_at_the_rms_asked_for(given, exact, tmp_path):
+    inputs, stage = given
+    logits = rms(inputs.logits.arrays["logits.test"])
+    before = [step["bound"] / logits for step in stage.numbers["distance"]["steps"]]
+    early = again(replace(inputs, config=replace(inputs.config, refine_rms=before[2])), tmp_path)
+    after = early.numbers["distance"]["steps"]
+    assert 2 < len(after) < len(before)
+    assert after[-1]["bound"] / logits <= before[2]
+    assert broken(early, exact[0]) == []
 
 
 def test_steps_are_cut_to_the_operations_allowed(given):

@@ -184,6 +184,7 @@ def test_a_wrong_request_is_refused_before_any_stage(change, message, tmp_path):
         {"refine_k": 0},
         {"refine_steps": 0},
         {"refine_flops": 0.0},
+        {"refine_rms": -1.0},
     ],
 )
 def test_a_config_that_means_nothing_is_refused(change):
