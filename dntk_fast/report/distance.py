@@ -10,6 +10,8 @@ from dntk_fast._cells import Cells
 __all__ = ["certificate_table", "distance_words", "number", "refinement_table"]
 
 SHOWN_STEPS = (0, 1, 2, 5, 10, 15, 20, 30)
+# From here on the page says that a bound is loose.
+LOOSE = 5
 
 
 def certificate_table(record: Mapping[str, Any]) -> Cells:
@@ -109,6 +111,12 @@ def _refined(record: Mapping[str, Any]) -> str:
     last, end, scale = found["steps"][-1], found["end"], found["scale"]
     true = f" (truly {number(last['truth'], scale)})" if found["exact"] else ""
     bound = last["bound"] / scale
+    loose = (
+        f" The bound is {number(last['looseness'])} times too large, for it covers the worst error on the held-out images "
+        f"that the {found['rows']} images leave open."
+        if (last["looseness"] or 0) >= LOOSE
+        else ""
+    )
     verdict = (
         f"the bound on its held-out error is still {number(bound)} times the predictions' size and says nothing{true}"
         if bound >= 1
@@ -118,8 +126,8 @@ def _refined(record: Mapping[str, Any]) -> str:
         "<b>The refinement</b> solves the full problem by conjugate gradients: one pass forward and one backward for each "
         "step, and no kernel of all images. It starts from ridge regression with projected gradients of all training "
         f"images, not from the distilled predictor. After {last['passes']} passes {verdict}, and its class is proven to be "
-        f"the full predictor's for {_count(last['same'], t)}. By way of it the distilled predictor is measured, too: its "
-        f"class is proven to be the full one's for {_count(end['same'], t)} and another for {_count(end['other'], t)}; "
+        f"the full predictor's for {_count(last['same'], t)}.{loose} By way of it the distilled predictor is measured, "
+        f"too: its class is proven to be the full one's for {_count(end['same'], t)} and another for {_count(end['other'], t)}; "
         f"{_count(1 - end['same'] - end['other'], t)} stay open. All bounds allow for rounding: where they stop falling, "
         "that allowance is what is left of them."
     )

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 __all__ = ["cost_figure", "distance_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
 
@@ -190,6 +190,8 @@ def distance_figure(record: Mapping[str, Any]) -> str:
                         fontsize=8)  # fmt: skip
         errors.set_yscale("log")
         shares.set_ylim(-0.03, 1.03)
+        for axes in (errors, shares):
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         _dress(errors, "held-out RMS to the full predictor / its own RMS", "passes over the training images")
         _dress(shares, "class proven the full predictor's", "passes over the training images")
         errors.legend(fontsize=8)

@@ -102,13 +102,15 @@ def test_the_page_tells_how_far_from_the_full_kernel(tmp_path):
         assert f"<td>{step}</td><td>{passes}</td>" in html
     assert "<td>3</td><td>10</td>" not in html
     assert "<td>9 + 11</td>" in html
+    assert "The bound is 32 times too large" in html  # 8 / 0.25
 
 
 def test_the_page_says_where_bounds_say_something(tmp_path):
     content = record()
     content["distance"]["start"]["held_out_rms"] |= {"bound": 0.5}
     assert "held-out error is proven to be at most 0.25 of the predictions' size" in page(tmp_path, content)
-    content["distance"]["steps"][-1] |= {"bound": 30.0}
+    content["distance"]["steps"][-1] |= {"bound": 30.0, "looseness": 1.5}
+    assert "times too large, for" not in page(tmp_path, content)
     assert "still 15 times the predictions' size and says nothing" in page(tmp_path, content)
 
 
