@@ -128,8 +128,8 @@ def _refined(record: Mapping[str, Any]) -> str:
         f"images, not from the distilled predictor. After {last['passes']} passes {verdict}, and its class is proven to be "
         f"the full predictor's for {_count(last['same'], t)}.{loose} By way of it the distilled predictor is measured, "
         f"too: its class is proven to be the full one's for {_count(end['same'], t)} and another for "
-        f"{_count(end['other'], t)}; {_count(1 - end['same'] - end['other'], t)} stay open. All bounds allow for rounding: where they stop falling, "
-        "that allowance is what is left of them."
+        f"{_count(end['other'], t)}; {_count(1 - end['same'] - end['other'], t)} stay open. "
+        "All bounds allow for rounding: where they stop falling, that allowance is what is left of them."
     )
 
 
