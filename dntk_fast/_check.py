@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 
-class Refusal(ValueError):
+class ArgumentError(ValueError):
     """A ValueError of ours: its one line names the argument already."""
 
 
 def refuse(name: str, expected: str, got: object) -> NoReturn:
     """Raise the one line."""
-    raise Refusal(f"{name}: expected {expected}, got {got}")
+    raise ArgumentError(f"{name}: expected {expected}, got {got}")
 
 
 # --- numbers and words ------------------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def _accepted(batch: Any) -> Iterator[None]:
     """Say in one line what the model had against the batch."""
     try:
         yield
-    except _check.Refusal:
+    except _check.ArgumentError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
