@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dntk_fast.bench.history import Comparison, Line
-from dntk_fast.report.figures import COLOURS, GRID, INK, STYLE, _dress, _svg
+from dntk_fast.report.drawing import COLOURS, GRID, INK, STYLE, dress, svg
 
 __all__ = ["comparison_chart", "exponent_chart", "floor_chart", "history_chart", "line_chart", "memory_chart"]
 
@@ -43,11 +43,11 @@ def comparison_chart(found: Sequence[Comparison]) -> str:
         speeds.set_yticks(list(place.values()), list(place), fontsize=8)
         for axes, title in ((speeds, "times faster than the reference"), (errors, "relative error")):
             axes.set_xscale("log")
-            _dress(axes, title, "")
+            dress(axes, title, "")
         _plain_ticks(speeds)
         errors.set_xlim(left=NO_ERROR / 3)
         figure.legend(loc="outside lower right", ncols=3, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def memory_chart(found: Sequence[Comparison]) -> str:
@@ -65,9 +65,9 @@ def memory_chart(found: Sequence[Comparison]) -> str:
         axes.set_xscale("log")
         axes.set_yticks(place, [f"{one.benchmark}: {one.size}" for one in mine], fontsize=8)
         _plain_ticks(axes)
-        _dress(axes, "peak memory above the empty run, MB (below 0.1 MB at the edge)", "")
+        dress(axes, "peak memory above the empty run, MB (below 0.1 MB at the edge)", "")
         figure.legend(loc="outside lower right", ncols=2, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def exponent_chart(rows: Sequence[Mapping[str, Any]], columns: int = 5) -> str:
@@ -84,7 +84,7 @@ def exponent_chart(rows: Sequence[Mapping[str, Any]], columns: int = 5) -> str:
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         figure.legend(handles.values(), handles.keys(), loc="outside lower right", ncols=4, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _exponent_panel(axes: Axes, row: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ def _exponent_panel(axes: Axes, row: Mapping[str, Any]) -> None:
     found = "".join(f", {word} {exponent:.2f}" for word, exponent in fits)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _dress(axes, f"{row['name'].replace('tangent features, ', '')}", "")
+    dress(axes, f"{row['name'].replace('tangent features, ', '')}", "")
     axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=7.5, fontweight="bold")
     axes.set_xlabel(f"{row['axis']}: claimed {row['claimed']:g}{found}", fontsize=6.5)
     axes.set_xticks(sizes[:: max(1, len(sizes) - 1)], [_short(size) for size in sizes[:: max(1, len(sizes) - 1)]])
@@ -139,11 +139,11 @@ def line_chart(lines: Sequence[Line], columns: int = 4) -> str:
             axes.set_xscale("log")
             axes.set_yscale("log")
             _plain_ticks(axes)
-            _dress(axes, name, axis)
+            dress(axes, name, axis)
             axes.legend(fontsize=5.5)
         for axes in panels[len(groups) :]:
             axes.set_axis_off()
-        return _svg(figure)
+        return svg(figure)
 
 
 def floor_chart(networks: Sequence[Mapping[str, Any]]) -> str:
@@ -163,12 +163,10 @@ def floor_chart(networks: Sequence[Mapping[str, Any]]) -> str:
             _plain_ticks(axes)
             axes.set_ylim(-len(rows) + 0.5, 0.5)
             axes.set_yticks(place, [row["method"] for row in rows], fontsize=8)
-            _dress(
-                axes, f"{network['name']}, {network['n']} images of {'x'.join(map(str, network['shape']))}", "floors"
-            )
+            dress(axes, f"{network['name']}, {network['n']} images of {'x'.join(map(str, network['shape']))}", "floors")
         for axes in panels[len(networks) :]:
             axes.set_axis_off()
-        return _svg(figure)
+        return svg(figure)
 
 
 def history_chart(
@@ -188,9 +186,9 @@ def history_chart(
             axes.plot(xs, ys, marker="o", ms=4, lw=1.3, color=colour, label=label, zorder=1 if at is None else 2)
         axes.set_yscale("log")
         axes.set_xticks(range(len(commits)), commits, fontsize=8)
-        _dress(axes, title, "commit")
+        dress(axes, title, "commit")
         figure.legend(loc="outside right upper", fontsize=7)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _plain_ticks(axes: Axes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from dntk_fast._stages import write_atomically
 from dntk_fast.bench import charts, complexity, floor
 from dntk_fast.bench.history import Device, comparisons, history, lines
-from dntk_fast.report.page import CSS, _cards, _picture, _table
+from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import Cells, predictor_table, stage_table
 
 __all__ = ["sheets", "write_page"]
@@ -31,12 +31,7 @@ def write_page(devices: Sequence[Device], runs: Mapping[str, Mapping[str, Any]],
     runs : records of runs (report.json) by name
     path : where the page goes; written whole or not at all
     """
-    body = "\n".join(_body(devices, runs))
-    html = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{TITLE}</title>'
-        f"<style>{CSS}</style></head><body>\n{body}\n</body></html>\n"
-    )
+    html = document("performance", _body(devices, runs))
     write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
 
 
@@ -50,8 +45,8 @@ def _body(devices: Sequence[Device], runs: Mapping[str, Mapping[str, Any]]) -> I
         yield from _device(device)
     for name, record in runs.items():
         yield f"<h2>Run {escape(name)}</h2>"
-        for table in (predictor_table(record), stage_table(record)):
-            yield _sheet(table)
+        for cells in (predictor_table(record), stage_table(record)):
+            yield _sheet(cells)
 
 
 def _device(device: Device) -> Iterator[str]:
@@ -74,7 +69,7 @@ def _tracked(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     newest = commits[-1]
     found = comparisons(newest)
     faster = sum(one.speedup is not None and one.speedup > 1 for one in found)
-    yield _cards(
+    yield cards(
         (newest["commit"][:10], f"newest commit, {newest['date'][:10]}; measured {newest['measured']}"),
         (newest["device"]["cpu"], f"{newest['device']['cores']} cores, {_threads(newest['threads'])}"),
         (str(len(newest["benchmarks"])), "benchmarks"),
@@ -83,14 +78,14 @@ def _tracked(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if found:
         yield "<h2>Reference and fast path</h2>"
         yield "<p>A mark for each size. Right of the line the fast path wins; small sizes are mostly overhead.</p>"
-        yield _picture(charts.comparison_chart(found), "Speed over the reference, and error, of every benchmark")
+        yield picture(charts.comparison_chart(found), "Speed over the reference, and error, of every benchmark")
     if any(one.fast_bytes is not None for one in found):
         yield "<h2>Memory</h2>"
-        yield _picture(charts.memory_chart(found), "Peak memory of reference and fast path above the empty run")
+        yield picture(charts.memory_chart(found), "Peak memory of reference and fast path above the empty run")
     if along := [line for line in lines(newest) if len(line.sizes) > 1]:
         yield "<h2>Scaling of the fast path</h2>"
         yield "<p>A slope is stated from four sizes on: <code>DNTK_BENCH_FULL=1</code> runs them all.</p>"
-        yield _picture(charts.line_chart(along), "Seconds of the fast path along each size")
+        yield picture(charts.line_chart(along), "Seconds of the fast path along each size")
     yield from _floors(newest)
     yield from _changes(commits)
 
@@ -105,7 +100,7 @@ def _floors(record: Mapping[str, Any]) -> Iterator[str]:
     if rows:
         yield "<h2>Features and kernels in floors</h2>"
         yield "<p>One floor is one forward and C plain batched backward passes of the same images.</p>"
-        yield _table(Cells("", ("benchmark", "size", "floors"), rows, {}))
+        yield table(Cells("", ("benchmark", "size", "floors"), rows, {}))
 
 
 def _changes(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -116,10 +111,8 @@ def _changes(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     names = [record["commit"][:7] for record in commits]
     for method, title in (("time_fast", "seconds of the fast path"), ("track_speedup", "speed over the reference")):
         if series := history(commits, method):
-            picture = charts.history_chart(
-                series, names, f"{title}, over the first commit's; the eight that moved most"
-            )
-            yield _picture(picture, f"{title} over commits")
+            drawn = charts.history_chart(series, names, f"{title}, over the first commit's; the eight that moved most")
+            yield picture(drawn, f"{title} over commits")
 
 
 # --- other files ------------------------------------------------------------------------------------------------------
@@ -134,14 +127,14 @@ def _file(record: Any) -> Iterator[str]:
             "Counts are exact and of the code that runs; a standard error says how far the points are from one power.</p>"
         )
         drawn = [row for row in rows if row["slopes"]]
-        yield _picture(charts.exponent_chart(drawn), "Counted and timed costs beside the claimed exponents")
+        yield picture(charts.exponent_chart(drawn), "Counted and timed costs beside the claimed exponents")
         yield from map(_sheet, complexity.tables(record))
         return
     networks = record.get("networks") if isinstance(record, dict) else None
     if networks and all(
         {"low", "high", "ratio", "stated"} <= set(row) for network in networks for row in network["rows"]
     ):
-        yield _picture(charts.floor_chart(networks), "Ratios to the floor with their intervals")
+        yield picture(charts.floor_chart(networks), "Ratios to the floor with their intervals")
         yield from map(_sheet, floor.tables(record))
         return
     found = list(sheets(record))
@@ -169,7 +162,7 @@ def _sheet(cells: Cells) -> str:
     title = f'<p class="soft">{escape(cells.title)}</p>' if cells.title else ""
     kept = [at for at, _ in enumerate(cells.head) if any(row[at] for row in cells.rows)]
     rows = tuple(tuple(row[at] for at in kept) for row in cells.rows)
-    return title + _table(Cells("", tuple(cells.head[at] for at in kept), rows, {}))
+    return title + table(Cells("", tuple(cells.head[at] for at in kept), rows, {}))
 
 
 def sheets(value: Any, title: str = "") -> Iterator[Cells]:

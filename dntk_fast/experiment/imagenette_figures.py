@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from dntk_fast.experiment.imagenette_stages import PAPER_RANKS
-from dntk_fast.report.figures import COLOURS, INK, STYLE, _dress, _svg
+from dntk_fast.report.drawing import COLOURS, INK, STYLE, dress, svg
 
 __all__ = ["containment_figure", "grid_figure", "networks_figure", "structure_figure", "truncation_figure"]
 
@@ -42,13 +42,13 @@ def networks_figure(record: Mapping[str, Any]) -> str:
             if axes is not panels[0] and key != "fidelity":
                 axes.set_yscale("log")
             _sizes(axes, [row["n"] for row in pairs[0][1]])
-            _dress(axes, title, "distilled images")
+            dress(axes, title, "distilled images")
         _networks(panels[0], record)
         panels[1].axhline(record["last_layer"]["fidelity"], color=GREY, lw=1, ls=":", label="last layer (Theorem R)")
         handles = {label: line for a in panels[:2] for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
         panels[5].axis("off")
         panels[5].legend(handles.values(), handles.keys(), loc="center left", fontsize=9)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _networks(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ def structure_figure(record: Mapping[str, Any]) -> str:
         below.set_xlabel("global direction j, up to the truncation rank or 50")
         handles, labels = above.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8.5)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _property_a(axes: Axes, classes: list[dict[str, Any]], names: list[str]) -> None:
@@ -94,7 +94,7 @@ def _property_a(axes: Axes, classes: list[dict[str, Any]], names: list[str]) -> 
         axes.scatter(place, nulls, marker="_", s=80, color=INK, zorder=3, label=None if h else "random directions")
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(0, 1.02)
-    _dress(axes, "(A) share of each cluster's local variance inside the global eigenspace", "")
+    dress(axes, "(A) share of each cluster's local variance inside the global eigenspace", "")
 
 
 def containment_figure(record: Mapping[str, Any]) -> str:
@@ -107,7 +107,7 @@ def containment_figure(record: Mapping[str, Any]) -> str:
             _containment(axes, part, name)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8.5)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _containment(axes: Axes, part: Mapping[str, Any], title: str) -> None:
@@ -120,7 +120,7 @@ def _containment(axes: Axes, part: Mapping[str, Any], title: str) -> None:
     axes.set_xlim(0.5, count + 0.5)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, f"{title}: {1 - part['unweighted_gap']:.0%} inside", "")
+    dress(axes, f"{title}: {1 - part['unweighted_gap']:.0%} inside", "")
 
 
 def truncation_figure(record: Mapping[str, Any]) -> str:
@@ -134,10 +134,10 @@ def truncation_figure(record: Mapping[str, Any]) -> str:
             axes.axvspan(min(ranks), max(ranks), color=COLOURS[2], alpha=0.2, lw=0, label="ranks here")
             axes.plot([row["rank"] for row in rows], [row[key] for row in rows], color=COLOURS[0], marker="o")
             axes.set_xscale("log")
-            _dress(axes, f"{key} of the rank-r solution, held-out", "rank r")
+            dress(axes, f"{key} of the rank-r solution, held-out", "rank r")
         panels[0].axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--", label="network accuracy")
         panels[0].legend(fontsize=8, loc="lower right", frameon=True, framealpha=0.9)
-        return _svg(figure)
+        return svg(figure)
 
 
 def grid_figure(record: Mapping[str, Any]) -> str:
@@ -156,7 +156,7 @@ def grid_figure(record: Mapping[str, Any]) -> str:
         for axes, (key, (title, form)) in zip(panels, maps.items(), strict=False):
             _heat(axes, rows, key, title, form)
         _pareto(panels[5], rows)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _heat(axes: Axes, rows: list[dict[str, Any]], key: str, title: str, form: str) -> None:
@@ -183,4 +183,4 @@ def _pareto(axes: Axes, rows: list[dict[str, Any]]) -> None:
         best = [row for i, row in enumerate(ordered) if all(row[key] > other[key] for other in ordered[:i])]
         axes.step([row["m"] for row in best], [row[key] for row in best], where="post", color=colour, lw=1)
     axes.legend(fontsize=8)
-    _dress(axes, "all settings; lines: best up to m", "synthetic gradients per logit")
+    dress(axes, "all settings; lines: best up to m", "synthetic gradients per logit")

@@ -16,7 +16,7 @@ from dntk_fast.experiment.imagenette_figures import (
     truncation_figure,
 )
 from dntk_fast.report import figures
-from dntk_fast.report.page import _cards, _document, _picture, _table
+from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import Cells, method_table, stage_table
 
 __all__ = ["paper_table", "predictor_table", "rivals_table", "write_page"]
@@ -82,27 +82,27 @@ def rivals_table(record: Mapping[str, Any]) -> Cells:
 
 def write_page(record: Mapping[str, Any], path: str | Path) -> None:
     """Write the page of a record of `imagenette.run`: whole or not at all, no script, no outside address, no photograph."""
-    html = _document(record, _body(record))
+    html = document(record["data"]["name"], _body(record))
     write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
 
 
 def _body(record: Mapping[str, Any]) -> Iterable[str]:
     yield from _opening(record)
     yield from _section("Figure 1: how many distilled images?", FIGURE_1, networks_figure(record))
-    yield _table(predictor_table(record))
+    yield table(predictor_table(record))
     yield _energies(record["real"]["energies"])
     yield from _section("Figure 2: class spectra", FIGURE_2, figures.spectrum_figure(record))
     yield from _section("Figures 3 and 6: gradient distillation", FIGURE_3, figures.method_figure(record))
-    yield _table(method_table(record))
+    yield table(method_table(record))
     yield from _section("Figure 4: local and global structure", FIGURE_4, structure_figure(record))
     yield from _section("Figure 5: rank-r solutions", FIGURE_5, truncation_figure(record))
     yield f"<h2>Figure 7: ImageWoof</h2><p>{escape(record['figure_7'])}.</p>"
     yield from _section("Figure 8: the other classes", FIGURE_8, containment_figure(record))
     yield from _section("Figure 9: the two thresholds", FIGURE_9, grid_figure(record))
     yield "<h2>Table 1: the rivals</h2>"
-    yield _table(rivals_table(record))
+    yield table(rivals_table(record))
     yield from _section("What it cost", COST, figures.cost_figure(record))
-    yield _table(stage_table(record))
+    yield table(stage_table(record))
     yield _provenance(record)
 
 
@@ -137,9 +137,9 @@ COST = (
 )
 
 
-def _section(title: str, text: str, picture: str) -> Iterable[str]:
+def _section(title: str, text: str, drawn: str) -> Iterable[str]:
     yield f"<h2>{escape(title)}</h2><p>{escape(text)}</p>"
-    yield _picture(picture, title)
+    yield picture(drawn, title)
 
 
 def _opening(record: Mapping[str, Any]) -> Iterable[str]:
@@ -152,14 +152,14 @@ def _opening(record: Mapping[str, Any]) -> Iterable[str]:
         "hand: its numbers stand beside ours as context, never as a test. Distilled images start from photographs that "
         "may not be published: none is shown.</p>"
     )
-    yield _cards(
+    yield cards(
         (f"{network['accuracy']:.3f}", "network accuracy"),
         (f"{largest['accuracy']:.3f}", "distilled kernel, accuracy"),
         (f"{largest['fidelity']:.3f}", "distilled kernel, fidelity"),
         (f"{record['distilled_only'][-1]['accuracy']:.3f}", "accuracy without the pretrained network"),
         (f"{data['n_train']:,} → {largest['n']:,}", "images in the kernel"),
     )
-    yield _table(paper_table(record))
+    yield table(paper_table(record))
 
 
 def _energies(energies: list[dict[str, Any]]) -> str:

@@ -10,30 +10,12 @@ from typing import Any
 import matplotlib
 import matplotlib.image
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-__all__ = ["cost_figure", "distance_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
+from dntk_fast.report.drawing import COLOURS, INK, MARKERS, STYLE, dress, svg
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F", "#B2182B")
-MARKERS = "osD^vPX<>*"
-INK, GRID = "#222222", "#dddddd"
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": "#888888",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "legend.frameon": False,
-    "svg.hashsalt": "dntk",
-}
+__all__ = ["cost_figure", "distance_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
 
 
 def size_figure(record: Mapping[str, Any]) -> str:
@@ -69,13 +51,13 @@ def size_figure(record: Mapping[str, Any]) -> str:
             (errors, "mse / var f, held-out"),
             (conditions, "distilled kernel, mean over classes"),
         ):
-            _dress(axes, title, "distilled images")
+            dress(axes, title, "distilled images")
             axes.set_xscale("log")
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
         shares.legend(fontsize=8, loc="lower right")
         conditions.legend(fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def spectrum_figure(record: Mapping[str, Any]) -> str:
@@ -105,7 +87,7 @@ def spectrum_figure(record: Mapping[str, Any]) -> str:
         decay.set_xscale("log")
         decay.set_yscale("log")
         decay.legend(fontsize=7.5, ncols=2)
-        _dress(
+        dress(
             decay,
             r"$\lambda_j/\lambda_1$ of each class kernel" + (" (dotted: real images)" if spectra["real"] else ""),
             "j",
@@ -122,8 +104,8 @@ def spectrum_figure(record: Mapping[str, Any]) -> str:
             fontsize=8,
         )
         ranks.legend(fontsize=8, loc="lower right", framealpha=0.9, frameon=True)
-        _dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
-        return _svg(figure)
+        dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
+        return svg(figure)
 
 
 def method_figure(record: Mapping[str, Any]) -> str:
@@ -153,11 +135,11 @@ def method_figure(record: Mapping[str, Any]) -> str:
             axes.set_yscale("log" if key in {"kernel_error", "captured_energy"} else "linear")
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
             axes.xaxis.set_minor_locator(NullLocator())
-            _dress(axes, title, "synthetic gradients per logit, m")
+            dress(axes, title, "synthetic gradients per logit, m")
         panels[0].axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8.5)
-        return _svg(figure)
+        return svg(figure)
 
 
 def distance_figure(record: Mapping[str, Any]) -> str:
@@ -192,11 +174,11 @@ def distance_figure(record: Mapping[str, Any]) -> str:
         shares.set_ylim(-0.03, 1.03)
         for axes in (errors, shares):
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        _dress(errors, "held-out RMS to the full predictor / its own RMS", "passes over the training images")
-        _dress(shares, "class proven the full predictor's", "passes over the training images")
+        dress(errors, "held-out RMS to the full predictor / its own RMS", "passes over the training images")
+        dress(shares, "class proven the full predictor's", "passes over the training images")
         errors.legend(fontsize=8)
         shares.legend(fontsize=8, loc="center right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def cost_figure(record: Mapping[str, Any]) -> str:
@@ -226,9 +208,9 @@ def cost_figure(record: Mapping[str, Any]) -> str:
         passes.set_xscale("log")
         passes.set_xlim(left=1)
         figure.legend(loc="outside lower right", ncols=2, fontsize=8)
-        _dress(seconds, "seconds", "")
-        _dress(passes, "passes", "")
-        return _svg(figure)
+        dress(seconds, "seconds", "")
+        dress(passes, "passes", "")
+        return svg(figure)
 
 
 def image_sheet(images: np.ndarray, labels: np.ndarray, *, columns: int, scale: int = 2) -> str:
@@ -246,18 +228,3 @@ def image_sheet(images: np.ndarray, labels: np.ndarray, *, columns: int, scale: 
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, np.clip(pixels, 0, 1), format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _dress(axes: Axes, title: str, xlabel: str) -> None:
-    axes.set_title(title, loc="left")
-    axes.set_xlabel(xlabel)
-    axes.grid(color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
