@@ -21,11 +21,24 @@ try:
     from dntk_fast.tangent.store import FeatureStore, write_features  # isort: skip
     from dntk_fast.distributed import distributed_features, process_group, write_distributed  # isort: skip
     from dntk_fast.barycenter import Barycenter, barycenter, quantisation_cost
+    from dntk_fast.certificate import (
+        FullProblem,
+        certify,
+        fidelity_bound,
+        held_out,
+        held_out_bounds,
+        residual,
+        training_subset,
+    )
     from dntk_fast.config import Config
     from dntk_fast.data import Dataset, load
     from dntk_fast.data_distillation import DistilledImages, distil_images
+    from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
     from dntk_fast.estimator import DistilledNTK
+    from dntk_fast.moments import Moments, moments_of
     from dntk_fast.pipeline import Report, run
+    from dntk_fast.refine import solve
+    from dntk_fast.spectral import spectral_certificate
 except ModuleNotFoundError as _error:
     if str(_error.name).startswith("dntk_fast"):
         raise
@@ -44,37 +57,50 @@ __all__ = [
     "Dataset",
     "DistilledImages",
     "DistilledNTK",
+    "DistributedProblem",
     "FeaturePlan",
     "FeatureStore",
+    "FullProblem",
+    "Moments",
     "Report",
     "Sketch",
     "TangentFeatures",
     "barycenter",
     "build",
+    "certify",
     "distil_images",
     "distributed_features",
+    "distributed_moments",
     "feature_plan",
+    "fidelity_bound",
     "fingerprint",
     "head_weights",
+    "held_out",
+    "held_out_bounds",
     "jacobian_vector",
     "kernel_diagonal",
     "kernel_plan",
     "kernel_vector",
     "load",
     "load_weights",
+    "moments_of",
     "norm_errors",
     "penultimate",
     "process_group",
     "quadratic_forms",
     "quantisation_cost",
+    "residual",
     "run",
     "save_weights",
+    "solve",
+    "spectral_certificate",
     "tangent_features",
     "tangent_kernel",
     "tangent_kernel_full",
     "tangent_kernel_sum",
     "trace_probes",
     "train",
+    "training_subset",
     "vector_jacobian",
     "write_distributed",
     "write_features",
