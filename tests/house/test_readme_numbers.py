@@ -1,8 +1,11 @@
-"""The counts that README.md quotes are those of the committed ledger."""
+"""The numbers that README.md quotes are those of the committed ledger and of the committed measurements."""
 
 import json
 import re
 from pathlib import Path
+
+from dntk_fast.bench import plan
+from dntk_fast.experiment.certificates_table import steps_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,19 +27,63 @@ def test_readme_quotes_the_ledger():
     assert quoted("| holds | x |\n| ---: | ---: |\n| 1 | 2 |") == [1, 2]
 
 
-def ratios(record):
-    """What README shows of each network: the ratios of four methods, rounded as there."""
-    shown = ("exact kernel", "features, k = 512", "features, k = 4096", "vmap(grad)")
-    return [
-        [f"{row['ratio']:.3g}" for row in network["rows"] if row["method"] in shown] for network in record["networks"]
-    ]
+RESULTS = ROOT / "asv_benchmarks" / "results" / "xeon-2-cores"
+METHODS = ("exact kernel", "features, k = 512", "features, k = 4096", "vmap(grad)")
+FLOORS = (
+    ("ResNet-18, 32 px, n = 16", "floor", "resnet18"),
+    ("the same with a stem for small images", "floor_vit_tiny", "resnet18_small"),
+    ("ResNet-18, 96 px, n = 64", "floor_96px", "resnet18_96"),
+    ("small conv net, 28 px, n = 256", "floor", "conv28"),
+    ("vision transformer, 32 px, n = 16", "floor_vit_tiny", "vit_tiny"),
+)
 
 
-def test_readme_quotes_the_measured_ratios():
-    record = json.loads((ROOT / "asv_benchmarks" / "results" / "xeon-2-cores" / "floor.json").read_text())
-    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if "10 logits |" in line]
-    found = [[float(cell) for cell in row.split("|")[2:-1]] for row in rows]
-    assert found == [
-        [round(float(ratio), 2) if float(ratio) < 10 else float(ratio) for ratio in row] for row in ratios(record)
-    ]
-    assert all(row["stated"] for network in record["networks"] for row in network["rows"])
+def kept(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def short(ratio):
+    """Three digits at most, two places at most."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.3g}"
+
+
+def floor_rows():
+    """The table of README, from the files."""
+    for label, file, network in FLOORS:
+        (found,) = [one for one in kept(file)["networks"] if one["name"] == network]
+        stated = {row["method"]: short(row["ratio"]) for row in found["rows"] if row["stated"]}
+        yield f"| {label} | " + " | ".join(stated.get(method, "-") for method in METHODS) + " |"
+
+
+def claims(record, network="resnet18", side=96):
+    (found,) = [one for one in record["scales"] if (one["network"], one["side"]) == (network, side)]
+    return {row["accounting"]: row["ratio"] for row in found["claims"]}
+
+
+def sentences():
+    """What README says in words, from the files."""
+    auto = [row["ratio"] for row in kept("sketch")["rows"] if row["map"] == "auto"]
+    yield f"err {min(auto):.2f}-{max(auto):.2f} times as much as a dense Gaussian map's"
+    yield f"{100 * plan.summary(kept('plan'))['right']:.0f} % of the plan's choices are within 1.3x of the better rule"
+    found = claims(kept("headline"))
+    yield f"{found['images with a Jacobian, all over 500 distilled']:.0f} times fewer Jacobians"
+    yield f"{found['numbers stored, all gradients over 500 projected']:,.0f} times fewer stored numbers"
+    yield f"{found['backward passes, nC over 500 images of 200 updates']:.1f} times fewer backward passes"
+    yield f"{found['seconds, JL only over DNTK, all included']:.1f} times fewer seconds than projection alone"
+    yield f"{1 / found['seconds, last layer over DNTK, all included']:.0f} times those of the last layer"
+    for ridge in ("1e-2", "1e-3"):
+        refined = [one for one in kept("certificates")["refinements"] if (one["ridge"], one["rows"]) == (ridge, "random")]
+        steps = [steps_needed(one["error"]) for one in refined if one["precision"] == "float32"]
+        yield f"{min(steps)}-{max(steps)} at lam = {ridge}"
+
+
+def test_readme_quotes_what_was_measured():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert [row for row in floor_rows() if row not in text] == []
+    assert [sentence for sentence in sentences() if sentence not in text] == []
+
+
+def test_another_number_is_seen(monkeypatch):
+    monkeypatch.setattr(f"{__name__}.short", lambda ratio: f"{ratio + 0.01:.2f}")
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert [row for row in floor_rows() if row in text] == []
