@@ -221,3 +221,10 @@ def test_refused(call, message):
     model, x = case(0, 4)
     with pytest.raises(ValueError, match=message):
         call(model, x)
+
+
+def test_what_a_sample_saves_does_not_grow_with_the_others():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    assert saved_bytes(Wrapped(model), x) == saved_bytes(Wrapped(model), x[:1].clone())
+    assert saved_bytes(Wrapped(model), x) < saved_bytes(Wrapped(nn.Sequential(model, nn.Softmax(1))), x)
