@@ -31,7 +31,8 @@ def some(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_on_the_folder_of_a_pack_goes_end_to_end(some, tmp_path):
-    config = Config(data=str(some), per_class=4, k=128, epochs=4, distil_steps=3, gradients=(4, 8), draws=2)
+    small = {"certificate_rows": 40, "refine_k": 128, "refine_steps": 1}
+    config = Config(data=str(some), per_class=4, k=128, epochs=4, distil_steps=3, gradients=(4, 8), draws=2, **small)
     result = run(config, tmp_path / "run")
     jsonschema.validate(json.loads(json.dumps(result.record, allow_nan=False)), report.schema())
     assert (result.record["data"]["n_train"], result.record["data"]["n_test"]) == (334, 100)
