@@ -11,6 +11,7 @@ from rich.console import Console
 from dntk_fast import report
 from dntk_fast.bench import floor, gpu, headline
 from dntk_fast.cli.bars import Bars
+from dntk_fast.cli.output import finish, folder_exists
 
 __all__ = ["bench"]
 
@@ -26,18 +27,11 @@ def bench_floor(
     quick: Annotated[bool, typer.Option("--quick", help="Two images and three rounds: does it run?")] = False,
 ) -> None:
     """Time kernels, features and plain gradients in floors: one forward and C plain backward passes of the same images."""
-    if json is not None and not json.parent.is_dir():
-        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    folder_exists("json", json)
     console = Console()
     with Bars(console) as bars:
         record = floor.measure(only=only or (), rounds=rounds, threads=threads, quick=quick, progress=bars.update)
-    for table in floor.tables(record):
-        console.print(table)
-    if not record["complete"]:
-        console.print("Stopped: whole rounds so far; no file is written.")
-        raise typer.Exit(130)
-    if json is not None:
-        report.write_record(record, json)
+    finish(console, floor.tables(record), record, json)
 
 
 @bench.command("headline")
@@ -52,8 +46,7 @@ def bench_headline(
     quick: Annotated[bool, typer.Option("--quick", help="Few images and steps: does it run?")] = False,
 ) -> None:
     """Audit the claims on cost: every way to a predictor timed, counted and scored, and when distillation pays."""
-    if json is not None and not json.parent.is_dir():
-        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    folder_exists("json", json)
     console = Console()
     try:
         with Bars(console) as bars:
