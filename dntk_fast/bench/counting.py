@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_batchedtensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -115,8 +116,15 @@ class _Passes(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.autograd.grad:
             given = tree_leaves(kwargs["grad_outputs"])
-            self.backward += sum(1 if rows is None else rows[..., 0].numel() for rows in given)
+            self.backward += sum(1 if rows is None else _whole(rows)[..., 0].numel() for rows in given)
         return func(*args, **kwargs)
+
+
+def _whole(rows: Tensor) -> Tensor:
+    """What `vmap` sees one part of; its axis may lie anywhere but last."""
+    while is_batchedtensor(rows):
+        rows = get_unwrapped(rows)
+    return rows
 
 
 @contextlib.contextmanager

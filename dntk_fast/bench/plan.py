@@ -178,7 +178,7 @@ def _kernel(model: nn.Module, images: Tensor) -> list[Choice]:
 
     def layers(which: int) -> list[Outer]:
         part = images[which * rows :][:rows] if len(images) >= (which + 1) * rows else images[:rows]
-        tangents = capture(trace, part, range(plan.classes), batched=plan.batched)
+        tangents = capture(trace, part, range(plan.classes), together=plan.together)
         return [tangent for tangent in tangents if isinstance(tangent, Outer)]
 
     found = []

@@ -16,6 +16,7 @@ from dntk_fast.tangent import generic
 from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
 from dntk_fast.tangent.generic import Wrapped, differentiable
 from dntk_fast.tangent.kernel import kernel_diagonal
+from dntk_fast.tangent.plan import largest
 from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
 from dntk_fast.tangent.sketching import Projector, choose_kinds
 
@@ -244,17 +245,25 @@ def _fits(outputs: int, n: int, k: int, like: Tensor) -> None:
 def _chunk(trace: Trace, sketch: Sketch, n: int, memory: int) -> tuple[int, int, int]:
     """Samples and outputs at a time, from what one sample keeps alive, and the predicted peak.
 
-    A sample needs its tape and, for every output, the cotangents of all layers and the accumulators of its features.
+    A sample needs its tape, for every output the cotangents of all layers and the accumulators of its features, and a few
+    of the widest cotangents of every output of a pass.
 
     Three eighths of the budget are left to the gradients that are formed a few at a time, the tables of their maps and
     the work space of the libraries.
     """
-    per_output = 8 * (trace.cotangent_bytes + 4 * sketch.k * max(4, trace.cotangent_size)) // 5
-    fixed = 8 * (trace.row_bytes + trace.widest_bytes) // 5
+    accumulators = 4 * sketch.k * max(4, trace.cotangent_size)
+
+    def peak(rows: int, classes: int) -> int:
+        flying = 3 * trace.widest_bytes * trace.together(rows, classes)
+        return 8 * rows * (trace.row_bytes + flying + classes * (trace.cotangent_bytes + accumulators)) // 5
+
+    least = peak(1, 1)
+    if least > memory:
+        _check.refuse("memory", f"at least {least} ({readable_bytes(least)}) for one sample", readable_bytes(memory))
     # Outputs are split, at the price of a forward pass for each part, only where not even one sample fits with all.
-    classes = max(1, min(trace.outputs, (memory - fixed) // per_output))
-    rows = min(n, generic.chunk_rows(memory, fixed + classes * per_output))
-    return rows, classes, rows * (fixed + classes * per_output)
+    classes = largest(trace.outputs, lambda count: peak(1, count) <= memory)
+    rows = largest(n, lambda count: peak(count, classes) <= memory)
+    return rows, classes, peak(rows, classes)
 
 
 def _stream(model: nn.Module, x: Any, job: _Job, memory: int) -> TangentFeatures:

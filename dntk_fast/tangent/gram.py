@@ -18,6 +18,9 @@ __all__ = ["add_gram", "block_rows", "squared_norms", "tile_side"]
 
 # Working set of one tile: about what a core's second-level cache holds, so that a tile is multiplied before it leaves.
 TILE_BYTES = 4 * 2**20
+# The most that the gradients of a layer, and copies of its cotangents, may take to be formed for all outputs by one
+# product for each row: pieces of 32 MiB an allocator gives back to the system, and has to ask for again.
+FORMED_BYTES = 2**25
 
 
 def add_gram(total: Tensor, left: Tangent, right: Tangent | None, rule: str, pairing: str, memory: int) -> None:
@@ -114,17 +117,17 @@ def _factor_tile(A: Tensor, B: Tensor, D: Tensor, E: Tensor, bias: bool, pairing
 
 
 def _by_gradients(total: Tensor, left: Outer, right: Outer | None, pairing: str, memory: int) -> None:
-    """Form the gradients of some output channels q and multiply them, one output of the model at a time."""
-    C, _ = left.extent
+    """Form the gradients of some output channels q and multiply them; of all outputs together where they are small."""
     sides = [(t, _bordered(t)) for t in (left, right) if t is not None]
-    groups, q = left.cotangents[0].shape[1], left.cotangents[0].shape[-1]
-    together = C if pairing == "full" else 1
-    row = together * groups * sides[0][1].shape[1] * total.element_size()
-    width = max(1, min(q, memory // (2 * sum(side.extent[1] for side, _ in sides) * row)))
-    for c in range(0, C, together):
+    (C, _), q = left.extent, left.cotangents[0].shape[-1]
+    # bytes of one output and channel: cotangents (T) and gradients (p); those of an output alone are not copied
+    copied, formed = (sum(len(A) * A.shape[k] * A.element_size() for _, A in sides) for k in (2, 1))
+    together = C if pairing == "full" or C * q * (copied + formed) <= min(FORMED_BYTES, memory) else 1
+    width = max(1, min(q, memory // (4 * together * formed)))
+    for outputs in _tiles(C, together):
         for channels in _tiles(q, width):
-            U, *V = (_channel_gradients(side, A, slice(c, c + together), channels) for side, A in sides)
-            _add_products(total[c : c + 1] if pairing == "class" else total, U, V[0] if V else None, pairing)
+            U, *V = (_channel_gradients(side, A, outputs, channels) for side, A in sides)
+            _add_products(total[outputs] if pairing == "class" else total, U, V[0] if V else None, pairing)
 
 
 def _bordered(tangent: Outer) -> Tensor:
@@ -133,13 +136,15 @@ def _bordered(tangent: Outer) -> Tensor:
     return A if tangent.bias is None else torch.cat([A, A.new_ones(len(A), 1, A.shape[2])], 1)
 
 
-def _channel_gradients(tangent: Outer, A: Tensor, classes: slice, channels: slice) -> Tensor:
-    """(C', n, groups * p * channels), contiguous, in an order of its own that is the same for both sides."""
-    chosen = tangent.cotangents[classes]
-    G = A.new_empty(len(chosen), len(A), A.shape[1], channels.stop - channels.start)
-    for d, out in zip(chosen, G, strict=True):
-        torch.bmm(A, d[..., channels].flatten(0, 1), out=out)
-    return G.view(len(chosen), tangent.extent[1], -1)
+def _channel_gradients(tangent: Outer, A: Tensor, outputs: slice, channels: slice) -> Tensor:
+    """(C', n, groups * channels * p), in an order of its own that is the same for both sides."""
+    chosen = [d[..., channels] for d in tangent.cotangents[outputs]]
+    n = len(chosen[0])
+    if len(chosen) == 1:
+        return torch.bmm(A, chosen[0].flatten(0, 1)).view(1, n, -1)
+    D = torch.stack([d.mT for d in chosen], 2)  # one product for each row serves all outputs: (n, groups, C', q, T)
+    G = torch.bmm(D.view(len(A), -1, A.shape[2]), A.mT).view(n, -1, len(chosen), D.shape[3] * A.shape[1])
+    return G.permute(2, 0, 1, 3).flatten(2)
 
 
 # --- embeddings and everything small ----------------------------------------------------------------------------------
@@ -159,16 +164,20 @@ def _by_words(total: Tensor, left: Lookup, right: Lookup | None, pairing: str, m
 def _by_rows(total: Tensor, left: Tangent, right: Tangent | None, pairing: str, memory: int) -> None:
     (C, n1), (_, n2) = left.extent, (left if right is None else right).extent
     size = sum(shape.numel() for shape in left.shapes.values()) * total.element_size()
-    side = max(1, memory // (3 * C * max(1, size)))
+    side = max(1, memory // (4 * C * max(1, size)))
     for i in _tiles(n1, side):
-        rows = left.rows(i).gradients()
+        rows = _joined(left.rows(i))
         for j in _tiles(n2, side):
             if right is None and j.stop <= i.start:
                 continue
-            columns = rows if right is None and i == j else (left if right is None else right).rows(j).gradients()
+            columns = rows if right is None and i == j else _joined((left if right is None else right).rows(j))
             part = _part(total, i, j, pairing)
-            for name, U in rows.items():
-                part += _pair(_flat(U), _flat(columns[name]), pairing)
+            part += _pair(rows, columns, pairing)
+
+
+def _joined(tangent: Tangent) -> Tensor:
+    """The gradients of all parameters, (C, n, P)."""
+    return torch.cat([_flat(G) for G in tangent.gradients().values()], 2)
 
 
 def _flat(G: Tensor) -> Tensor:

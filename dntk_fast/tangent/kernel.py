@@ -132,7 +132,7 @@ def kernel_diagonal(
     found = torch.zeros(trace.outputs, n, dtype=torch.float64, device=trace.device)
     for classes in _ranges(trace.outputs, plan.classes):
         for rows in _slices(n, plan.rows):
-            for tangent in capture(trace, take(x, rows), classes, batched=plan.batched):
+            for tangent in capture(trace, take(x, rows), classes, together=plan.together):
                 rule = norm_rule(tangent, len(classes))
                 found[classes.start : classes.stop, rows] += squared_norms(tangent, rule, plan.workspace)
     return found
@@ -209,7 +209,7 @@ def _blocks(
     """The kernel block by block; of a symmetric one the blocks with j >= i."""
 
     def tangents(x: Any, rows: slice) -> Iterator[Tangent]:
-        return capture(trace, take(x, rows), classes, batched=plan.batched)
+        return capture(trace, take(x, rows), classes, together=plan.together)
 
     for i in _slices(sizes[0], plan.rows):
         alone = x2 is None and i.stop == sizes[0]

@@ -167,10 +167,11 @@ class Elementwise(Tangent):
 
     def gradient(self, name: str) -> Tensor:
         """Return the gradient of one parameter, (C, n, *shape)."""
-        if name == self.bias:
-            return torch.stack([self.reduce(d, self.shapes[name]) for d in self.cotangents])
-        X = self.unit(self.source)
-        return torch.stack([self.reduce(d * X, self.shapes[name]) for d in self.cotangents])
+        D, shape = self.cotangents, self.shapes[name]
+        X = None if name == self.bias else self.unit(self.source)
+        if isinstance(D, Tensor):
+            return self.reduce((D if X is None else D * X).flatten(0, 1), shape).unflatten(0, self.extent)
+        return torch.stack([self.reduce(d if X is None else d * X, shape) for d in D])
 
 
 @dataclass(frozen=True)

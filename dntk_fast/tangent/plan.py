@@ -11,7 +11,7 @@ from dntk_fast.tangent.capture import Trace
 from dntk_fast.tangent.gram import block_rows, tile_side
 from dntk_fast.tangent.layers import Lookup, Outer, Tangent
 
-__all__ = ["KernelPlan", "LayerPlan", "Need", "norm_rule", "plan_kernel"]
+__all__ = ["KernelPlan", "LayerPlan", "Need", "largest", "norm_rule", "plan_kernel"]
 
 # Costs in nanoseconds, so that unlike work can be compared: only the ratios count. Large float32 products run at about
 # 60 multiply-adds per nanosecond and core (measured, AVX-512), small batched ones at about 42; a tile that is written,
@@ -21,8 +21,6 @@ PRODUCT, BATCHED_PRODUCT, CACHED, STORED = 1 / 60, 1 / 42, 0.35, 1.0
 # What the allocator keeps of freed memory between blocks, as a share of what is needed at a time: up to 0.15 (measured
 # on the anonymous memory of a fresh process, with budgets of 64 MiB to 1 GiB).
 HELD_BACK = 7 / 6
-# From this many rows on, all outputs go backward one by one: the batched pass would only move more memory.
-BATCHED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,11 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """What a kernel will take: rows and outputs in hand at once, passes, bytes, and the rule of each layer."""
+    """What a kernel will take: rows and outputs in hand, outputs by one pass, passes, bytes, the rule of each layer."""
 
     rows: int
     classes: int
-    batched: bool
+    together: int
     layers: tuple[LayerPlan, ...]
     workspace: int
     peak_bytes: int
@@ -154,9 +152,9 @@ class Need:
         patches = [T * p * groups * size for T, p, _, groups in map(_size, trace.tangents)]
         return cls(trace.row_bytes, trace.cotangent_bytes, trace.widest_bytes, max(patches, default=0))
 
-    def passing(self, classes: int, batched: bool) -> int:
+    def passing(self, classes: int, together: int) -> int:
         """While the passes run: the graph, all cotangents so far, a few of the widest in flight."""
-        return self.forward + classes * self.cotangent + 3 * self.widest * (classes if batched else 1)
+        return self.forward + classes * self.cotangent + 3 * self.widest * together
 
     def holding(self, classes: int) -> int:
         """While layers are multiplied: activations, cotangents, the patches of one layer and a copy of them."""
@@ -179,12 +177,12 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
     def peak(rows: int, classes: int) -> int:
         left, right = min(rows, n1), min(rows, other)
-        batched = trace.batches and max(left, right) < BATCHED_ROWS
+        passing = need.passing(classes, trace.together(max(left, right), classes))
         blocks = 8 * left * right * (1 if pairing == "sum" else classes if pairing == "class" else classes**2)
         if n2 is None and rows >= n1:  # one block with itself: nothing else is held
-            held = left * max(need.passing(classes, batched), need.holding(classes))
+            held = left * max(passing, need.holding(classes))
         else:
-            held = left * need.holding(classes) + right * max(need.passing(classes, batched), need.holding(classes))
+            held = left * need.holding(classes) + right * max(passing, need.holding(classes))
         return round(HELD_BACK * (held + blocks))
 
     workspace = memory // 8
@@ -199,7 +197,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
 
     def best(classes: int) -> tuple[int, int, int]:
         """(forward and backward passes of one row and output, outputs, rows) for the most rows that fit."""
-        rows = _largest(max(n1, other), lambda b: peak(b, classes) <= memory - workspace)
+        rows = largest(max(n1, other), lambda b: peak(b, classes) <= memory - workspace)
         return passes(rows) * (-(-C // classes) + C), classes, rows
 
     sizes = sorted({-(-C // part) for part in range(1, C + 1)}) if pairing != "full" else [C]
@@ -208,12 +206,12 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     output_pairs = classes * classes if pairing == "full" else classes
     layers = tuple(_layer(tangent, blocks, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
-        rows, classes, trace.batches and rows < BATCHED_ROWS, layers, workspace, peak(rows, classes) + workspace,
+        rows, classes, trace.together(rows, classes), layers, workspace, peak(rows, classes) + workspace,
         passes(rows) * -(-C // classes), passes(rows) * C,
     )  # fmt: skip
 
 
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
+def largest(most: int, fits: Callable[[int], bool]) -> int:
     """All of them if they fit (one block needs less than two); else the most that fit, by bisection; 1 always fits."""
     if fits(most):
         return most

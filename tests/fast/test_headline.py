@@ -20,7 +20,7 @@ from dntk_fast.bench.ways import QUICK, Subject
 from dntk_fast.cli import main
 from dntk_fast.models import build
 from dntk_fast.ridge import ridge_weights
-from dntk_fast.tangent import plan as plans
+from dntk_fast.tangent import capture as passes
 from dntk_fast.tangent.kernel import tangent_kernel
 from tests.tolerances import TOL
 
@@ -68,8 +68,16 @@ class Counter:
             hook.remove()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def passes_of_one_output():
+    """A hook sees all logits that go back together as one: let none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "PASS_BYTES", {"cpu": 0})
+        yield
+
+
 @pytest.fixture(scope="module")
-def subject():
+def subject(passes_of_one_output):
     """Untrained conv8 on 144 digits of three classes; every piece done, its passes counted by hooks."""
     digits = data_sets.load("digits")
     own = [torch.nonzero(y < CLASSES).flatten() for y in (digits.y_train, digits.y_test)]
@@ -134,9 +142,8 @@ def test_bytes_are_those_of_the_arrays_that_stand(subject):
 
 
 @pytest.mark.parametrize("memory", [10_000_000, 28_000_000])
-def test_an_exact_kernel_in_parts_is_counted_by_its_plan(subject, memory, monkeypatch):
+def test_an_exact_kernel_in_parts_is_counted_by_its_plan(subject, memory):
     """At a larger scale images are passed again for every block, or part of the logits: planned from two images."""
-    monkeypatch.setattr(plans, "BATCHED_ROWS", 0)  # a hook sees all logits that go back together as one
     scale = claims.Scale("conv8", 8, 4, n=144, outputs=CLASSES, memory=memory)
     plan = claims.blocks(scale, subject.model, subject.x[:4])
     assert plan.rows < 144 or plan.classes < CLASSES

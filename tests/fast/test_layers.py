@@ -33,8 +33,8 @@ def check(layer, x):
     model = Readout(layer, x)
     expected, trace = jacobian(model, x), inspect(model, x)
     assert trace.generic == ()
-    for batched in (False, True):
-        tangents = list(capture(trace, x, batched=batched))
+    for together in (1, 2, trace.outputs):
+        tangents = list(capture(trace, x, together=together))
         found = {name: g for t in tangents for name, g in t.gradients().items()}
         assert found.keys() == expected.keys()
         assert all(close(found[name], expected[name]) for name in expected)

@@ -93,7 +93,7 @@ def test_the_passes_are_those_that_are_made(memory, cross):
     tangent_kernel(model, x, other, memory=memory)
     assert sum(model.rows) - probes == plan.forward_passes
     made = sum(model.returned) - returned
-    assert made == plan.backward_passes // (plan.classes if plan.batched else 1)
+    assert made == plan.backward_passes // plan.together
 
 
 def test_the_plan_reads_as_a_table():

@@ -209,6 +209,6 @@ class Between(nn.Module):
 def test_a_backward_pass_that_looks_at_numbers_runs_output_after_output():
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     gated, plain = Between(Gated.apply).double(), Between(torch.square).double()
-    assert not kernel_plan(gated, x).batched
-    assert kernel_plan(plain, x).batched
+    assert kernel_plan(gated, x).together == 1
+    assert kernel_plan(plain, x).together == 2
     assert close(tangent_kernel(gated, x), kernel(plain, x))

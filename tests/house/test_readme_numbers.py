@@ -72,7 +72,9 @@ def sentences():
     yield f"{found['seconds, JL only over DNTK, all included']:.1f} times fewer seconds than projection alone"
     yield f"{1 / found['seconds, last layer over DNTK, all included']:.0f} times those of the last layer"
     for ridge in ("1e-2", "1e-3"):
-        refined = [one for one in kept("certificates")["refinements"] if (one["ridge"], one["rows"]) == (ridge, "random")]
+        refined = [
+            one for one in kept("certificates")["refinements"] if (one["ridge"], one["rows"]) == (ridge, "random")
+        ]
         steps = [steps_needed(one["error"]) for one in refined if one["precision"] == "float32"]
         yield f"{min(steps)}-{max(steps)} at lam = {ridge}"
 
