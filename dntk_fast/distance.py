@@ -178,17 +178,13 @@ class _Looks:
     """Predictions on the held-out images at every step, kept beside the refinement's checkpoint."""
 
     def __init__(self, given: Inputs, checkpoint: Path, tick: Callable[[int], None]) -> None:
-        self.given, self.checkpoint, self.tick = given, checkpoint, tick
-        self.path = looks_beside(checkpoint)
+        self.given, self.path, self.tick = given, looks_beside(checkpoint), tick
         self.done, self.seen = 0, {}
         if checkpoint.exists():
             self.done = int(json.loads(models.read_tensors(checkpoint)[1]["numbers"])["step"])
             self.seen = models.read_tensors(self.path)[0] if self.path.exists() else {}
 
-    def __call__(self, step: Step) -> None:
-        # The checkpoint holds the weights of the step it was written at, which is the one now told of.
-        kept, mark = models.read_tensors(self.checkpoint)[0], "weights/"
-        weights = {name.removeprefix(mark): value for name, value in kept.items() if name.startswith(mark)}
+    def __call__(self, step: Step, weights: Weights) -> None:
         self.seen[str(step.step)] = self.given.problem.predict(weights, self.given.data.x_test)
         models.write_tensors(self.path, self.seen)
         self.tick(step.step)

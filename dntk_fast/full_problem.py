@@ -126,8 +126,9 @@ class Residual:
 def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Tensor | None = None) -> Residual:
     """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class (9.3).
 
-    The allowance is u (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), u the rounding of the model's precision; for `fitted` from
-    elsewhere it covers a difference to Phi w of the same size.
+    The allowance is u (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), u the rounding of the model's precision: what is
+    expected of rounding errors that add up as random ones do, not a bound on them. For `fitted` from elsewhere it covers a
+    difference to Phi w of the same size.
 
     Parameters
     ----------
@@ -192,7 +193,10 @@ def duality_gap_at(
 
 
 def gap_allowance(problem: FullProblem, weights: Weights, coefficients: Tensor) -> Tensor:
-    """What rounding may hide in sqrt(2 gap): u (|Phi|_F |w| + |y| + lam |alpha| + sqrt(lam) |Phi|_F |alpha|), (C,).
+    """What rounding is expected to hide in sqrt(2 gap), (C,).
+
+    u (|Phi|_F |w| + |y| + lam |alpha| + sqrt(lam) |Phi|_F |alpha|), u the rounding of the weights' precision. A size, not
+    a bound: of errors of single products that add up as random ones do.
 
     >>> problem = FullProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 4.0)
     >>> float(gap_allowance(problem, {"weight": torch.ones(1, 1, 1)}, torch.ones(1, 1)) / torch.finfo(torch.float32).eps)

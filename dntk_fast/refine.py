@@ -105,7 +105,7 @@ class Refinement:
     converged: bool
 
 
-Progress: TypeAlias = Callable[[Step], None] | None
+Progress: TypeAlias = Callable[[Step, Weights], None] | None
 _Solve: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -141,7 +141,7 @@ def refine(
         Projected features of all training rows (`TangentFeatures.values`), if there are any: they complete the
         preconditioner by what the subset leaves out; k had better exceed the effective dimension.
     checkpoint : a safetensors file, written whole after every step but 0; one that is there is continued
-    progress : called with each Step
+    progress : called with each Step and its weights, after the checkpoint was written
 
     Returns
     -------
@@ -249,7 +249,7 @@ def _certified(
     weights = {name: torch.zeros_like(value) for name, value in found.values.items()} | weights
     step = _step(0, certificate.training_rms, bounds.rms, bounds.rms, certificate.excess, (1, 1))
     if progress is not None:
-        progress(step)
+        progress(step, weights)
     return Refinement(weights, fitted, certificate, bounds, (step,), bool((bounds.rms <= rms).all()))
 
 
@@ -344,7 +344,7 @@ def _iterate(
         history = (*history[: state.step], step)
         file.save(state, history)
         if progress is not None:
-            progress(step)
+            progress(step, state.weights)
         if below or state.step == end:
             return state, history, below
         state = _advance(problem, state, near, held)

@@ -516,6 +516,10 @@ def width(case: Rival) -> int:
     return case.synthesis.ncols()
 
 
+SMALLER = (
+    Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
+    Twin("baseline of no direction", {"budget": lambda c: 0}),
+)
 TURN = qq.reflection([1, 2])
 MIXED = Rival(Spectral(TURN, (fmpq(2), fmpq(1)), AXES), qq.select(TURN, range(2), [0]))
 PLAIN_AXES = Rival(Spectral(AXES, (fmpq(2), fmpq(1)), AXES), qq.column([1, 1]))
@@ -534,10 +538,7 @@ PCA = Statement(
                     "Nystrom trace and Frobenius error",
                     dominated,
                     lambda n: (*RIVALS(n), MIXED),
-                    (
-                        Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
-                        Twin("baseline of no direction", {"budget": lambda c: 0}),
-                    ),
+                    SMALLER,
                     {"budget": width},
                     "the top eigenvectors",
                 ),
@@ -545,10 +546,7 @@ PCA = Statement(
                     "Ky Fan",
                     ky_fan,
                     lambda n: (*RIVALS(n), MIXED),
-                    (
-                        Twin("one direction less in the baseline", {"budget": lambda c: width(c) - 1}),
-                        Twin("baseline of no direction", {"budget": lambda c: 0}),
-                    ),
+                    SMALLER,
                     {"budget": width},
                     "the top eigenvectors",
                 ),

@@ -400,6 +400,7 @@ def taylors(draw: Any) -> Taylor:
 
 CEX_20 = Design(Population(qq.mat([[1], [2]]), qq.mat([[-1], [1]]), (fmpq(1, 2),) * 2), 1, fmpq(1))
 ZERO_MEAN = Design(Population(qq.mat([[-1], [1]]), qq.mat([[-1], [1]]), (fmpq(1, 2),) * 2), 1, fmpq(1))
+NO_MEAN = (Twin("uncentred", {"explained": uncentred}), Twin("mean zero", cases=fixed(ZERO_MEAN)))
 EDGE = Taylor(qq.identity(2), (fmpq(2), fmpq(1)), qq.column([1, 0]))
 APPROXIMATION = Statement(
     "b_3_approximation",
@@ -454,10 +455,7 @@ APPROXIMATION = Statement(
                     "CEX-20",
                     approximation,
                     CEX_20,
-                    (
-                        Twin("uncentred", {"explained": uncentred}),
-                        Twin("mean zero", cases=fixed(ZERO_MEAN)),
-                    ),
+                    NO_MEAN,
                     {"explained": mean_square},
                     "9/10",
                     "81/100",
@@ -467,10 +465,7 @@ APPROXIMATION = Statement(
                     "CEX-20 (intercept)",
                     approximation,
                     CEX_20,
-                    (
-                        Twin("uncentred", {"explained": uncentred}),
-                        Twin("mean zero", cases=fixed(ZERO_MEAN)),
-                    ),
+                    NO_MEAN,
                     {"explained": intercept},
                     "9/10",
                     0,

@@ -22,7 +22,6 @@ from dntk_fast.report.table import Cells
 __all__ = ["measure", "tables"]
 
 ROUNDS = 7
-MEASURES = ("flops", "bytes", "seconds")
 SIGNS = {"within 2 s.e.": "=", "within 0.1": "≈", "lower": "<", "higher": ">", "undecided": "?"}
 
 
@@ -65,11 +64,18 @@ def measure(
 
 def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
     """Claimed and found exponents, one line for each row and axis."""
-    head = ("computation", "claimed", "in", "exponent", "flops", "bytes", "seconds", "backward passes", "sizes", "note")
-    shown = ("computation", "in", "exponent", "flops", "bytes", "seconds")
+    judged = ("flops or bytes", "bytes", "seconds")  # bytes twice where nothing multiplies
+    head = ("computation", "claimed", "in", "exponent", *judged, "backward passes", "sizes", "note")
+    narrow = {
+        "computation": "computation",
+        "in": "in",
+        "exponent": "claim",
+        "flops or bytes": "counted",
+        "seconds": "timed",
+    }
     legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
     rows = tuple(_cells(found) for found in record["rows"])
-    yield Cells(f"exponents beside the claim: {legend}", head, rows, {name: name for name in shown})
+    yield Cells(f"exponents and standard errors beside the claim: {legend}", head, rows, narrow)
 
 
 def _along(row: Row, axis: str, rounds: int, quick: bool) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
 
     passes = found["counted"].get("backward", [0])
     span = f"{found['sizes'][0]:,} - {found['sizes'][-1]:,}"
-    shown = (cell(name) for name in MEASURES)
+    shown = (cell("flops") or cell("bytes"), cell("bytes"), cell("seconds"))
     backward = f"{passes[0]:,} - {passes[-1]:,}" if passes[-1] else ""
     return (
         found["name"],

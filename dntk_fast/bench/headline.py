@@ -96,7 +96,7 @@ def measure(
             stage = f"unit costs: {scale.network}, {scale.side} px"
             size, tick = subject.size(), lambda done, whole, stage=stage: progress(stage, done, whole)
             record["scales"].append(scale_record(scale, size, algebra, rounds=rounds, progress=tick))
-    return record
+    return record | {"complete": True}
 
 
 def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progress: Progress) -> Subject:

@@ -13,11 +13,7 @@ from rich.console import Console
 from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
-from dntk_fast.cli.certificate import certificates
-from dntk_fast.cli.evidence import evidence
 from dntk_fast.cli.experiment import experiments
-from dntk_fast.cli.processes import sharing
-from dntk_fast.cli.tracking import tracking
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
 from dntk_fast.models import MODELS
@@ -39,10 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The distilled neural tangent kernel: train, distil, project, solve, compare.",
 )
-bench.add_typer(evidence)
-bench.add_typer(tracking)
-bench.add_typer(certificates)
-bench.add_typer(sharing)
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
 

@@ -85,8 +85,7 @@ def imagenette(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    if json is not None and not json.parent.is_dir():
-        raise ValueError(f"json: expected a file in a folder that exists, got {json}")
+    folder_exists("json", json)
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
     images = paper.open_data(setting, data, device)
     typer.echo(paper.estimate(setting, images))

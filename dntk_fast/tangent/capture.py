@@ -291,8 +291,20 @@ def _apart(values: Tensor, marks: list[_Mark]) -> tuple[list[list[Tensor | None]
     try:
         found = _batched(values, marks, weights)
     except Exception:  # a backward function that looks at numbers, for example; alone it tells what else is wrong
-        return [_cotangents(values, marks, weight) for weight in weights], False
+        with _once():
+            return [_cotangents(values, marks, weight) for weight in weights], False
     return [[None if D is None else D[row] for D in found] for row in (0, 1)], True
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """Say in one line that a model computes its activations again in the backward pass, where nobody records them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "checkpoint" not in str(error):
+            raise
+        _check.refuse("model", "activations that are kept for the backward pass", "torch.utils.checkpoint")
 
 
 def _weights(values: Tensor, row: int) -> Tensor:

@@ -302,4 +302,4 @@ def test_a_slope_in_the_table_carries_its_verdict():
     row = {"name": "x", "claim": "n", "axis": "n", "claimed": 1, "sizes": [1, 8], "counted": {}, "note": ""}
     (cells,) = complexity.tables({"rows": [row | {"slopes": {"seconds": {**vars(fit), "verdict": fit.verdict(1)}}}]})
     assert cells.rows[0][cells.head.index("seconds")] == "> 2.00 ± 0.00"
-    assert cells.rows[0][cells.head.index("flops")] == ""
+    assert cells.rows[0][cells.head.index("flops or bytes")] == ""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from dntk_fast.tangent.capture import capture, inspect, sample_gradients
 from dntk_fast.tangent.generic import Wrapped
@@ -262,6 +263,13 @@ class Moody(nn.Module):
         return (self.a if len(x) == 2 else self.b)(x)
 
 
+class Recomputing(nn.Linear):
+    """Its activations are computed again when they are needed."""
+
+    def forward(self, x):
+        return checkpoint(lambda h: torch.tanh(super(Recomputing, self).forward(h)), x, use_reentrant=False)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -274,6 +282,7 @@ class Moody(nn.Module):
         (Mixing(3, 2), "outputs of a sample that depend on it alone"),
         (Changed(), "got one before a.weight changed in place"),
         (nn.Linear(3, 2).requires_grad_(False), "at least one trainable parameter"),
+        (Recomputing(3, 2), "activations that are kept for the backward pass, got torch.utils.checkpoint"),
     ],
 )
 def test_refused(model, message):

@@ -255,22 +255,16 @@ def test_a_full_disk_ends_in_one_line(pack, tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / "o" / "stages").iterdir())
 
 
+def started(pack, epochs, out):
+    """A run in a process of its own."""
+    chosen = ("run", "--data", pack, *QUICK, "--epochs", epochs, "--out", out)
+    return [sys.executable, "-m", "dntk_fast", *map(str, chosen)]
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
     """SIGKILL once the network stands; the same command then finishes, writes both files, and trained nothing again."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "dntk_fast",
-        "run",
-        "--data",
-        str(pack),
-        *QUICK,
-        "--epochs",
-        "2",
-        "--out",
-        str(tmp_path / "o"),
-    ]
+    arguments = started(pack, 2, tmp_path / "o")
     record = tmp_path / "o" / "stages" / "network.json"
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
@@ -292,19 +286,7 @@ def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(pack, tmp_path):
-    arguments = [
-        sys.executable,
-        "-m",
-        "dntk_fast",
-        "run",
-        "--data",
-        str(pack),
-        *QUICK,
-        "--epochs",
-        "2000",
-        "--out",
-        str(tmp_path / "o"),
-    ]
+    arguments = started(pack, 2000, tmp_path / "o")
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "o" / "config.json").exists() and time.monotonic() < deadline:
@@ -312,5 +294,6 @@ def test_ctrl_c_says_how_to_go_on(pack, tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # Python ends by the signal itself where the interruption hit a library's import; a shell reports 130 for both.
+    assert process.returncode in (130, -signal.SIGINT)
     assert "the same command goes on from there" in " ".join(out.split())

@@ -155,21 +155,23 @@ def test_passes_are_counted():
     assert calls == {"forward": 5, "backward": 6}  # and the residual of what is returned
 
 
+def killed(step, weights):
+    if step.step == 3:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("refresh", [2, 10])
 def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     monkeypatch.setattr(module, "_REFRESH", refresh)
     case, path = Case(4, m=1), tmp_path / "state.safetensors"
 
-    def killed(step):
-        if step.step == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         run(case, 6, checkpoint=path, progress=killed)
     seen = []
-    found = run(case, 3, checkpoint=path, progress=seen.append)
+    found = run(case, 3, checkpoint=path, progress=lambda *told: seen.append(told))
     straight = run(case, 6)
-    assert [one.step for one in seen] == [3, 4, 5, 6]
+    assert [step.step for step, _ in seen] == [3, 4, 5, 6]
+    assert all(torch.equal(seen[-1][1][name], found.weights[name]) for name in found.weights)
     assert all(torch.equal(found.weights[name], straight.weights[name]) for name in found.weights)
     assert found.history == straight.history
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -355,15 +357,12 @@ def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
     monkeypatch.setattr(module, "_REFRESH", refresh)
     case, path = Case(4, m=1), tmp_path / "state.safetensors"
 
-    def killed(step):
-        if step.step == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         dual(case, 6, checkpoint=path, progress=killed)
     seen = []
-    found, straight = dual(case, 3, checkpoint=path, progress=seen.append), dual(case, 6)
-    assert [one.step for one in seen] == [3, 4, 5, 6]
+    found, straight = dual(case, 3, checkpoint=path, progress=lambda *told: seen.append(told)), dual(case, 6)
+    assert [step.step for step, _ in seen] == [3, 4, 5, 6]
+    assert all(torch.equal(seen[-1][1][name], found.weights[name]) for name in found.weights)
     assert torch.equal(found.coefficients, straight.coefficients)
     assert found.history == straight.history
     with pytest.raises(ValueError, match="checkpoint: expected one of the same network"):

@@ -31,10 +31,10 @@ RESULTS = ROOT / "asv_benchmarks" / "results" / "xeon-2-cores"
 METHODS = ("exact kernel", "features, k = 512", "features, k = 4096", "vmap(grad)")
 FLOORS = (
     ("ResNet-18, 32 px, n = 16", "floor", "resnet18"),
-    ("the same with a stem for small images", "floor_vit_tiny", "resnet18_small"),
+    ("the same with a stem for small images", "floor", "resnet18_small"),
     ("ResNet-18, 96 px, n = 64", "floor_96px", "resnet18_96"),
     ("small conv net, 28 px, n = 256", "floor", "conv28"),
-    ("vision transformer, 32 px, n = 16", "floor_vit_tiny", "vit_tiny"),
+    ("vision transformer, 32 px, n = 16", "floor", "vit_tiny"),
 )
 
 
