@@ -131,9 +131,7 @@ def _file(record: Any) -> Iterator[str]:
         yield from map(_sheet, complexity.tables(record))
         return
     networks = record.get("networks") if isinstance(record, dict) else None
-    if networks and all(
-        {"low", "high", "ratio", "stated"} <= set(row) for network in networks for row in network["rows"]
-    ):
+    if networks and all(map(_raced, networks)):
         yield picture(charts.floor_chart(networks), "Ratios to the floor with their intervals")
         yield from map(_sheet, floor.tables(record))
         return
@@ -142,6 +140,12 @@ def _file(record: Any) -> Iterator[str]:
     yield f"<details><summary>{len(found)} tables</summary>" if folded else ""
     yield from map(_sheet, found)
     yield "</details>" if folded else ""
+
+
+def _raced(network: Any) -> bool:
+    """Whether these are ratios to the floor."""
+    rows = network.get("rows") if isinstance(network, dict) else None
+    return bool(rows) and all({"low", "high", "ratio", "stated"} <= set(row) for row in rows)
 
 
 def _circumstances(record: Any) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dntk_fast.bench.history import read_results
+from dntk_fast.bench.page import write_page
 from tests.house.test_arrows import imported_modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,3 +96,10 @@ def test_kept_results_name_no_path_and_no_host(path):
 def test_a_place_in_a_result_is_seen(text):
     assert places(text, "margarets-laptop") != []
     assert places('{"unit": "reference / fast", "claim": "n^3 / H^2", "x/y/z": 1}', "margarets-laptop") == []
+
+
+def test_every_kept_result_is_on_the_page(tmp_path):
+    write_page(read_results(ROOT / "asv_benchmarks" / "results"), {}, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert [path.name for path in RESULTS if path.stem not in page] == []
+    assert "no_such_file" not in page
