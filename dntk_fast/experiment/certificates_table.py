@@ -56,8 +56,12 @@ def _cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for key in BOUNDS:
         middle, worst = median(row[key]["median"] for row in group), max(row[key]["worst"] for row in group)
-        found.append(f"{middle:.3g} ({worst:.3g})")
+        found.append(f"{_short(middle)} ({_short(worst)})")
     return [*found, f"{median(row['certified'] for row in group):.3f}"]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def steps_table(record: Mapping[str, Any]) -> Cells:
