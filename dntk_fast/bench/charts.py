@@ -65,7 +65,8 @@ def memory_chart(found: Sequence[Comparison]) -> str:
         axes.set_xscale("log")
         axes.set_yticks(place, [f"{one.benchmark}: {one.size}" for one in mine], fontsize=8)
         _plain_ticks(axes)
-        dress(axes, "peak memory above the empty run, MB (below 0.1 MB at the edge)", "")
+        axes.set_ylim(0.5 - len(mine), 0.5)
+        dress(axes, "peak MB above the empty run (0.1 or less at the edge)", "")
         figure.legend(loc="outside lower right", ncols=2, fontsize=8)
         return svg(figure)
 

@@ -101,5 +101,5 @@ def test_a_place_in_a_result_is_seen(text):
 def test_every_kept_result_is_on_the_page(tmp_path):
     write_page(read_results(ROOT / "asv_benchmarks" / "results"), {}, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert [path.name for path in RESULTS if path.stem not in page] == []
+    assert [path.name for path in RESULTS if path.stem[:7] not in page] == []  # commits by seven digits
     assert "no_such_file" not in page
