@@ -144,7 +144,7 @@ def _file(record: Any) -> Iterator[str]:
 
 def _raced(network: Any) -> bool:
     """Whether these are ratios to the floor."""
-    rows = network.get("rows") if isinstance(network, dict) else None
+    rows = network.get("rows", []) if isinstance(network, dict) else []
     return bool(rows) and all({"low", "high", "ratio", "stated"} <= set(row) for row in rows)
 
 
