@@ -143,7 +143,7 @@ def _channel_gradients(tangent: Outer, A: Tensor, outputs: slice, channels: slic
     if len(chosen) == 1:
         return torch.bmm(A, chosen[0].flatten(0, 1)).view(1, n, -1)
     D = torch.stack([d.mT for d in chosen], 2)  # one product for each row serves all outputs: (n, groups, C', q, T)
-    G = torch.bmm(D.view(len(A), -1, A.shape[2]), A.mT).view(n, -1, len(chosen), D.shape[3] * A.shape[1])
+    G = torch.bmm(D.reshape(len(A), -1, A.shape[2]), A.mT).view(n, -1, len(chosen), D.shape[3] * A.shape[1])
     return G.permute(2, 0, 1, 3).flatten(2)
 
 

@@ -212,3 +212,30 @@ def test_a_backward_pass_that_looks_at_numbers_runs_output_after_output():
     assert kernel_plan(gated, x).together == 1
     assert kernel_plan(plain, x).together == 2
     assert close(tangent_kernel(gated, x), kernel(plain, x))
+
+
+class ChannelsLast(nn.Module):
+    """Convolutions whose maps lie in memory with the channels last, as a permuted LayerNorm or a memory format leaves them."""
+
+    def __init__(self, depthwise):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm = nn.Conv2d(2, 8, 2, 2), nn.LayerNorm(8)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, groups=8 if depthwise else 1)
+        self.mix, self.scale, self.head = nn.Linear(8, 6), nn.Parameter(torch.randn(6)), nn.Conv2d(6, 3, 1)
+
+    def forward(self, x):
+        h = self.norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        h = torch.tanh(self.mix(self.conv(h).permute(0, 2, 3, 1)) * self.scale).permute(0, 3, 1, 2)
+        return self.head(h).mean((2, 3))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_order_in_memory_does_not_matter(depthwise, memory_format):
+    model, x = ChannelsLast(depthwise).double(), images(5)
+    expected = kernel(model, x)
+    model, x = model.to(memory_format=memory_format), x.to(memory_format=memory_format)
+    assert close(tangent_kernel(model, x), expected)
+    assert close(tangent_kernel_full(model, x).diagonal(dim1=1, dim2=3).permute(2, 0, 1), expected)
+    assert close(tangent_kernel(model, x, x[:2]), expected[:, :, :2])
