@@ -215,7 +215,7 @@ def test_a_backward_pass_that_looks_at_numbers_runs_output_after_output():
 
 
 class ChannelsLast(nn.Module):
-    """Convolutions whose maps lie in memory with the channels last, as a permuted LayerNorm or a memory format leaves them."""
+    """Convolutions whose maps lie with the channels last, as a permuted LayerNorm or a memory format leaves them."""
 
     def __init__(self, depthwise):
         super().__init__()
