@@ -10,10 +10,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from proofs_checks.judge import FULL, QUICK
-from proofs_checks.ledger import Record, differences, records, summary, to_json, to_markdown
-from proofs_checks.page import to_html
-from proofs_checks.registry import registry, select
+try:
+    from proofs_checks.judge import FULL, QUICK
+    from proofs_checks.ledger import Record, differences, records, summary, to_json, to_markdown
+    from proofs_checks.page import to_html
+    from proofs_checks.registry import registry, select
+except ModuleNotFoundError as error:
+    if error.name not in {"flint", "hypothesis"}:
+        raise
+    # The extra `verify` brings both; the main install does without them.
+    print(
+        f"dntk-verify: {error.name}: expected the package to be installed (pip install 'dntk[verify]')", file=sys.stderr
+    )
+    raise SystemExit(2) from None
 
 __all__ = ["main"]
 

@@ -1,6 +1,8 @@
 """The command: exit codes, what it writes and where, and that a flipped verdict is caught every time."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from proofs_checks.registry import registry, select
 from proofs_checks.statement import Verdict
 
 HERE = Path(command.__file__).parent
+ROOT = HERE.parent
 
 
 def committed():
@@ -28,6 +31,26 @@ def flipped(label):
 
     statements = registry()
     return lambda: tuple(statement(own) for own in statements)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("flint", "dntk-verify: flint: expected the package to be installed (pip install 'dntk[verify]')"),
+        ("hypothesis", "dntk-verify: hypothesis: expected the package to be installed (pip install 'dntk[verify]')"),
+        ("scipy", "ModuleNotFoundError"),  # no extra brings it: the traceback stays
+    ],
+)
+def test_without_its_extra_the_command_names_it_in_one_line(missing, message):
+    """In a fresh process in which the package cannot be found, as after the main install."""
+    code = (
+        f"import importlib.abc, sys\nclass Absent(importlib.abc.MetaPathFinder):\n def find_spec(self, name, *rest):\n"
+        f"  if name.split('.')[0] == {missing!r}: raise ModuleNotFoundError(name, name={missing!r})\n"
+        "sys.meta_path.insert(0, Absent())\nfrom proofs_checks.__main__ import main\nmain(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert message in done.stderr
+    assert (done.returncode, len(done.stderr.splitlines()) == 1) == ((1, False) if missing == "scipy" else (2, True))
 
 
 def test_one_statement_by_its_label(capsys):
