@@ -51,7 +51,16 @@ def _refusal(options: argparse.Namespace) -> str | None:
         return "--html: expected --out DIR with it"
     if options.jobs < 1:
         return f"--jobs: expected a positive number, got {options.jobs}"
-    return None
+    return None if options.out is None else _unwritable(options.out)
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Make the folder before the work; one line if nothing could be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"--out: expected a folder, or the name of one that can be made, got {folder} ({error.strerror})"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"--out: expected a folder to write to, got {folder}"
 
 
 def _table(found: list[Record]) -> Table:
@@ -71,7 +80,6 @@ def _table(found: list[Record]) -> Table:
 
 
 def _write(folder: Path, found: list[Record], count: int, *, html: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "LEDGER.md").write_text(to_markdown(found, count), encoding="utf-8")
     (folder / "ledger.json").write_text(to_json(found, count), encoding="utf-8")
     if html:
@@ -82,13 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ledger; return 0, or 1 if a verdict differs from the recorded one, or 2 if the command cannot be run."""
     options = _parser().parse_args(arguments)
     console = Console()
-    refusal = _refusal(options)
     try:
-        statements = select(registry(), options.only)
+        statements, refusal = select(registry(), options.only), _refusal(options)
     except ValueError as error:
         refusal = str(error)
     if refusal is not None:
-        console.print(refusal, style="red", markup=False)
+        print(f"dntk-verify: {refusal}", file=sys.stderr)
         return 2
     count = QUICK if options.quick else FULL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -68,7 +68,7 @@ def test_a_unique_prefix_is_enough():
 @pytest.mark.parametrize("label", ["thm_3_", "nonsense"])
 def test_an_ambiguous_or_unknown_label_is_refused(label, capsys):
     assert command.main(["--only", label]) == 2
-    assert "expected a label or a unique prefix" in capsys.readouterr().out
+    assert "expected a label or a unique prefix" in capsys.readouterr().err
 
 
 def test_a_flipped_verdict_gives_exit_code_one_twice_in_a_row_and_writes_nothing(monkeypatch, capsys):
@@ -103,7 +103,26 @@ def test_update_rewrites_the_two_files(monkeypatch, tmp_path):
 )
 def test_contradictory_options_are_refused(arguments, capsys):
     assert command.main(arguments) == 2
-    assert "expected" in capsys.readouterr().out
+    error = capsys.readouterr().err
+    assert error.startswith(f"dntk-verify: {arguments[0]}: expected")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "locked"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(command.os, "access", lambda path, mode: path != tmp_path / "locked")  # root may write anywhere
+    monkeypatch.setattr(command, "records", None)
+    assert command.main(["--out", str(tmp_path / folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dntk-verify: --out: expected a folder")
+    assert error.count("\n") == 1
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path, capsys):
+    assert command.main(["--only", "nonsense", "--out", str(tmp_path / "new")]) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_writes_to_the_given_folder_only(tmp_path):
