@@ -87,7 +87,15 @@ def _write(folder: Path, found: list[Record], count: int, *, html: bool) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the ledger; return 0, or 1 if a verdict differs from the recorded one, or 2 if the command cannot be run."""
+    """Run the ledger; return 0, or 1 if a verdict differs from the recorded one, 2 if it cannot be run, 130 if stopped."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("Stopped: nothing is written.")
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:

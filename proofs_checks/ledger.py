@@ -2,11 +2,12 @@
 
 import json
 import platform
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from proofs_checks.instances import SEED
@@ -180,11 +181,19 @@ def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str],
         return
     # A fork hands the statements, which hold functions and so cannot be sent, to the workers as they are.
     _STATEMENTS.update({statement.label: statement for statement in statements})
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
-        futures = [(statement.label, pool.submit(_examine_label, statement.label, count)) for statement in statements]
-        for label, future in futures:
-            yield future.result()
-            done(label)
+    others = active_children()
+    with ProcessPoolExecutor(jobs, get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            futures = [(one.label, pool.submit(_examine_label, one.label, count)) for one in statements]
+            for label, future in futures:
+                yield future.result()
+                done(label)
+        except KeyboardInterrupt:
+            # The pool would wait for the statements under way; its workers leave an interruption to this process.
+            for worker in active_children():
+                if worker not in others:
+                    worker.terminate()
+            raise
 
 
 def differences(found: list[Record]) -> list[str]:

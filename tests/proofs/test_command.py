@@ -1,8 +1,11 @@
 """The command: exit codes, what it writes and where, and that a flipped verdict is caught every time."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +141,26 @@ def test_a_run_writes_to_the_given_folder_only(tmp_path):
 def test_two_processes_find_what_one_finds():
     own = tuple(s for s in registry() if s.label in ("rem_4_2", "prop_3_6", "eq_10"))
     assert records(own, 5, jobs=2) == records(own, 5, jobs=1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_the_work_in_one_line(jobs):
+    """In a process group of its own, as a terminal interrupts it: steps that would take a minute are left at once."""
+    code = (
+        "import sys, time, proofs_checks.__main__ as command, proofs_checks.ledger as ledger\n"
+        "def examine(statement, count):\n print('under way', flush=True); time.sleep(60)\n"
+        f"ledger.examine = examine\nsys.exit(command.main(['--jobs', '{jobs}']))"
+    )
+    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "-c", code], **given) as process:
+        while "under way" not in process.stdout.readline():
+            pass
+        start = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        out, error = process.communicate(timeout=50)
+    assert time.monotonic() - start < 20
+    assert (process.returncode, error) == (130, "")
+    assert out.strip().splitlines()[-1] == "Stopped: nothing is written."
 
 
 @pytest.mark.parametrize("statement", registry(), ids=lambda statement: statement.label)
