@@ -23,6 +23,9 @@ except ModuleNotFoundError as error:
         f"dntk-verify: {error.name}: expected the package to be installed (pip install 'dntk[verify]')", file=sys.stderr
     )
     raise SystemExit(2) from None
+except KeyboardInterrupt:
+    print("Stopped: nothing is written.")
+    raise SystemExit(130) from None
 
 __all__ = ["main"]
 

@@ -167,14 +167,14 @@ def _examine_label(label: str, count: int) -> list[Record]:
 
 
 def records(
-    statements: Registry, count: int, *, jobs: int = 1, done: Callable[[str], None] = lambda label: None
+    statements: Registry, count: int, *, jobs: int = 0, done: Callable[[str], None] = lambda label: None
 ) -> list[Record]:
-    """Judge all statements, `jobs` at a time, and return their records in order."""
+    """Judge all statements in so many other processes (0: in this one), and return their records in order."""
     return [record for found in _in_order(statements, count, jobs, done) for record in found]
 
 
 def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str], None]) -> Iterator[list[Record]]:
-    if jobs == 1:
+    if jobs == 0:
         for statement in statements:
             yield examine(statement, count)
             done(statement.label)
@@ -189,7 +189,8 @@ def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str],
                 yield future.result()
                 done(label)
         except KeyboardInterrupt:
-            # The pool would wait for the statements under way; its workers leave an interruption to this process.
+            # The pool would wait for the statements under way. Its workers leave an interruption to this process, which
+            # only waits: inside a search it may hit a callback of hypothesis, where Python ignores it.
             for worker in active_children():
                 if worker not in others:
                     worker.terminate()
