@@ -68,8 +68,12 @@ def _unwritable(folder: Path) -> str | None:
 
 def _table(found: list[Record]) -> Table:
     table = Table(title="The ledger", show_lines=False)
-    for name in ("label", "reading", "verdict", "instances", "twins"):
-        table.add_column(name)
+    widest = max(len(record["label"]) for record in found)
+    table.add_column("label", no_wrap=True, min_width=widest)
+    for name in ("reading", "verdict"):
+        table.add_column(name, overflow="fold", min_width=12)  # above the longest word of a verdict
+    for name in ("instances", "twins"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for record in found:
         twins = [twin["rejected"] for step in record["steps"] for twin in step["twins"]]
         table.add_row(
@@ -115,7 +119,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         found = records(
             statements, count, jobs=min(options.jobs, len(statements)), done=lambda label: progress.advance(task)
         )
-    console.print(_table(found))
+    table = _table(found)
+    # No label or number is cut: where the table does not fit, the terminal wraps it.
+    least = console.measure(table, options=console.options.update(max_width=10_000)).minimum
+    table.width = least if least > console.width else None
+    console.print(table, crop=False)
     console.print(summary(found), markup=False)
     lines = differences(found)
     if options.out is not None:

@@ -14,6 +14,7 @@ from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.experiment import experiments
+from dntk_fast.cli.output import show
 from dntk_fast.config import Config, default_folder
 from dntk_fast.data import known
 from dntk_fast.models import MODELS
@@ -95,8 +96,7 @@ def run(
         raise typer.Exit(130) from None
     report.write_record(result.record, folder / "report.json")
     report.write_page(result.record, result.images, result.labels, folder / "report.html")
-    for table in TABLES:
-        console.print(table(result.record))
+    show(console, (table(result.record) for table in TABLES))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
 
 

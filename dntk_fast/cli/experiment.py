@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dntk_fast import _check, report
 from dntk_fast.cli.bars import Bars
-from dntk_fast.cli.output import finish, folder_exists
+from dntk_fast.cli.output import finish, folder_exists, show
 from dntk_fast.experiment import certificates as bounds
 from dntk_fast.experiment import imagenette as paper
 from dntk_fast.experiment import imagenette_page as page
@@ -101,6 +101,6 @@ def imagenette(
     for path in [folder / "report.json", *([json] if json else [])]:
         report.write_record(record, path)
     page.write_page(record, folder / "report.html")
-    for table in (page.paper_table, page.predictor_table, page.rivals_table, report.stage_table):
-        console.print(table(record))
+    tables = (page.paper_table, page.predictor_table, page.rivals_table, report.stage_table)
+    show(console, (table(record) for table in tables))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)

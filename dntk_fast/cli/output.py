@@ -8,14 +8,19 @@ from typing import Any, TypeAlias
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 
 from dntk_fast import report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.report.table import Cells
 
-__all__ = ["finish", "folder_exists", "measured"]
+__all__ = ["finish", "folder_exists", "measured", "show"]
 
 Record: TypeAlias = Mapping[str, Any]
+# A first column is at least so wide, if its words are.
+WORDS = 18
+# Blanks between two columns.
+GAP = 2
 
 
 def folder_exists(name: str, path: Path | None) -> None:
@@ -41,10 +46,28 @@ def measured(
 
 def finish(console: Console, tables: Iterable[Cells], record: Record, json: Path | None) -> None:
     """Print the tables, and write the record if the measurement was not interrupted."""
-    for table in tables:
-        console.print(table)
+    show(console, tables)
     if not record["complete"]:
         console.print("Stopped: what is whole so far; no file is written.")
         raise typer.Exit(130)
     if json is not None:
         report.write_record(record, json)
+
+
+def show(console: Console, tables: Iterable[Cells]) -> None:
+    """Print tables; in a narrow terminal words are broken into lines, numbers and columns never cut.
+
+    Where that is not enough the lines are longer than the terminal, which wraps them itself.
+    """
+    unbounded = console.options.update(max_width=10_000)  # else nothing is wider than the terminal
+    for cells in tables:
+        table = cells.__rich__()
+        for place, column in enumerate(table.columns):
+            column.no_wrap = place > 0
+            texts = [Measurement.get(console, unbounded, text) for text in (column.header, *column.cells)]
+            widest = max(text.maximum for text in texts)
+            # The first column is of words: none is cut, and some stand side by side.
+            column.min_width = widest if place else max(*(text.minimum for text in texts), min(widest, WORDS))
+        least = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
+        table.width = least if least > console.width else None
+        console.print(table, crop=False)

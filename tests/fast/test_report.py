@@ -1,6 +1,7 @@
 """A record is valid by its own schema, and its page stands alone: no script, no outside address."""
 
 import copy
+import io
 import json
 import re
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from dntk_fast import report
 from dntk_fast.cli import TABLES
+from dntk_fast.cli.output import show
 from dntk_fast.report import figures
 from dntk_fast.report.table import readable_bytes
 from tests.fast.example_record import images, record
@@ -140,6 +142,27 @@ def test_tables_print_what_the_record_says():
     assert "exact one gradient" in text
     assert "12.3 MB" in text
     assert "±" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_cuts_no_number_and_no_column(width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    for cells in (table(record()) for table in TABLES):
+        show(console, [cells])
+        words = console.export_text().split()
+        assert "…" not in "".join(words)
+        shown = [cells.head.index(name) for name in cells.narrow]
+        for text in (*cells.narrow.values(), *(row[place] for row in cells.rows for place in shown)):
+            assert all(word in words for word in text.split())
+
+
+def test_what_fits_is_printed_as_it_was():
+    console = Console(width=160, record=True, file=io.StringIO())
+    for cells in (table(record()) for table in TABLES):
+        console.print(cells)
+        plain = console.export_text()
+        show(console, [cells])
+        assert console.export_text() == plain
 
 
 def test_bytes_are_readable():

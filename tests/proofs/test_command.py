@@ -61,6 +61,17 @@ def test_one_statement_by_its_label(capsys):
     assert "prop_3_6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("width", ["40", "60", "80"])
+def test_a_narrow_terminal_cuts_no_label(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", width)
+    kept = json.loads((HERE / "ledger.json").read_text(encoding="utf-8"))["readings"]
+    monkeypatch.setattr(command, "records", lambda *given, **more: kept)
+    assert command.main(["--only", "rem_4_2"]) == 0
+    words = capsys.readouterr().out.split()
+    assert "…" not in "".join(words)
+    assert {record["label"] for record in kept} < set(words)
+
+
 def test_a_unique_prefix_is_enough():
     assert [s.label for s in select(registry(), "rem_b_4")] == ["rem_b_4"]
     assert [s.label for s in select(registry(), "task")] == ["task_link"]
