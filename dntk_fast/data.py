@@ -197,6 +197,8 @@ def _pack_file(data: str | Path) -> Path:
             return place
         if place.is_dir():
             return _pack_in(place)
+    if Path(data).suffix == ".npz" or len(Path(data).parts) > 1:
+        refuse("data", "a file or a folder that exists", " or ".join(map(str, places[:2])))
     refuse("data", f"one of {', '.join(known())}, or the path of an image pack (.npz)", repr(str(data)))
 
 
@@ -245,6 +247,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: pack[name] for name in pack.files}
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason and not zipfile.is_zipfile(path):  # what NumPy says of any other file
+            reason = "no .npz archive"
         raise ValueError(f"data: expected an image pack (.npz), got {path} ({reason})") from error
 
 
@@ -334,8 +338,10 @@ def _fetch(source: Callable[..., Any], root: Path, *arguments: Any, **options: A
     try:
         return source(root, *arguments, **options)
     except (RuntimeError, OSError) as error:
-        name = source.__name__
-        raise ValueError(f"data: expected {name} under {root} (download=True fetches it), got {error}") from error
+        # The library's own advice is an argument that no command has.
+        reason = str(error).partition(" You can use download=True")[0]
+        expected = f"{source.__name__} under {root} (dntk run --download or load(..., download=True) fetches it)"
+        raise ValueError(f"data: expected {expected}, got {reason}") from error
 
 
 def _in_order(train: int, test: int) -> tuple[np.ndarray, np.ndarray]:

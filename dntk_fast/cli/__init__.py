@@ -16,7 +16,7 @@ from dntk_fast.cli.bench import bench
 from dntk_fast.cli.experiment import experiments
 from dntk_fast.cli.output import show
 from dntk_fast.config import Config, default_folder
-from dntk_fast.data import known
+from dntk_fast.data import known, load
 from dntk_fast.models import MODELS
 from dntk_fast.pipeline import explain as explain_run
 from dntk_fast.pipeline import run as run_pipeline
@@ -61,6 +61,9 @@ def run(
     epochs: Annotated[int, typer.Option(help="Training epochs of the network.")] = Config.epochs,
     distil_steps: Annotated[int, typer.Option(help="Updates of the distilled images.")] = Config.distil_steps,
     refine_steps: Annotated[int, typer.Option(help="Steps of the refinement, at most.")] = Config.refine_steps,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch a data set that is not there.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<data>-<hash> if not given.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run with another configuration in that folder.")
@@ -83,6 +86,8 @@ def run(
         distil_steps=distil_steps,
         refine_steps=refine_steps,
     )
+    if download:
+        load(data, download=True)
     if explain:
         typer.echo(explain_run(config))
         return

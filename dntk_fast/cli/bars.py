@@ -23,14 +23,16 @@ class Bars:
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bars:
-        self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if self.tasks:  # else nothing was shown, and to stop would print an empty line
+            self.progress.stop()
 
     def update(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` parts of a stage are done; the first call starts its bar."""
+        if not self.tasks:
+            self.progress.start()
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, total=total)
         self.progress.update(self.tasks[stage], completed=done, total=total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +88,16 @@ def imagenette(
     """
     folder_exists("json", json)
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
-    images = paper.open_data(setting, data, device)
+    try:
+        images = paper.open_data(setting, data, device)
+    except ValueError as error:
+        if data is not None or not str(error).startswith("data: expected one of"):
+            raise
+        folder_of_packs = os.environ.get("DNTK_DATA") or "not set"
+        raise ValueError(
+            f"data: expected the image pack {setting.pack}.npz in the folder that the variable DNTK_DATA names "
+            f"({folder_of_packs}), or another data set or pack by --data, got neither"
+        ) from None
     typer.echo(paper.estimate(setting, images))
     if explain:
         return

@@ -143,6 +143,17 @@ def test_unknown_data_set_lists_the_known_ones(tmp_path, monkeypatch):
         load("mnist")
 
 
+@pytest.mark.parametrize("place", ["/nowhere/mine.npz", "mine.npz", "some/where"])
+def test_a_path_to_nothing_is_said_to_be_one(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DNTK_DATA", raising=False)
+    with pytest.raises(ValueError, match=rf"^data: expected a file or a folder that exists, got {place}$"):
+        load(place)
+    monkeypatch.setenv("DNTK_DATA", "packs")
+    with pytest.raises(ValueError, match=rf"got {place}{'' if place[0] == '/' else f' or packs/{place}'}$"):
+        load(place)
+
+
 def test_folder_without_a_single_pack_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^data: expected one image pack \(.npz\) in the folder .*, got none$"):
         load(tmp_path)
@@ -234,7 +245,7 @@ def test_damaged_pack_raises_nothing_but_the_refusal(tmp_path_factory, data):
         assert "\n" not in str(error)  # noqa: PT017
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pack at all", b"\x80\x04K\x01.", b"PK\x05\x06"])
+@pytest.mark.parametrize("content", [b"", b"not a pack at all", b"# A page", b"\x80\x04K\x01.", b"PK\x05\x06"])
 def test_file_that_is_no_pack_is_refused(tmp_path, content):
     (tmp_path / "no.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"^data: expected an image pack \(.npz\), got .*no.npz \("):
@@ -275,7 +286,8 @@ def test_too_few_images_to_hold_any_out(tmp_path):
 def test_absent_data_set_is_not_fetched(tmp_path, name, source, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", None)
     with pytest.raises(
-        ValueError, match=rf"^data: expected {source} under .* \(download=True fetches it\), got Dataset"
+        ValueError,
+        match=rf"^data: expected {source} under .* \(dntk run --download or .*\), got Dataset not found[^,;]*$",
     ):
         load(name, root=tmp_path)
 

@@ -423,6 +423,19 @@ def test_the_command_writes_record_and_page(at_hand, made, data, tmp_path):
     assert "31 to 41" in result.output
 
 
+@pytest.mark.parametrize(("named", "place"), [(False, "not set"), (True, "packs")])
+def test_without_its_pack_the_command_says_where_it_looks(named, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DNTK_DATA", "packs" if named else "")
+    result = command()
+    assert re.fullmatch(
+        rf"data: expected the image pack {im.SIZES['tiny'].pack}.npz in the folder .* DNTK_DATA names \({place}\), or .*",
+        str(result.exception),
+    )
+    other = command("--data", "nothing")
+    assert str(other.exception).startswith("data: expected one of digits")
+
+
 def test_an_interruption_leaves_one_line(at_hand, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

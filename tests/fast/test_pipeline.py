@@ -229,9 +229,23 @@ def test_the_command_tells_its_options_and_version(monkeypatch, capsys):
 )
 def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, "run", *arguments, "--out", tmp_path / "o") == 2
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert out == ""
     assert error.startswith(message)
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_data_set_is_fetched_only_if_asked(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def torchvision_s(root, download, size):
+        asked.append(download)
+        raise ValueError("data: nothing there")
+
+    monkeypatch.setattr(data, "DATASETS", {"cifar10": torchvision_s})
+    for options in ([], ["--download"]):
+        assert command(monkeypatch, "run", "--data", "cifar10", *options, "--out", tmp_path / "o") == 2
+    assert asked == [False, True]
 
 
 def test_the_plan_is_explained_before_any_work(pack, tmp_path, monkeypatch, capsys):
