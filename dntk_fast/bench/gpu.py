@@ -45,7 +45,7 @@ def measure(
     quick: bool = False,
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> dict[str, Any]:
-    """Measure everything on one device.
+    """Measure everything on one device; Ctrl-C ends it with what is whole so far and `complete` False.
 
     Parameters
     ----------
@@ -71,9 +71,20 @@ def measure(
     cases = {"conv28": CASES["conv28"]} if quick else CASES
     only = list(cases)
     record = floor.measure(only=only, rounds=rounds, quick=quick, device=device, cases=cases, progress=progress)
+    record |= {"memory": [], "sketch": []}
+    if not record["complete"]:
+        return record
+    record["complete"] = False
     with pinned(record["threads"]):
-        record["memory"] = list(_memory(device, 8 if quick else 512)) if device.type == "cuda" else []
-        record["sketch"] = list(_sketch(device, 2**12 if quick else GRADIENT, rounds))
+        try:
+            if device.type == "cuda":
+                for row in _memory(device, 8 if quick else 512):
+                    record["memory"].append(row)
+            for row in _sketch(device, 2**12 if quick else GRADIENT, rounds):
+                record["sketch"].append(row)
+            record["complete"] = True
+        except KeyboardInterrupt:
+            pass
     return record
 
 
@@ -126,11 +137,18 @@ def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
         )
         head = ("work", "budget, MiB", "peak, MiB")
         yield Cells("peak memory above model, images and result", head, rows, {name: name for name in head})
-    rows = tuple(
-        (f"k = {row['k']}", f"{row['ratio']:.2f}", f"{row['low']:.2f} - {row['high']:.2f}") for row in record["sketch"]
+    judged = tuple(
+        (
+            f"k = {row['k']}",
+            f"{row['ratio']:.2f}",
+            f"{row['low']:.2f} - {row['high']:.2f}",
+            "" if row["stated"] else "not stated",
+        )
+        for row in record["sketch"]
     )
-    head = ("contiguous sketch", "copies", "95 % interval")
-    yield Cells("time of a sketch in copies of the same rows", head, rows, {name: name for name in head})
+    if judged:
+        names = ("contiguous sketch", "copies", "95 % interval", "")
+        yield Cells("time of a sketch in copies of the same rows", names, judged, {name: name for name in names})
 
 
 def results_file(record: Mapping[str, Any], folder: Path) -> Path:
@@ -158,11 +176,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, RuntimeError) as error:
         print(f"dntk: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before anything was whole
+        print(file=sys.stderr)  # the line of the progress
+        print("Stopped: no file is written.")
+        raise SystemExit(130) from None
+    if not record["complete"]:
+        print(file=sys.stderr)
     for table in tables(record):
         print(f"{table}\n")
+    if not record["complete"]:
+        print("Stopped: what is whole so far; no file is written.")
+        raise SystemExit(130)
     results = Path("asv_benchmarks/results")
     path = options.json or (results_file(record, results) if results.is_dir() and not options.quick else None)
-    if path is not None and record["complete"]:
+    if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         print(f"numbers: {path}")
