@@ -103,7 +103,9 @@ def spectrum_figure(record: Mapping[str, Any]) -> str:
             ha="right" if max(map(len, names)) > 3 else "center",
             fontsize=8,
         )
-        ranks.legend(fontsize=8, loc="lower right", framealpha=0.9, frameon=True)
+        # Above the bars: a legend among them hides some.
+        ranks.set_ylim(top=1.25 * max([*spectra["distilled_ranks"], *(spectra["real_ranks"] or ())]))
+        ranks.legend(fontsize=8, loc="upper right", ncols=2)
         dress(ranks, rf"truncation rank at $\varepsilon={spectra['epsilon']:g}$ (Def 3.1)", "class")
         return svg(figure)
 

@@ -9,6 +9,8 @@ from dntk_fast._cells import Cells
 
 __all__ = ["cards", "document", "picture", "table"]
 
+# A cell with more characters is no number.
+LONG = 24
 CSS = """
 :root { color-scheme: light; --ink:#222; --soft:#666; --line:#ddd; --card:#f6f7f9; --accent:#0072B2; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background:#fff; }
@@ -22,6 +24,7 @@ p { max-width: 75ch; } .soft { color: var(--soft); font-size: .92rem; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; border-bottom-color: #999; } th:first-child, td:first-child { text-align: left; }
+th.words, td.words { text-align: left; white-space: normal; min-width: 14ch; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } img.pixels { image-rendering: pixelated; }
 code { background: var(--card); padding: 0 .25em; border-radius: 3px; }
 @media print { h2 { break-after: avoid; } img, table { break-inside: avoid; } }
@@ -50,7 +53,14 @@ def picture(uri: str, alt: str, kind: str = "") -> str:
 
 
 def table(cells: Cells) -> str:
-    """Return a table, all columns."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in cells.head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells.rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    """Return a table, all columns; a column of long texts is broken into lines, so that nothing leaves the page."""
+    places = range(len(cells.head))
+    longest = [max((len(row[place]) for row in cells.rows), default=0) for place in places]
+    kinds = [' class="words"' if place and longest[place] > LONG else "" for place in places]
+
+    def line(tag: str, texts: Iterable[str]) -> str:
+        inner = (f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    body = "".join(line("td", row) for row in cells.rows)
+    return f'<div class="scroll"><table><thead>{line("th", cells.head)}</thead><tbody>{body}</tbody></table></div>'

@@ -12,8 +12,8 @@ from rich.console import Console
 from dntk_fast import report
 from dntk_fast.cli import TABLES
 from dntk_fast.cli.output import show
-from dntk_fast.report import figures
-from dntk_fast.report.table import readable_bytes
+from dntk_fast.report import figures, parts
+from dntk_fast.report.table import Cells, readable_bytes
 from tests.fast.example_record import images, record
 
 
@@ -74,6 +74,24 @@ def test_the_page_shows_every_method_stage_and_predictor(tmp_path):
     for row in content["stages"]:
         assert f"<td>{row['name']}</td><td>{row['seconds']:.1f}</td>" in html
     assert html.count("<img") == 6
+
+
+def test_a_column_of_long_texts_is_broken_into_lines():
+    html = parts.table(Cells("t", ("of", "is", "setting"), (("a" * 30, "2", "b" * 25), ("c", "3", "")), {}))
+    assert '<th>of</th><th>is</th><th class="words">setting</th>' in html
+    assert f'<td>{"a" * 30}</td><td>2</td><td class="words">{"b" * 25}</td>' in html
+
+
+def test_the_legend_of_the_ranks_stands_above_the_bars(monkeypatch):
+    """Taken from the drawn figure: no bar reaches the legend."""
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure: drawn.append(figure) or "data:")
+    content = record()
+    figures.spectrum_figure(content)
+    axes = drawn[0].axes[1]
+    drawn[0].canvas.draw()
+    legend = axes.get_legend().get_window_extent()
+    assert max(bar.get_window_extent().y1 for bar in axes.patches) < legend.y0
 
 
 def test_the_page_does_without_real_spectra_and_condition_numbers(tmp_path):
