@@ -41,8 +41,8 @@ def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> 
     yield "<h2>How many distilled images? (Figure 1)</h2>"
     yield (
         "<p>Each size is distilled on its own. The dotted line is the fidelity of a ridge regression on the last layer's "
-        "input alone, fitted on all training images: by Theorem R it can represent the network exactly, so fidelity above "
-        "it, not above chance, is what a tangent kernel must show.</p>"
+        "input alone, fitted on all training images: by Theorem R it can represent the network exactly, so fidelity as "
+        "high as this line is no evidence for a tangent kernel by itself.</p>"
     )
     yield picture(figures.size_figure(record), "Accuracy, fidelity, error, conditioning against the number of images")
     yield "<h2>Class spectra (Figure 2)</h2>"
