@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dntk_fast import report
+from dntk_fast import _check, report
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.experiment import experiments
@@ -76,6 +76,7 @@ def run(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
+    _check.choice("model", model, ("auto", *MODELS))
     config = Config(
         data=data,
         model=model,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dntk_fast import _check
 from dntk_fast.bench import certificate, complexity, floor, gpu, headline, memory, plan, processes, sketch
 from dntk_fast.bench.history import read_results
 from dntk_fast.bench.importing import import_results
@@ -66,7 +67,9 @@ def bench_plan(
 @bench.command("sketch")
 def bench_sketch(
     json: Json = None,
-    data: Annotated[Path, typer.Option(help="Folder of the image packs; that of DNTK_DATA if not given.")] = Path(),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the image packs; this one or that of DNTK_DATA if not given.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps trained weights; none if not given.")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(sketch.CASES)}; may be repeated.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of the map; 20 if not given.")] = None,
@@ -76,7 +79,7 @@ def bench_sketch(
     """Train the networks and measure the error of their projected kernels against a dense Gaussian map's."""
     if cache is not None and not cache.is_dir():
         raise ValueError(f"cache: expected a folder that exists, got {cache}")
-    given = {"data": data, "cache": cache, "only": only or (), "seeds": seeds, "threads": threads, "quick": quick}
+    given = {"data": data or "", "cache": cache, "only": only or (), "seeds": seeds, "threads": threads, "quick": quick}
     measured(sketch.measure, sketch.tables, json, **given)
 
 
@@ -88,6 +91,8 @@ def bench_memory(
     quick: Quick = False,
 ) -> None:
     """Watch the memory of features and exact kernels, each in a fresh process, with budgets of 256 MiB and 1 GiB."""
+    if n is not None:
+        _check.integer("images", n, 2)
     measured(memory.measure, memory.tables, json, n=n, threads=threads, quick=quick)
 
 
@@ -152,7 +157,16 @@ def bench_report(
 ) -> None:
     """Draw kept results and reports of runs on one self-contained page."""
     devices = read_results(results)
-    runs = {path.parent.name or path.name: read_record(path) for path in run or ()}
+    runs = {path.parent.name or path.name: _record_of(path) for path in run or ()}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_page(devices, runs, out)
     typer.echo(str(out))
+
+
+def _record_of(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        _check.refuse("run", "a report.json that exists", path)
+    try:
+        return read_record(path)
+    except ValueError as error:
+        raise ValueError(f"run:{str(error).removeprefix('path:')}") from None

@@ -124,7 +124,7 @@ def _provenance(record: Mapping[str, Any]) -> str:
     lines = [
         *record["notes"],
         f"configuration: {pairs('config', ' = ')}",
-        f"{pairs('versions', ' ')}; {record['threads']} threads",
+        f"{pairs('versions', ' ')}; {record['threads']} thread{'s' * (record['threads'] != 1)}",
         f"seeds: {pairs('seeds', ' ')}",
         f"fingerprints: model {prints['model']}, data {prints['data']}",
         "Names such as Theorem R, LG-3 and Figure 1 are those of the paper arXiv 2602.11320 as restored by this project: "

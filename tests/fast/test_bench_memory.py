@@ -91,7 +91,7 @@ def test_an_interruption_writes_no_file(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--images", 1), "n: expected an integer"),
+        (("--images", 1), "images: expected an integer"),
         (("--threads", 0), "threads: expected an integer"),
         (("--json", "nowhere/memory.json"), "json: expected a file in a folder that exists"),
     ],

@@ -142,7 +142,7 @@ def test_an_interruption_writes_no_file(monkeypatch, capsys, tmp_path):
         (("--seeds", 1), "seeds: expected an integer"),
         (("--threads", 0), "threads: expected an integer"),
         (("--cache", "nowhere"), "cache: expected a folder that exists"),
-        (("--data", "nowhere", "--only", "conv28"), "data: expected one of"),
+        (("--data", "nowhere", "--only", "conv28"), "data: expected a file or a folder that exists, got nowhere"),
         (("--json", "nowhere/sketch.json"), "json: expected a file in a folder that exists"),
     ],
 )

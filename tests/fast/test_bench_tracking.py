@@ -289,7 +289,8 @@ def test_the_commands_import_and_draw(monkeypatch, capsys, tmp_path):
         (("import", "--device", "a/b"), "device: expected small letters, digits and hyphens, got 'a/b'"),
         (("import", "--match", "("), "match: expected a regular expression, got '('"),
         (("report", "--results", "nowhere"), "results: expected a folder with results of at least one device"),
-        (("report", "--run", "nowhere.json"), "path: expected a report.json"),
+        (("report", "--run", "nowhere.json"), "run: expected a report.json that exists, got nowhere.json"),
+        (("report", "--run", __file__), "run: expected a report.json, got"),
     ],
 )
 def test_a_wrong_request_is_one_line(monkeypatch, capsys, arguments, message):

@@ -224,7 +224,9 @@ def test_the_command_tells_its_options_and_version(monkeypatch, capsys):
     [
         (["--data", "nowhere"], "dntk: data: expected"),
         (["--per-class", "0"], "dntk: per_class: expected an integer"),
-        (["--model", "x"], "dntk: model: expected one of"),
+        (["--model", "x"], "dntk: model: expected one of auto, conv8"),
+        (["--data", "/nowhere.npz"], "dntk: data: expected a file or a folder that exists, got /nowhere.npz"),
+        (["--data", __file__], f"dntk: data: expected an image pack (.npz), got {__file__} (no .npz archive)"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
