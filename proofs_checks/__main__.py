@@ -36,14 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dntk-verify", description="Check every statement of the paper and print the verdicts."
     )
-    parser.add_argument("--only", metavar="LABEL", help="one statement: its label or a unique prefix")
+    parser.add_argument("--only", metavar="LABEL", help="one statement: its label or name, or a unique prefix")
+    parser.add_argument("--list", action="store_true", help="print the labels and what they stand for, and do nothing")
     parser.add_argument("--quick", action="store_true", help="fewer instances, the same checks")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write LEDGER.md and ledger.json there")
     parser.add_argument("--html", action="store_true", help="with --out: write ledger.html too")
     parser.add_argument(
         "--update", action="store_true", help="rewrite the committed LEDGER.md and ledger.json (full runs only)"
     )
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="statements at a time")
+    jobs = min(2, os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=jobs, help="statements at a time (default: %(default)s)")
     return parser
 
 
@@ -112,6 +114,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     if refusal is not None:
         print(f"dntk-verify: {refusal}", file=sys.stderr)
         return 2
+    if options.list:
+        for statement in statements:
+            print(f"{statement.label:<24} {statement.row}")
+        return 0
     count = QUICK if options.quick else FULL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -1,5 +1,8 @@
 """Every statement of the ledger in the order of its rows; a row without evidence stands as pending."""
 
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
 from types import ModuleType
 
 from proofs_checks import (
@@ -58,6 +61,16 @@ MODULES: tuple[ModuleType, ...] = (
     check_real_maps,
 )
 Registry = tuple[Statement, ...]
+SHORT = {
+    "theorem": "thm",
+    "definition": "def",
+    "proposition": "prop",
+    "corollary": "cor",
+    "remark": "rem",
+    "equation": "eq",
+    "section": "sec",
+    "algorithm": "alg",
+}
 
 
 def _pending(label: str, row: str, table: int) -> Statement:
@@ -85,13 +98,31 @@ def file_of(statement: Statement) -> str | None:
     return None
 
 
+def _plain(name: str) -> str:
+    """Return a name as labels are written: small letters, the kind of a statement in short, the rest underscores."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    return "_".join(SHORT.get(word, word) for word in words)
+
+
 def select(statements: Registry, wanted: str | None) -> Registry:
-    """Return the statement of that label, or of the only label with that prefix; all of them for None."""
+    """Return the statement of that label or name, or of the only label or name with that prefix; all of them for None.
+
+    Case and punctuation do not count, nor whether a kind is written out: "Theorem 3.3" is thm_3_3.
+    """
     if wanted is None:
         return statements
-    exact = tuple(s for s in statements if s.label == wanted)
-    found = exact or tuple(s for s in statements if s.label.startswith(wanted))
+    name = _plain(wanted)
+    tests: tuple[Callable[[Statement], bool], ...] = (
+        lambda s: s.label == wanted,
+        lambda s: _plain(s.label) == name,
+        lambda s: _plain(s.row) == name,
+        lambda s: bool(name) and _plain(s.label).startswith(name),
+        lambda s: bool(name) and _plain(s.row).startswith(name),
+    )
+    found = next(filter(None, (tuple(filter(test, statements)) for test in tests)), ())
     if len(found) != 1:
-        names = ", ".join(s.label for s in found) or "none"
-        raise ValueError(f"only: expected a label or a unique prefix, got {wanted!r} (matches: {names})")
+        near = get_close_matches(name, [_plain(s.label) for s in statements], cutoff=0.5)
+        close = [s.label for s in statements if _plain(s.label) in near]
+        names = f"matches: {', '.join(s.label for s in found)}" if found else f"near it: {', '.join(close) or 'none'}"
+        raise ValueError(f"--only: expected a label or a unique prefix, got {wanted!r} ({names}; --list prints all)")
     return found

@@ -79,7 +79,34 @@ def test_a_unique_prefix_is_enough():
     assert [s.label for s in select(registry(), "thm_3_3")] == ["thm_3_3"]
 
 
-@pytest.mark.parametrize("label", ["thm_3_", "nonsense"])
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("LG-3", "lg_3"),
+        ("Theorem R", "theorem_r"),
+        ("theorem_r", "theorem_r"),
+        ("Def 3.1", "def_3_1"),
+        ("Theorem 3.3", "thm_3_3"),
+        ("Prop B.6, (23)–(25), combined", "prop_b_6"),
+    ],
+)
+def test_a_name_as_it_is_printed_is_enough(name, label):
+    assert [s.label for s in select(registry(), name)] == [label]
+
+
+def test_a_label_that_is_nearly_right_is_answered_with_the_right_one():
+    with pytest.raises(ValueError, match=r"got 'theorm_r' \(near it: .*theorem_r.*; --list prints all\)$"):
+        select(registry(), "theorm_r")
+
+
+def test_the_list_has_every_label_and_name_and_does_no_work(monkeypatch, capsys):
+    monkeypatch.setattr(command, "records", None)
+    assert command.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [[s.label, s.row] for s in registry()]
+
+
+@pytest.mark.parametrize("label", ["thm_3_", "nonsense", "", "?"])
 def test_an_ambiguous_or_unknown_label_is_refused(label, capsys):
     assert command.main(["--only", label]) == 2
     assert "expected a label or a unique prefix" in capsys.readouterr().err
