@@ -22,6 +22,8 @@ from dntk_fast.report.table import Cells
 __all__ = ["measure", "tables"]
 
 ROUNDS = 7
+# Half a power from the claim is clearly another exponent.
+APART = 0.5
 SIGNS = {"within 2 s.e.": "=", "within 0.1": "≈", "lower": "<", "higher": ">", "undecided": "?"}
 
 
@@ -74,6 +76,7 @@ def tables(record: Mapping[str, Any]) -> Iterator[Cells]:
         "seconds": "timed",
     }
     legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+    legend += f" (s.e. too large, or an exponent {APART:g} from the claim is within 2 s.e. as well)"
     rows = tuple(_cells(found) for found in record["rows"])
     yield Cells(f"exponents and standard errors beside the claim: {legend}", head, rows, narrow)
 
@@ -123,12 +126,20 @@ def _slope(sizes: Sequence[int], costs: Sequence[float]) -> Slope | None:
     return slope(sizes, costs) if costs and min(costs) > 0 else None
 
 
+def _open(fit: Mapping[str, Any], claimed: float) -> bool:
+    """Whether an exponent clearly different from the claim is within two standard errors."""
+    return abs(abs(fit["exponent"] - claimed) - APART) <= 2 * fit["standard_error"]
+
+
 def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
     def cell(name: str) -> str:
         fit = found["slopes"].get(name)
         if fit is None:
             return ""
-        return f"{SIGNS.get(fit.get('verdict'), '')} {fit['exponent']:.2f} ± {fit['standard_error']:.2f}".lstrip()
+        verdict = fit.get("verdict")
+        if verdict == "within 2 s.e." and _open(fit, found["claimed"]):
+            verdict = "undecided"
+        return f"{SIGNS.get(verdict, '')} {fit['exponent']:.2f} ± {fit['standard_error']:.2f}".lstrip()
 
     passes = found["counted"].get("backward", [0])
     span = f"{found['sizes'][0]:,} - {found['sizes'][-1]:,}"

@@ -194,6 +194,26 @@ def test_seconds_are_medians_of_rounds_with_one_fit_for_each_axis(monkeypatch):
     assert by_k["slopes"]["seconds"]["verdict"] == "higher"
 
 
+@pytest.mark.parametrize(
+    ("fit", "claimed", "sign"),
+    [
+        (Slope(0.54, 0.23, 4), 1, "?"),  # 0.5 is as near as 1
+        (Slope(1.0, 0.24, 4), 1, "="),
+        (Slope(1.05, 0.24, 4), 1, "?"),
+        (Slope(1.9, 0.06, 4), 2, "="),
+        (Slope(1.0, 0.01, 4), 2, "<"),
+        (Slope(2.0, 0.3, 4), 2, "?"),
+    ],
+)
+def test_a_fit_that_allows_another_exponent_as_well_is_shown_as_open(fit, claimed, sign):
+    slopes = {"seconds": {"exponent": fit.exponent, "standard_error": fit.standard_error} | {
+        "verdict": fit.verdict(claimed)}}  # fmt: skip
+    row = {"name": "work", "claim": "n", "axis": "n", "claimed": claimed, "slopes": slopes, "counted": {}}
+    (cells,) = complexity.tables({"rows": [row | {"sizes": [1, 8], "note": ""}]})
+    assert cells.rows[0][cells.head.index("seconds")].startswith(f"{sign} {fit.exponent:.2f}")
+    assert "? undecided (s.e. too large, or an exponent 0.5 from the claim is within 2 s.e. as well)" in cells.title
+
+
 KEPT = Path(__file__).resolve().parents[2] / "asv_benchmarks" / "results" / "xeon-2-cores" / "complexity.json"
 
 
