@@ -154,6 +154,43 @@ def test_another_process_draws_the_same_bits():
     assert out.stdout.strip() == fingerprint()
 
 
+# A stored feature is worth nothing without its map, which is drawn again from the seed: other bits for the same seed are
+# another format of the store.
+BITS = {
+    "contiguous": "d812c3998de07ef4",
+    "sjlt": "276212fc3f55a982",
+    "tensorsketch": "f47ac723c9bb0f5d",
+    "srht": "a15bb5055977d1f9",
+    "rademacher": "d7a4143199700038",
+}
+
+
+@pytest.mark.parametrize("kind", BITS)
+def test_the_bits_of_a_map_never_change(kind):
+    # Several runs on both sides of the matrix. The entries times sqrt(k) = 4 are integers in every sum: no rounding.
+    entries = sketch_of(kind, k=16, seed=7, shapes={"w": (20, 40)}).matrix() * 4
+    assert torch.equal(entries, entries.round())
+    assert hashlib.sha256(entries.to(torch.int8).numpy().tobytes()).hexdigest()[:16] == BITS[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "rows"),
+    [
+        ("gaussian", (20, 40), [[0.43377444453, -1.00602735417], [-0.73935948903, 0.17734825661]]),
+        ("haar", (3, 2), [[-0.67227309252, -0.00429080104], [-0.37860126257, -0.28665951835]]),
+    ],
+)
+def test_the_numbers_of_a_map_never_change(kind, shape, rows):
+    # An odd k, where two normal numbers of one pair of words would fall to two coordinates.
+    found = sketch_of(kind, k=5, seed=7, shapes={"w": shape}).matrix()[[0, -1], :2]
+    assert torch.allclose(found, torch.tensor(rows, dtype=torch.float64), rtol=0, atol=TOL["float64"])
+
+
+def test_labels_that_read_the_same_side_by_side_name_different_streams():
+    assert hashing.key(1, "2w") != hashing.key(12, "w")
+    assert hashing.key(0, "a", "bc") != hashing.key(0, "ab", "c")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_draws_the_same_bits(kind):
@@ -332,6 +369,24 @@ def test_unbiased_with_the_variance_of_the_docstring(kind, vectors):
     else:
         expected = variance(kind, *vectors, SHAPES, k)
     assert abs(z_score(sample**2, expected)) < 5
+
+
+@pytest.mark.parametrize(("kind", "k"), [(kind, k) for k in (4, 6) for kind in KINDS if k == 4 or kind != "sjlt"])
+def test_every_pair_of_coordinates_is_unbiased_with_the_variance_of_the_docstring(kind, k):
+    """Random vectors average over pairs; a sign that two entries share, or two runs, shows in single pairs of entries."""
+    shape, draws = (3, 3), 300
+    unit = torch.eye(9, dtype=torch.float64)
+    matrices = torch.stack([sketch_of(kind, k=k, seed=s, shapes={"w": shape}).matrix() for s in range(draws)])
+    grams = matrices @ matrices.mT
+    for i, j in itertools.combinations(range(9), 2):
+        products, law = grams[:, i, j], variance(kind, unit[i], unit[j], {"w": shape}, k)
+        if law == 0:
+            assert float(products.abs().max()) <= TOL["hand"]
+            continue
+        # The square's variance is below 3 law^2 for Gaussian entries and below law for a product that is at most 1.
+        spread = math.sqrt(max(3 * law**2, law) / draws)
+        assert abs(float(products.mean())) < 5 * math.sqrt(law / draws)
+        assert abs(float(products.square().mean()) - law) < 5 * spread
 
 
 def test_the_check_of_the_variance_rejects_other_laws(vectors):
