@@ -10,6 +10,7 @@ from dntk_fast.projection import KINDS, hashing
 from dntk_fast.tangent import features as module
 from dntk_fast.tangent.features import feature_plan, head_weights, norm_errors, tangent_features
 from dntk_fast.tangent.generic import projected
+from tests.fast.plain import features as jacobian
 from tests.tolerances import TOL
 
 
@@ -91,6 +92,33 @@ def test_rules_and_torch_func_give_the_same_features(make, kind):
     assert found.plan.generic == ()
     assert close(found.body, expected)
     assert not close(found.body, projected(model, x, found.plan.sketch, rows=4).flip(1), TOL["apart"])
+
+
+class Product(nn.Module):
+    """A weight that stands to the right of its input: its gradient is the transpose of a Linear's."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.fc = nn.Parameter(torch.randn(3, 8)), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.fc(torch.tanh(x @ self.w))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "auto"])
+def test_a_weight_to_the_right_is_projected_in_its_own_order(kind):
+    model, x = build(Product), batch(None)
+    found = tangent_features(model, x, k=8, seed=3, projection=kind, quality=9.0, keep_head=False)
+    assert found.plan.generic == ()
+    assert close(found.body, jacobian(model, x) @ found.plan.sketch.matrix())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sjlt"])
+def test_any_number_of_coordinates_will_do(kind):
+    model, x = build(perceptron), batch(None)
+    for k in (1, 7):
+        found = tangent_features(model, x, k=k, seed=3, projection=kind, keep_head=False)
+        assert close(found.body, jacobian(model, x) @ found.plan.sketch.matrix())
 
 
 def test_parameters_without_a_rule_take_the_generic_path_with_one_warning_that_names_them():
