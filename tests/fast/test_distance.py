@@ -1,6 +1,8 @@
 """How far from the full kernel: every bound against the exact solution by another route, and stages cut short."""
 
+from collections import Counter
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -8,12 +10,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dntk_fast import data, distance, models, report, steps
+from dntk_fast import data, distance, full_problem, models, report, steps
 from dntk_fast._stages import Stage, StageStore
 from dntk_fast.certificate import Residual, combined, inner
 from dntk_fast.config import Config
 from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
 from dntk_fast.pipeline import REFINEMENT, run
+from dntk_fast.refine import Step
+from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
 from tests.tolerances import TOL
 
@@ -161,6 +165,81 @@ def test_passes_go_up_by_two_a_step(given):
     assert found["end"]["passes"] == passes[-1] + found["start"]["passes"]
     n, C = 240, 10
     assert stage.backward_passes > C * n * refined["backward"]
+
+
+def test_the_radius_is_the_distance_that_the_bounds_of_a_step_rest_on(given):
+    """One bound on |w - w_*|_H: times a point's scale for that point, times sqrt(spread / t) for the RMS over all."""
+    inputs, stage = given
+    t = len(inputs.data.x_test)
+    squares = stage.arrays["radius"].square() * inputs.held.spread / t
+    told = [step["bound"] for step in stage.numbers["distance"]["steps"]]
+    assert squares.mean(1).sqrt().tolist() == pytest.approx(told, rel=TOL["float64"])
+
+
+def test_rows_and_map_are_drawn_from_the_seed_of_the_certificate(given):
+    inputs = given[0]
+    seed, digits = inputs.config.seeds["certificate"], inputs.data
+    drawn = torch.randperm(240, generator=torch.Generator().manual_seed(seed))[:60]
+    assert torch.equal(inputs.subset.rows, drawn.sort().values)
+    features = tangent_features(inputs.model, digits.x_train, k=512, seed=seed).values
+    torch.testing.assert_close(inputs.features, inputs.subset.completed(features), rtol=0, atol=0)
+
+
+def test_the_passes_told_are_the_passes_made(given, tmp_path, monkeypatch):
+    inputs, stage = given
+    made, told = Counter(), stage.numbers["distance"]
+
+    def counting(name, honest):
+        def counted(model, x, *more, **options):
+            made[name, len(x)] += 1
+            if name == "tangent_kernel" and more[0] is not None:
+                made[name, len(more[0])] += 1
+            return honest(model, x, *more, **options)
+
+        return counted
+
+    for name in ("jacobian_vector", "vector_jacobian", "kernel_diagonal", "tangent_kernel"):
+        monkeypatch.setattr(full_problem, name, counting(name, getattr(full_problem, name)))
+    monkeypatch.setattr(distance, "tangent_features", counting("tangent_features", tangent_features))
+    again(inputs, tmp_path)
+    (C, n), m = inputs.problem.targets.shape, 60  # as many rows of the subset as held-out images
+    over_training = [count for (name, rows), count in made.items() if rows == n and name != "tangent_kernel"]
+    assert sum(over_training) == told["end"]["passes"]
+    assert told["start"]["passes"] == 3  # J v, J^T a, the squared norms
+    assert told["steps"][0]["passes"] == 4  # J v, J^T a, the squared norms, the projections
+
+    tangents = sum(C * rows * count for (name, rows), count in made.items() if name == "jacobian_vector")
+    images = sum(rows * count for (name, rows), count in made.items() if name != "jacobian_vector")
+    # Of the bounds' own J v three are told for held-out images and for the subset's rows each, and fewer are made.
+    assert images + tangents <= stage.forward_passes <= images + tangents + 3 * C * m
+    assert C * images <= stage.backward_passes <= C * (images + m)
+
+
+def found_of(**parts):
+    """What the numbers are made from, with the parts of it that a test needs."""
+    names = ("given", "seen", "gap", "fitted", "distilled", "refined_fitted", "predictions", "radius", "history")
+    return distance._Found(**dict.fromkeys(names) | parts)
+
+
+def test_by_way_of_a_step_is_how_far_to_it_and_its_own_bound():
+    zeros, twos = torch.zeros(1, 4, dtype=torch.float64), torch.full((1, 4), 2.0, dtype=torch.float64)
+    history = (Step(0, (0.5,), (0.25,), (0.0,), (0.0,), 1, 1),)
+    found = found_of(fitted=zeros, refined_fitted=twos, distilled=zeros, predictions=twos[None], history=history)
+    assert found.by_way_of_fitted().tolist() == [2.5]
+    assert found.by_way_of(0).tolist() == [2.25]
+
+
+def test_the_excess_of_the_optimum_is_never_below_zero():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    problem = SimpleNamespace(targets=one, ridge=one[0])
+
+    def excess(alpha):  # K = lam = y = 1: w = alpha = 1/2, J = 1/4
+        given = SimpleNamespace(problem=problem, exact=lambda name: alpha, weights={"w": one / 2})
+        return found_of(given=given, fitted=one / 2).excess()
+
+    assert excess(one / 2) == 0
+    assert excess(one / 4) == 1 / 8
+    assert excess(0.75 * one) == 0  # what J(w_*) is taken to be then lies above J(w), as rounding may have it
 
 
 # --- broken twins -----------------------------------------------------------------------------------------------------
