@@ -356,6 +356,21 @@ def test_weights_by_name():
         inner({"w": a["w"]}, {"u": b["u"]})
 
 
+def test_inner_products_are_summed_in_double_precision():
+    a, b = ({"w": torch.tensor([[4096.0, 1.0]])} for _ in range(2))
+    for other in (a, b):  # the first integer that float32 has not
+        assert inner(a, other).tolist() == pytest.approx([2**24 + 1], rel=TOL["hand"])
+
+
+def test_fitted_values_are_in_the_precision_of_the_problem():
+    case = Case(0, dtype=torch.float32)
+    w, exact = named(case.model, case.w), case.product(case.Phi, case.w)
+    double = FullProblem(case.model, case.x, case.problem.targets, case.lam, dtype=torch.float64)
+    assert close(double.forward(w), exact)
+    assert close(case.problem.forward(w).double(), exact, TOL["float32"])
+    assert not close(case.problem.forward(w).double(), exact)
+
+
 @pytest.mark.parametrize(
     ("rows", "kind", "message"),
     [

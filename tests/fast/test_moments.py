@@ -66,6 +66,14 @@ def test_the_energy_gap_needs_no_features(problem, m):
         assert torch.allclose(*pair, rtol=TOL["float64"], atol=TOL["float64"] * float(expected.total.max()))
 
 
+def test_directions_of_little_energy_span_nothing():
+    inducing = torch.tensor([[[1.0, 0.0], [0.0, 0.1]]], dtype=torch.float64)  # a hundredth of the largest energy
+    moments = moments_of(torch.eye(2, dtype=torch.float64)[None], torch.ones(1, 2))
+    gaps = [moments.energy_gap(inducing, rtol=rtol) for rtol in (0.001, 0.1)]
+    assert [int(gap.rank) for gap in gaps] == [2, 1]
+    assert [float(gap.residual) for gap in gaps] == [0.0, 1.0]
+
+
 @given(problems(), st.data())
 def test_principal_directions_hold_the_leading_eigenvalues(problem, data):
     Phi, y, _ = problem
