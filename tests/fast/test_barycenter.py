@@ -84,6 +84,13 @@ def test_a_seed_gives_the_same_answer_and_float32_comes_back(kind):
     np.testing.assert_allclose(back(first.points), expected.points, **ROUNDED)
 
 
+def test_more_starts_find_a_better_minimum():
+    points = np.random.default_rng(0).standard_normal((120, 4))
+    one, ten, many = (barycenter(points, 10, seed=0, starts=starts).cost for starts in (1, 10, 40))
+    assert many < ten < one
+    assert barycenter(points, 10, seed=0).cost == ten
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -75,6 +75,33 @@ def test_directions_that_are_not_quite_orthonormal_are_made_good_for():
         spectral.spectral_certificate(model, x, 1.01 * Z)
 
 
+def test_the_options_are_those_of_the_kernel():
+    model, x = case(4)
+    options = {"outputs": [2, 0], "parameters": ["3.weight", "5.bias"]}
+    K = tangent_kernel(model, x, **options)
+    Z = torch.linalg.eigh(K)[1][..., -2:].flip(2)
+    found = spectral.spectral_certificate(model, x, Z, **options)
+    assert close(found.energy, torch.linalg.eigvalsh(K).flip(1)[:, :2])
+    assert close(found.trace, K.diagonal(dim1=1, dim2=2).sum(1))
+    known = spectral.spectral_certificate(model, x, Z, trace=torch.tensor([7.0, 9.0]), **options)
+    assert known.trace.tolist() == [7.0, 9.0]
+    assert torch.equal(known.energy, found.energy)
+    with pytest.raises(ValueError, match="memory: expected at least"):
+        spectral.spectral_certificate(model, x, Z, memory=1, **options)
+
+
+def test_double_precision_on_request_leaves_less_to_rounding():
+    model, x = case(4, dtype=torch.float32)
+    K = tangent_kernel(model, x, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(K)
+    Z = vectors[..., -2:].flip(2)
+    single, double = (spectral.spectral_certificate(model, x, Z, dtype=dtype) for dtype in (None, torch.float64))
+    assert (single.unit, double.unit) == (torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps)
+    assert close(double.energy, values.flip(1)[:, :2])
+    assert close(double.trace, values.sum(1))
+    assert not close(single.energy, values.flip(1)[:, :2])
+
+
 def test_rounding_is_allowed_for():
     """Directions that hold the wanted share but for a rounding do not count: float32 cannot tell."""
     energy, trace = torch.tensor([[0.75, 0.25]]), torch.tensor([1.0])

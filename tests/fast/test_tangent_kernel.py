@@ -115,6 +115,58 @@ def test_some_outputs_some_parameters_and_functions_of_the_outputs():
     assert close(margin, (G @ G.T)[None])
 
 
+def test_sums_and_full_kernels_take_the_same_options():
+    model, x, y = network(), images(4), images(2, 1)
+    parts = {"outputs": [2, 0], "parameters": ["7.weight", "9.bias"]}
+    Phi, other = (chosen_features(model, batch) for batch in (x, y))
+    whole = torch.einsum("cip,djp->icjd", Phi, other)
+    for memory in (100_000, 2**30):
+        options = {**parts, "memory": memory}
+        assert close(tangent_kernel_full(model, x, y, **options), whole)
+        assert close(tangent_kernel_sum(model, x, y, **options), torch.einsum("icjc->ij", whole))
+        out = torch.full((4, 2), torch.nan, dtype=torch.float64)
+        assert tangent_kernel_sum(model, x, y, out=out, **options) is out
+        assert close(out, torch.einsum("icjc->ij", whole))
+    with pytest.raises(ValueError, match=r"^out: expected float64 of shape \(4, 2\), got torch.float64 of"):
+        tangent_kernel_sum(model, x, y, out=torch.zeros(3, 4, 2, dtype=torch.float64))
+    for function in (tangent_kernel_sum, tangent_kernel_full):
+        with pytest.raises(ValueError, match="memory: expected at least"):
+            function(model, x, y, memory=1)
+
+
+def chosen_features(model, x):
+    """Of outputs 2 and 0, and of the parameters 7.weight and 9.bias alone."""
+    names = [name for name, p in model.named_parameters() for _ in range(p.numel())]
+    return features(model, x)[[2, 0]][..., [at for at, name in enumerate(names) if name in ("7.weight", "9.bias")]]
+
+
+def test_sums_and_full_kernels_in_double_precision_on_request():
+    model, x, y = network(dtype=torch.float32), images(4, dtype=torch.float32), images(2, 1, dtype=torch.float32)
+    exact = network().to(torch.float32).double()
+    Phi, other = (features(exact, batch.double()) for batch in (x, y))
+    whole = torch.einsum("cip,djp->icjd", Phi, other)
+    for function, expected in (
+        (tangent_kernel, torch.einsum("icjc->cij", whole)),
+        (tangent_kernel_sum, torch.einsum("icjc->ij", whole)),
+        (tangent_kernel_full, whole),
+    ):
+        assert close(function(model, x, y, dtype=torch.float64), expected)
+        assert close(function(model, x, y), expected, TOL["float32"])
+        assert not close(function(model, x, y), expected)
+        # Whoever has the inputs in another precision than the model need not cast the second ones alone.
+        assert close(function(model, x.double(), y.double(), dtype=torch.float32), expected, TOL["float32"])
+
+
+def test_a_plan_is_of_the_outputs_parameters_and_precision_asked_for():
+    model, x = network(), images(4)
+    plan = kernel_plan(model, x, images(2), outputs=[1], parameters=["7.weight", "9.bias"])
+    assert sorted(layer.names for layer in plan.layers) == [("7.weight",), ("9.bias",)]
+    assert (plan.classes, plan.backward_passes) == (1, 6)
+    assert kernel_plan(model, x).backward_passes == 12
+    single, double = (kernel_plan(model, x, dtype=dtype) for dtype in (torch.float32, None))
+    assert single.peak_bytes - single.workspace < double.peak_bytes - double.workspace
+
+
 def test_frozen_parameters_are_left_out():
     model, x = network(), images(4)
     model[0].requires_grad_(False)
@@ -158,6 +210,7 @@ def test_the_representation_of_an_affine_head():
         ({"parameters": ["nothing"]}, "parameters: expected names of trainable parameters"),
         ({"x1": torch.full((4, 2, 6, 6), torch.nan, dtype=torch.float64)}, "x1: expected finite entries"),
         ({"x2": images(4)[:0]}, "x2: expected at least one sample"),
+        ({"x2": torch.full((4, 2, 6, 6), torch.inf, dtype=torch.float64)}, "x2: expected finite entries"),
         ({"outputs": [3]}, r"^outputs: expected an integer in \[0, 2\], got 3$"),
         ({"outputs": [-1]}, r"^outputs: expected an integer in \[0, 2\], got -1$"),
         ({"outputs": []}, "^outputs: expected at least one output, got none$"),
