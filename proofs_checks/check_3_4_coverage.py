@@ -389,15 +389,6 @@ def random_rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator
     return w - basis @ (basis.T @ w)
 
 
-def other_metric(restricted: bool) -> Callable:
-    """The completion that is optimal in the other metric."""
-
-    def rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return (optimal_completion if restricted else restricted_completion)(kernel, basis, 1)
-
-    return rival
-
-
 UNFINISHED = drawn(st.tuples(locals_().filter(lambda c: not all(c.kept) and any(c.kept)), st.integers(0, 10**6)))
 LAST = Local(
     (qq.identity(2), qq.identity(2)),

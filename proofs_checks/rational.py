@@ -24,7 +24,6 @@ __all__ = [
     "q",
     "reflection",
     "ridge_solve",
-    "rows_of",
     "select",
     "stack",
     "trace",
@@ -68,11 +67,6 @@ def zeros(m: int, n: int) -> fmpq_mat:
 def ones(m: int, n: int = 1) -> fmpq_mat:
     """Return the m x n matrix of ones."""
     return fmpq_mat(m, n, [1] * (m * n))
-
-
-def rows_of(matrix: fmpq_mat) -> list[list[fmpq]]:
-    """Return the rows as lists."""
-    return matrix.tolist()
 
 
 def select(matrix: fmpq_mat, rows: Sequence[int], columns: Sequence[int] | None = None) -> fmpq_mat:

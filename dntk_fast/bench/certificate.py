@@ -293,7 +293,7 @@ class _Passes:
     def counted(self) -> dict[str, int]:
         return {"forward": self.forward, "backward": self.backward}
 
-    def _forward(self, _: nn.Module, given: Any, output: Tensor) -> None:
+    def _forward(self, _module: nn.Module, _given: Any, output: Tensor) -> None:
         self.forward += len(output)
         if output.requires_grad:
             output.register_hook(partial(self._backward, len(output)))
