@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from dntk_fast.bench import plan
+from dntk_fast.config import Config
 from dntk_fast.experiment.certificates_table import steps_needed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +58,22 @@ def floor_rows():
         yield f"| {label} | " + " | ".join(stated.get(method, "-") for method in METHODS) + " |"
 
 
+PREDICTORS = {
+    "full kernel, exact": "full tangent kernel, exact",
+    "WMDD + JL": "distilled kernel",
+    "last layer": "last layer alone (Theorem R)",
+}
+
+
+def predictor_rows(record):
+    """The table of `dntk run`, from the benchmark that goes the same ways with the same settings."""
+    data, images = record["data"], record["settings"]["per_class"] * record["data"]["outputs"]
+    for way in record["ways"]:
+        if way["way"] in PREDICTORS:
+            rows = images if way["way"] == "WMDD + JL" else data["n_train"]
+            yield f"| {PREDICTORS[way['way']]} | {rows:,} | {way['accuracy']:.3f} | {way['fidelity']:.3f} |"
+
+
 def claims(record, network="resnet18", side=96):
     (found,) = [one for one in record["scales"] if (one["network"], one["side"]) == (network, side)]
     return {row["accounting"]: row["ratio"] for row in found["claims"]}
@@ -71,6 +90,11 @@ def sentences():
     yield f"{found['backward passes, nC over 500 images of 200 updates']:.1f} times fewer backward passes"
     yield f"{found['seconds, JL only over DNTK, all included']:.1f} times fewer seconds than projection alone"
     yield f"{1 / found['seconds, last layer over DNTK, all included']:.0f} times those of the last layer"
+    first, *others = Counter(
+        one["network"] for one in kept("certificates")["starts"] if one["ridge"] == "1e-2"
+    ).values()
+    assert set(others) == {1}
+    yield f"no bound was below the truth ({first} sketches of one network, one each of {len(others)} others)"
     for ridge in ("1e-2", "1e-3"):
         refined = [
             one for one in kept("certificates")["refinements"] if (one["ridge"], one["rows"]) == (ridge, "random")
@@ -83,6 +107,17 @@ def test_readme_quotes_what_was_measured():
     text = " ".join((ROOT / "README.md").read_text().split())
     assert [row for row in floor_rows() if row not in text] == []
     assert [sentence for sentence in sentences() if sentence not in text] == []
+
+
+def test_readme_quotes_a_run_at_the_settings_of_the_benchmark():
+    record, settings = kept("headline"), asdict(Config())
+    same = {"per_class": "per_class", "k": "k", "epochs": "epochs", "updates": "distil_steps"}
+    assert {name: record["settings"][name] for name in same} == {name: settings[one] for name, one in same.items()}
+    rows, lines = list(predictor_rows(record)), (ROOT / "README.md").read_text().splitlines()
+    assert len(rows) == len(PREDICTORS)
+    assert [row for row in rows if row not in lines] == []
+    record["ways"][0]["fidelity"] -= 0.001
+    assert next(predictor_rows(record)) not in lines
 
 
 def test_another_number_is_seen(monkeypatch):
