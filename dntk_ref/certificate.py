@@ -105,13 +105,14 @@ def fidelity_error(rows: ArrayLike, network_weights: ArrayLike, test: ArrayLike,
     Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
     w_0 = _check.vector("network_weights", network_weights, Phi.shape[1])
     phi = _check.matrix("test", test, columns=Phi.shape[1])
-    return np.asarray(lam * phi @ np.linalg.solve(_hessian(Phi, lam), w_0))
+    return np.asarray(_shrunk(Phi, phi, lam) @ w_0)
 
 
 def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: float) -> Array:
     """The network-fidelity certificate (9.2), from kernels and |(W_c, b_c)| alone.
 
-    |f - f_hat| <= |(W_c, b_c)| sqrt(kappa - 2 k^T a + a^T K a), a = (K + lam I)^-1 k, k = Phi phi, kappa = |phi|^2.
+    |f - f_hat| <= |(W_c, b_c)| sqrt(kappa - 2 k^T a + a^T K a), a = (K + lam I)^-1 k, k = Phi phi, kappa = |phi|^2; the
+    root is |lam (Phi^T Phi + lam I)^-1 phi|, which is computed: the three terms cancel down to rounding.
     Parameters: rows (m, k), network_norm >= 0, test (t, k), lam > 0. Returns: (t,). Raises: ValueError.
 
     >>> fidelity_bound([[1.0, 0.0]], 5.0, [[1.0, 0.0], [0.0, 1.0]], 1.0).tolist()
@@ -119,10 +120,7 @@ def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: f
     """
     Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
     norm, phi = _check.nonnegative("network_norm", network_norm), _check.matrix("test", test, columns=Phi.shape[1])
-    K, k = Phi @ Phi.T, Phi @ phi.T
-    a = np.linalg.solve(K + lam * np.eye(len(K)), k)
-    squared = np.sum(phi**2, axis=1) - 2 * np.sum(k * a, axis=0) + np.sum(a * (K @ a), axis=0)
-    return np.asarray(norm * np.sqrt(np.clip(squared, 0.0, None)))
+    return np.asarray(norm * np.linalg.norm(_shrunk(Phi, phi, lam), axis=1))
 
 
 def certified(predictions: ArrayLike, bounds: ArrayLike) -> Array:
@@ -762,6 +760,13 @@ def _norm(vector: Array) -> float:
 def _root(value: ArrayLike) -> float:
     """The square root of a number that only rounding makes negative."""
     return float(np.sqrt(np.maximum(value, 0.0)))
+
+
+def _shrunk(Phi: Array, phi: Array, lam: float) -> Array:
+    """Rows of lam (Phi^T Phi + lam I)^-1 phi, factor by factor in the right singular vectors of Phi, so that none cancels."""
+    _, sigma, Vt = np.linalg.svd(Phi, full_matrices=True)
+    squared = np.concatenate([sigma**2, np.zeros(len(Vt) - sigma.size)])
+    return np.asarray(phi @ Vt.T * (lam / (squared + lam)) @ Vt)
 
 
 def _hessian(Phi: Array, lam: float) -> Array:

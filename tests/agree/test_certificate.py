@@ -159,11 +159,21 @@ def test_fidelity_agrees(kind, seed, sizes):
     norm = np.linalg.norm(w_0, axis=1)
     bound = fast.fidelity_bound(to(kind, rows), to(kind, norm), to(kind, test), lam)
     expected = [reference.fidelity_bound(rows[c], norm[c], test[c], lam) for c in range(C)]
-    # The reference subtracts terms of order |phi|^2 under its root, as the page does.
-    np.testing.assert_allclose(back(bound), expected, rtol=TOL["float64"], atol=10 * TOL["root"])
+    agrees(bound, expected)
     predictions = rng.standard_normal((C, t))
     sure = fast.certified(to(kind, predictions), to(kind, np.abs(back(error)) / 9))
     np.testing.assert_array_equal(back(sure), reference.certified(predictions, np.abs(back(error)) / 9) == 1)
+
+
+@kinds
+def test_the_fidelity_bound_of_a_small_ridge_agrees(kind):
+    # lam = 1e-12 of the mean of the diagonal: phi and Phi^T (K + lam I)^-1 Phi phi agree in their first eleven digits.
+    rows, test = np.random.default_rng(0).standard_normal((2, 1, 6, 6))
+    lam = 1e-12 * float(np.mean(np.sum(rows**2, axis=2)))
+    found = fast.fidelity_bound(to(kind, rows), to(kind, [1.0]), to(kind, test), lam)
+    np.testing.assert_allclose(
+        back(found), [reference.fidelity_bound(rows[0], 1.0, test[0], lam)], rtol=TOL["rounded_to_float32"]
+    )
 
 
 @few

@@ -77,6 +77,18 @@ def test_the_fidelity_bound_is_attained_in_the_direction_it_measures(case):
     np.testing.assert_allclose(c.fidelity_error(rows, w, test[:1], lam), bound, rtol=TOL["squared_kernel"])
 
 
+@pytest.mark.parametrize("lam", [1e-4, 1e-8, 1e-12, 1e-16])
+def test_the_fidelity_bound_does_not_cancel(lam):
+    # |phi| lam / (s^2 + lam) in the direction of each singular value; kappa - 2 k^T a + a^T K a is lost from 1e-8 on.
+    assert c.fidelity_bound([[3.0]], 1.0, [[3.0]], lam)[0] == pytest.approx(3 * lam / (9 + lam), rel=TOL["hand"])
+    Q, sigma = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0], np.array([2.0, 1.0, 0.5, 0.1])
+    bound = c.fidelity_bound(sigma[:, None] * Q.T, 5.0, Q.T, lam)
+    np.testing.assert_allclose(bound, 5 * lam / (sigma**2 + lam), rtol=TOL["float64"])
+    np.testing.assert_allclose(
+        c.fidelity_error(sigma[:, None] * Q.T, 5 * Q[:, 3], Q.T[3:], lam), bound[3:], rtol=TOL["float64"]
+    )
+
+
 def test_certified_classes():
     f = np.array([[2.0, 0.0, 1.0], [0.0, 2.0, 1.0], [-5.0, -5.0, 1.0]])
     np.testing.assert_array_equal(c.certified(f, np.zeros((3, 3))), [1, 1, 0])
