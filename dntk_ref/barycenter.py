@@ -110,7 +110,10 @@ def transport_plan(points: Any, support: Any, weights: Any) -> Array:
     marginals = np.concatenate([np.full(n, 1 / n), w / w.sum()])
     # The last column sum follows from the others: left out, so that rounding cannot make the marginals contradict.
     constraints = np.vstack([row_sums, column_sums])[:-1]
-    solution = linprog(_squared_distances(Z, B).ravel(), A_eq=constraints, b_eq=marginals[:-1], method="highs")
+    cost = _squared_distances(Z, B).ravel()
+    # The solver's tolerances are absolute: only costs of order one are told apart from zero, or reach it at all.
+    cost = cost / (cost.max() or 1.0)
+    solution = linprog(cost, A_eq=constraints, b_eq=marginals[:-1], method="highs")
     return np.asarray(solution.x, dtype=np.float64).reshape(n, m)
 
 

@@ -81,6 +81,19 @@ def test_transport_on_the_line_is_sorting(seed):
     assert bary.wasserstein(Z, B, np.full(5, 0.2)) <= np.mean((Z - B) ** 2) + TOL["float64"]
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
+def test_the_distance_scales_with_the_points(scale):
+    rng = np.random.default_rng(0)
+    Z, B = rng.standard_normal((7, 2)), rng.standard_normal((3, 2))
+    weights = np.array([0.5, 0.25, 0.25])
+    np.testing.assert_allclose(
+        bary.wasserstein(scale * Z, scale * B, weights) / scale**2, bary.wasserstein(Z, B, weights), **CLOSE
+    )
+    unit, scaled = (bary.uniform_barycenter(s * Z, 3, rng=np.random.default_rng(1)) for s in (1.0, scale))
+    np.testing.assert_allclose(scaled.cost / scale**2, unit.cost, **CLOSE)
+    assert bary.wasserstein([[scale]], [[scale]], [1.0]) == 0
+
+
 @given(clouds(most=6), SEEDS)
 def test_barycenter_is_the_exhaustive_k_means_minimum(cloud, seed):
     Z, B = cloud
