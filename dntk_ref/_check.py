@@ -24,6 +24,7 @@ __all__ = [
     "probabilities",
     "projector",
     "scalar",
+    "semidefinite",
     "square",
     "vector",
 ]
@@ -88,6 +89,14 @@ def kernel(name: str, value: Any, *, size: int | None = None) -> Array:
     if asymmetry > ROUNDING * float(np.abs(found).max()):
         _refuse(name, "a symmetric matrix", f"|K - K^T| up to {asymmetry:.3g}")
     return found
+
+
+def semidefinite(name: str, eigenvalues: Array) -> Array:
+    """Eigenvalues of a positive semi-definite matrix, what rounding left below zero clipped."""
+    low, high = float(eigenvalues.min()), float(eigenvalues.max())
+    if low < -ROUNDING * max(abs(low), abs(high)):
+        _refuse(name, "no negative eigenvalue", f"{low:.6g} beside {high:.6g}")
+    return np.clip(eigenvalues, 0.0, None)
 
 
 def projector(name: str, value: Any, *, size: int | None = None) -> Array:

@@ -763,7 +763,7 @@ def _root(value: ArrayLike) -> float:
 
 
 def _shrunk(Phi: Array, phi: Array, lam: float) -> Array:
-    """Rows of lam (Phi^T Phi + lam I)^-1 phi, factor by factor in the right singular vectors of Phi, so that none cancels."""
+    """Rows of lam (Phi^T Phi + lam I)^-1 phi, by the right singular vectors of Phi, so that nothing cancels."""
     _, sigma, Vt = np.linalg.svd(Phi, full_matrices=True)
     squared = np.concatenate([sigma**2, np.zeros(len(Vt) - sigma.size)])
     return np.asarray(phi @ Vt.T * (lam / (squared + lam)) @ Vt)

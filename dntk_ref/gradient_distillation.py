@@ -12,6 +12,7 @@ import numpy as np
 
 from dntk_ref import _check
 from dntk_ref._check import Array, IntArray
+from dntk_ref._nystrom import Parts, parts
 from dntk_ref.barycenter import barycenter, nearest
 from dntk_ref.locality import cluster_coverage, gap_set, global_basis, local_basis
 from dntk_ref.ridge import dual_coefficients, eigenpairs, leverage, ridge_weights
@@ -47,7 +48,8 @@ __all__ = [
     "top_eigenvectors",
 ]
 
-# Below this share of the largest one an eigenvalue of U^T K U counts as zero: float64 products leave about n 1e-16.
+# Below this share of the largest one an eigenvalue of Q^T K Q counts as zero, Q an orthonormal basis of range(U): float64
+# products leave about n 1e-16.
 CUTOFF = 1e-12
 # Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6).
 DEPENDENT = 1e-8
@@ -464,12 +466,11 @@ def synthesised_kernel(kernel: Any, synthesis: Any) -> Array:
 
     Parameters: kernel (n, n), synthesis (n, m). Returns: (n, n), 0 <= K_U <= K. Raises: ValueError for shapes.
 
-    >>> synthesised_kernel([[4, 2], [2, 2]], [[1], [0]]).tolist()
+    >>> synthesised_kernel([[4, 2], [2, 2]], [[1], [0]]).round(12).tolist()
     [[4.0, 2.0], [2.0, 1.0]]
     """
-    K = _check.kernel("kernel", kernel)
-    U = _check.matrix("synthesis", synthesis, rows=len(K))
-    return np.asarray(K @ U @ _pseudo_inverse(U.T @ K @ U) @ U.T @ K)
+    missed = _parts(kernel, synthesis).missed
+    return np.asarray(np.asarray(kernel, dtype=np.float64) - missed @ missed.T)
 
 
 def captured_energy(kernel: Any, synthesis: Any) -> float:
@@ -480,8 +481,9 @@ def captured_energy(kernel: Any, synthesis: Any) -> float:
     >>> captured_energy([[4, 0], [0, 1]], [[1], [0]])
     0.8
     """
-    K_U = synthesised_kernel(kernel, synthesis)
-    return float(np.trace(K_U) / _check.positive("trace of the kernel", np.trace(np.asarray(kernel))))
+    found = _parts(kernel, synthesis)
+    kept, missed = float(np.sum(found.kept**2)), float(np.sum(found.missed**2))
+    return kept / _check.positive("trace of the kernel", kept + missed)
 
 
 def kernel_error(kernel: Any, synthesis: Any) -> float:
@@ -492,9 +494,9 @@ def kernel_error(kernel: Any, synthesis: Any) -> float:
     >>> kernel_error([[4, 0], [0, 3]], [[1], [0]])
     0.6
     """
-    K_U = synthesised_kernel(kernel, synthesis)
-    K = np.asarray(kernel, dtype=np.float64)
-    return float(np.linalg.norm(K - K_U)) / _check.positive("norm of the kernel", np.linalg.norm(K))
+    missed = _parts(kernel, synthesis).missed
+    whole = _check.positive("norm of the kernel", np.linalg.norm(np.asarray(kernel, dtype=np.float64)))
+    return float(np.linalg.norm(missed @ missed.T)) / whole
 
 
 def best_captured_energy(kernel: Any, m: int) -> float:
@@ -528,6 +530,12 @@ def _problem(features: Any, targets: Any, synthesis: Any) -> tuple[Array, Array,
     Phi = _check.matrix("features", features)
     y = _check.vector("targets", targets, len(Phi))
     return Phi, y, _check.matrix("synthesis", synthesis, rows=len(Phi))
+
+
+def _parts(kernel: Any, synthesis: Any) -> Parts:
+    """K_U and K - K_U from an orthonormal basis of range(U), which is all that they depend on."""
+    K = _check.kernel("kernel", kernel)
+    return parts(K, gram_schmidt(_check.matrix("synthesis", synthesis, rows=len(K))), CUTOFF)
 
 
 def _pseudo_inverse(symmetric: Array) -> Array:

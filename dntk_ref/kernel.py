@@ -11,6 +11,7 @@ import numpy as np
 
 from dntk_ref import _check
 from dntk_ref._check import Array
+from dntk_ref._nystrom import parts
 
 __all__ = [
     "KernelResidual",
@@ -193,8 +194,12 @@ def inducing_point_kernel(features: Any, inducing: Any, *, rtol: float = 1e-12) 
     array([[9.]])
     """
     K_XS = cross_gram(_check.matrix("features", features), _check.matrix("inducing", inducing))
-    K_SS_pinv = np.linalg.pinv(gram(inducing), rtol=_check.fraction("rtol", rtol), hermitian=True)
-    return np.asarray(K_XS @ K_SS_pinv @ K_XS.T)
+    K, K_SS, n = gram(features), gram(inducing), len(K_XS)
+    # The joint kernel of both sets; longer or shorter inducing gradients span the same, and equal lengths lose no digits.
+    s = float(np.sqrt(np.trace(K) / (np.trace(K_SS) or 1.0)))
+    joint = np.block([[K, s * K_XS], [s * K_XS.T, s**2 * K_SS]])
+    kept = parts(joint, np.eye(len(joint))[:, n:], rtol).kept[:n]
+    return np.asarray(kept @ kept.T)
 
 
 def inducing_point_kernel_by_inverse(features: Any, inducing: Any) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dntk_ref import _check
 from dntk_ref._check import Array, IntArray
+from dntk_ref._nystrom import parts
 from dntk_ref.redundancy import COMPARISON, spectrum, truncation_rank_of_spectrum
 
 __all__ = [
@@ -381,10 +382,6 @@ def optimal_completion(kernel: Any, local_basis: Any, q: int) -> Array:
     return _completed(K, _check.basis("local_basis", local_basis, rows=len(K)), K, q)
 
 
-def _nystrom(K: Array, U: Array) -> Array:
-    return np.asarray(K @ U @ np.linalg.pinv(U.T @ K @ U, rtol=COMPARISON, hermitian=True) @ U.T @ K)
-
-
 def restricted_completion(kernel: Any, local_basis: Any, q: int) -> Array:
     """The q directions beside the local ones that add most to the restricted (Nystrom) kernel.
 
@@ -400,7 +397,8 @@ def restricted_completion(kernel: Any, local_basis: Any, q: int) -> Array:
     """
     K = _psd(kernel)
     B = _check.basis("local_basis", local_basis, rows=len(K))
-    return _completed(K, B, K - _nystrom(K, B), q)
+    missed = parts(K, B, COMPARISON).missed
+    return _completed(K, B, missed @ missed.T, q)
 
 
 def completion_energy(kernel: Any, basis: Any) -> float:
@@ -428,7 +426,7 @@ def restricted_energy(kernel: Any, basis: Any) -> float:
     3.333333333333
     """
     K = _psd(kernel)
-    return float(np.trace(_nystrom(K, _check.basis("basis", basis, rows=len(K)))))
+    return float(np.sum(parts(K, basis, COMPARISON).kept ** 2))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dntk_ref import _check
 from dntk_ref._check import Array
+from dntk_ref._nystrom import parts
 from dntk_ref.subspace import top_projector
 
 __all__ = [
@@ -66,10 +67,7 @@ def spectrum(kernel: Any) -> Array:
     >>> spectrum([[1.0, 0.6], [0.6, 1.0]]).round(12)
     array([1.6, 0.4])
     """
-    values = np.linalg.eigvalsh(_check.kernel("kernel", kernel))[::-1]
-    if values[-1] < -_check.ROUNDING * np.abs(values).max():
-        raise ValueError(f"kernel: expected no negative eigenvalue, got {values[-1]:.6g} beside {values[0]:.6g}")
-    return np.clip(values, 0.0, None)
+    return _check.semidefinite("kernel", np.linalg.eigvalsh(_check.kernel("kernel", kernel))[::-1])
 
 
 def _eigenvalues(name: str, value: Any) -> Array:
@@ -143,8 +141,8 @@ def subset_residual(kernel: Any, rows: Any, *, rtol: float = 1e-12) -> float:
 
     tr(K - K_XS K_SS^+ K_SX)  (after Def 3.1).
 
-    Parameters: `kernel` (n, n), `rows` (m,) distinct indices, `rtol` in [0, 1]. Returns: float.
-    Raises: ValueError, TypeError.
+    Parameters: `kernel` (n, n), `rows` (m,) distinct indices, `rtol` the share of the largest eigenvalue of K_SS below
+    which an eigenvalue counts as zero. Returns: float, never below 0. Raises: ValueError, TypeError.
 
     >>> round(subset_residual([[1.0, 0.6], [0.6, 1.0]], [0]), 12)
     0.64
@@ -153,8 +151,7 @@ def subset_residual(kernel: Any, rows: Any, *, rtol: float = 1e-12) -> float:
     S = _check.partition("rows", rows, len(_check.vector("rows", rows)))
     if len(set(S.tolist())) < len(S) or S.min() < 0 or S.max() >= len(K):
         raise ValueError(f"rows: expected distinct indices in [0, {len(K) - 1}], got {S.tolist()}")
-    K_SS_pinv = np.linalg.pinv(K[np.ix_(S, S)], rtol=_check.fraction("rtol", rtol), hermitian=True)
-    return float(np.trace(K) - np.sum(K_SS_pinv * (K[S] @ K[:, S])))
+    return float(np.sum(parts(K, np.eye(len(K))[:, S], rtol).missed ** 2))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from scipy.cluster.vq import kmeans2
 
 from dntk_ref import gradient_distillation as gd
 from dntk_ref import ridge
+from dntk_ref.cases import kernel_with_spectrum
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.tolerances import TOL
 
@@ -393,6 +394,22 @@ def test_flipping_signs_changes_nothing_and_rescaling_is_repaired(seed, lam):
 
 
 # Kernel-level measures and PCA dominance
+
+
+@given(SEEDS)
+def test_an_ill_conditioned_synthesis_breaks_no_inequality(seed):
+    # cond(K) = e^25, and five of six rows kept: what is missed is some 1e-10 of the trace, with five correct digits.
+    K = kernel_with_spectrum(np.exp(-5.0 * np.arange(6)), rng=np.random.default_rng(seed))
+    E, T = np.eye(6)[:, :5], np.triu(np.random.default_rng(seed).uniform(1, 2, (5, 5)))
+    missed = 1 / np.linalg.inv(K)[5, 5] / np.trace(K)
+    assert gd.captured_energy(K, E) <= 1
+    for U in (E, E @ T @ np.diag([1.0, 1e-3, 1e3, 1e-6, 1.0])):
+        assert 1 - gd.captured_energy(K, U) == pytest.approx(missed, rel=TOL["float32"], abs=TOL["hand"])
+        assert gd.kernel_error(K, U) == pytest.approx(
+            missed * np.trace(K) / np.linalg.norm(K), rel=TOL["float32"], abs=TOL["hand"]
+        )
+        for part in (gd.synthesised_kernel(K, U), K - gd.synthesised_kernel(K, U)):
+            assert np.linalg.eigvalsh(part).min() >= -TOL["hand"]
 
 
 @given(SEEDS, st.integers(1, 6))

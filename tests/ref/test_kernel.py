@@ -172,6 +172,15 @@ def test_inducing_points_that_span_the_data_give_its_kernel_back(Phi):
     )
 
 
+@given(generators(), st.sampled_from([1e-9, 1.0, 1e9]))
+def test_nearly_dependent_inducing_points_break_no_inequality(rng, length):
+    Phi = np.linalg.qr(rng.standard_normal((6, 6)))[0] * np.exp(-2.5 * np.arange(6))
+    rest = kernel.gram(Phi) - kernel.inducing_point_kernel(Phi, length * Phi[:5])
+    assert np.linalg.eigvalsh(rest).min() >= -TOL["hand"]
+    schur = 1 / np.linalg.inv(kernel.gram(Phi))[5, 5]
+    assert np.trace(rest) == pytest.approx(schur, rel=TOL["float32"], abs=TOL["hand"])
+
+
 def test_fewer_inducing_points_than_the_rank_cannot():
     Phi = np.eye(3)
     assert differs(kernel.inducing_point_kernel(Phi, np.ones((2, 3)) + np.eye(2, 3)), kernel.gram(Phi))

@@ -426,6 +426,14 @@ def test_the_restricted_completion_reproduces_most_trace(case, rng):
     assert most <= redundancy.spectrum(K)[: B.shape[1] + q].sum() + room
 
 
+@given(generators())
+def test_a_basis_reproduces_no_more_than_the_trace(rng):
+    K, B = cases.kernel_with_spectrum(np.exp(-5.0 * np.arange(6)), rng=rng), np.eye(6)[:, :5]
+    assert np.trace(K) - locality.restricted_energy(K, B) == pytest.approx(
+        1 / np.linalg.inv(K)[5, 5], rel=TOL["float32"], abs=TOL["hand"]
+    )
+
+
 def test_the_two_metrics_disagree_on_the_best_completion():
     case = COUNTEREXAMPLES["completion"]
     K, labels, numbers = case["kernel"], case["labels"], case.numbers

@@ -99,6 +99,19 @@ def test_the_residual_of_a_subset_is_that_of_projecting_on_its_rows(K, data):
     )
 
 
+def test_a_residual_far_below_the_trace_keeps_its_digits():
+    # lambda_6 = e^-25: of sixteen digits of K five are left; a difference of traces has none.
+    K = cases.kernel_with_spectrum(np.exp(-5.0 * np.arange(6)), rng=np.random.default_rng(0))
+    inverse = 1 / np.diag(np.linalg.inv(K))  # what row i adds to the others: the Schur complement
+    for i in range(6):
+        others = [j for j in range(6) if j != i]
+        assert redundancy.subset_residual(K, others) == pytest.approx(inverse[i], rel=TOL["float32"])
+    assert redundancy.best_subset(K, 5).rows == tuple(j for j in range(6) if j != np.argmin(inverse))
+    assert 0 <= redundancy.subset_residual(K, range(6)) < TOL["float64"] ** 2
+    with pytest.raises(ValueError, match=r"^kernel: expected no negative eigenvalue, got -1 beside 2$"):
+        redundancy.subset_residual(np.diag([2.0, -1.0]), [0])
+
+
 @given(kernels((1, 5)), st.data())
 def test_some_subset_meets_the_volume_sampling_bound(K, data):
     size = data.draw(st.integers(1, len(K)))
