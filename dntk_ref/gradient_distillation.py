@@ -401,6 +401,7 @@ def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) 
 def restricted_coefficients(kernel: Any, targets: Any, synthesis: Any, lam: float) -> Array:
     """The same from the kernel alone (4.3 d): w_R = Phi_hat^T b, b = (U^T K^2 U + lam U^T K U)^+ U^T K y.
 
+    U b = Z c with Z^T K Z = I, whose c = (Z^T K^2 Z + lam I)^-1 Z^T K y needs no pseudo-inverse of a squared kernel.
     Parameters: kernel (n, n), targets (n,), synthesis (n, m), lam > 0. Returns: b (m,). Raises: ValueError for shapes.
 
     >>> restricted_coefficients([[1, 10], [10, 100]], [1, 0], [[1], [0]], 0.01).round(8).tolist()
@@ -408,7 +409,12 @@ def restricted_coefficients(kernel: Any, targets: Any, synthesis: Any, lam: floa
     """
     K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
     U, y = _check.matrix("synthesis", synthesis, rows=len(K)), _check.vector("targets", targets, len(K))
-    return np.asarray(_pseudo_inverse(U.T @ K @ K @ U + lam * U.T @ K @ U) @ (U.T @ K @ y))
+    Q = gram_schmidt(U)
+    values, vectors = np.linalg.eigh(Q.T @ K @ Q)
+    kept = values > CUTOFF * np.max(values, initial=0.0)
+    Z = Q @ vectors[:, kept] / np.sqrt(values[kept])
+    c = np.linalg.solve(Z.T @ K @ K @ Z + lam * np.eye(Z.shape[1]), Z.T @ K @ y)
+    return np.asarray(np.linalg.lstsq(U, Z @ c, rcond=None)[0])
 
 
 def sketch_residual(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:

@@ -343,6 +343,18 @@ def test_cex_14_the_sketched_solve_is_a_hundred_times_too_large():
 
 def test_a_synthesis_that_cancels_leaves_no_weights():
     assert gd.restricted_weights([[1.0], [-1.0]], [3.0, 2.0], [[1.0], [1.0]], 1.0).tolist() == [0.0]
+    assert gd.restricted_coefficients([[1.0, -1.0], [-1.0, 1.0]], [3.0, 2.0], [[1.0], [1.0]], 1.0).tolist() == [0.0]
+    assert gd.restricted_coefficients(np.eye(2), [3.0, 2.0], np.zeros((2, 1)), 1.0).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("small", [3e-4, 3e-5, 3e-6])
+def test_a_small_eigenvalue_of_the_kernel_keeps_its_coefficient(small):
+    # Its square, below 1e-12 of the largest, is what the printed pseudo-inverse would cut off.
+    Phi, y = np.diag([1.0, small]), np.ones(2)
+    lam = 1e-6 * np.mean(Phi**2)
+    w = Phi.T @ gd.restricted_coefficients(Phi @ Phi.T, y, np.eye(2), lam)
+    np.testing.assert_allclose(w, np.diag(Phi) / (np.diag(Phi) ** 2 + lam), **CLOSE)
+    np.testing.assert_allclose(w, gd.restricted_weights(Phi, y, np.eye(2), lam), **CLOSE)
 
 
 def test_cex_15_overlapping_vectors_bias_the_printed_solve():
