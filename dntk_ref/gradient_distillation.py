@@ -368,17 +368,16 @@ def sketched_weights_printed(features: Any, targets: Any, synthesis: Any, lam: f
 def sketched_weights(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
     """The sketched solve with the exact repair by the Gram G = U^T U: Phi_hat^T (Phi_hat Phi_hat^T + lam G)^+ y_hat.
 
-    Equal to Algorithm 1's solve if U^T U = I, and else to that of an orthonormal basis of range(U):
-    argmin_w |Q^T (Phi w - y)|^2 + lam |w|^2.
+    Equal to Algorithm 1's solve if U^T U = I, and else to that of an orthonormal basis Q of range(U), which is computed:
+    argmin_w |Q^T (Phi w - y)|^2 + lam |w|^2. G has the squared condition number of U.
     Parameters: features (n, k), targets (n,), synthesis (n, m), lam > 0. Returns: (k,). Raises: ValueError for shapes.
 
     >>> abs(sketched_weights([[1, 0], [0, 1]], [1, 0], [[1, 1], [0, 1]], 1.0)).round(12).tolist()
     [0.5, 0.0]
     """
     Phi, y, U = _problem(features, targets, synthesis)
-    lam = _check.positive("lam", lam)
-    Phi_hat = U.T @ Phi
-    return np.asarray(Phi_hat.T @ _pseudo_inverse(Phi_hat @ Phi_hat.T + lam * U.T @ U) @ (U.T @ y))
+    Q, lam = gram_schmidt(U), _check.positive("lam", lam)
+    return ridge_weights(Q.T @ Phi, Q.T @ y, lam) if Q.size else np.zeros(Phi.shape[1])
 
 
 def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
@@ -391,8 +390,8 @@ def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) 
     [0.00990001]
     """
     Phi, y, U = _problem(features, targets, synthesis)
-    left, values, _ = np.linalg.svd(Phi.T @ U, full_matrices=False)
-    Q = left[:, values**2 > CUTOFF * values[0] ** 2]
+    left, values, _ = np.linalg.svd(Phi.T @ gram_schmidt(U), full_matrices=False)
+    Q = left[:, values**2 > CUTOFF * np.max(values, initial=0.0) ** 2]
     if Q.shape[1] == 0:
         return np.zeros(Phi.shape[1])
     return np.asarray(Q @ ridge_weights(Phi @ Q, y, lam))
@@ -542,7 +541,3 @@ def _parts(kernel: Any, synthesis: Any) -> Parts:
     """K_U and K - K_U from an orthonormal basis of range(U), which is all that they depend on."""
     K = _check.kernel("kernel", kernel)
     return parts(K, gram_schmidt(_check.matrix("synthesis", synthesis, rows=len(K))), CUTOFF)
-
-
-def _pseudo_inverse(symmetric: Array) -> Array:
-    return np.asarray(np.linalg.pinv(symmetric, rcond=CUTOFF, hermitian=True))

@@ -347,6 +347,26 @@ def test_a_synthesis_that_cancels_leaves_no_weights():
     assert gd.restricted_coefficients(np.eye(2), [3.0, 2.0], np.zeros((2, 1)), 1.0).tolist() == [0.0]
 
 
+@pytest.mark.parametrize("small", [1e-3, 1e-5, 1e-6, 1e-7])
+def test_the_solves_are_those_of_any_basis_of_the_span(small):
+    # The Gram matrix of this basis has the condition number 1 / small^2.
+    rng = np.random.default_rng(0)
+    Phi, y, Q = rng.standard_normal((3, 4)), rng.standard_normal(3), np.eye(3)[:, :2]
+    U = Q @ [[1.0, 1.0], [0.0, small]]
+    for solve in (gd.sketched_weights, gd.restricted_weights):
+        np.testing.assert_allclose(solve(Phi, y, U, 0.1), solve(Phi, y, Q, 0.1), **CLOSE)
+    b = gd.restricted_coefficients(Phi @ Phi.T, y, U, 0.1)
+    np.testing.assert_allclose(Phi.T @ U @ b, gd.restricted_weights(Phi, y, Q, 0.1), rtol=TOL["squared_kernel"])
+    assert gd.sketched_weights(Phi, y, 0 * U, 0.1).tolist() == [0.0] * 4
+    assert gd.restricted_weights(Phi, y, 0 * U, 0.1).tolist() == [0.0] * 4
+
+
+def test_a_small_ridge_is_not_cut_off():
+    Phi, lam = np.diag([1.0, 1e-7]), 1e-16
+    expected = np.diag(Phi) / (np.diag(Phi) ** 2 + lam)
+    np.testing.assert_allclose(gd.sketched_weights(Phi, [1.0, 1.0], np.eye(2), lam), expected, **CLOSE)
+
+
 @pytest.mark.parametrize("small", [3e-4, 3e-5, 3e-6])
 def test_a_small_eigenvalue_of_the_kernel_keeps_its_coefficient(small):
     # Its square, below 1e-12 of the largest, is what the printed pseudo-inverse would cut off.
