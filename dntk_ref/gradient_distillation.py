@@ -51,7 +51,8 @@ __all__ = [
 # Below this share of the largest one an eigenvalue of Q^T K Q counts as zero, Q an orthonormal basis of range(U): float64
 # products leave about n 1e-16.
 CUTOFF = 1e-12
-# Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6).
+# Shorter than this share of its length after orthogonalisation, a vector counts as dependent (stage 6). In stage 1
+# eigenvalues of the normalised affinity and rows of its eigenvectors count as zero below it, unit rows as equal.
 DEPENDENT = 1e-8
 
 
@@ -107,7 +108,8 @@ def affinity_matrix(kernel: Any, affinity: str = "positive") -> Array:
 def spectral_clusters(kernel: Any, clusters: int, *, rng: np.random.Generator, affinity: str = "positive") -> IntArray:
     """Stage 1: k-means on the unit rows of the top eigenvectors of D^-1/2 A D^-1/2, A the affinity, D its row sums.
 
-    Labels are numbered by first appearance. Fewer than `clusters` come back where the rows take fewer distinct values.
+    Eigenvectors of eigenvalue 0 count as zero. Labels are numbered by first appearance; equal rows share one, and fewer
+    than `clusters` come back where the rows take fewer distinct values.
     Parameters: kernel (n, n), 1 <= clusters <= n. Returns: labels (n,). Raises: ValueError for clusters outside 1..n.
 
     >>> spectral_clusters([[1, 0, 1], [0, 1, 0], [1, 0, 1]], 2, rng=np.random.default_rng(0)).tolist()
@@ -116,8 +118,13 @@ def spectral_clusters(kernel: Any, clusters: int, *, rng: np.random.Generator, a
     A = affinity_matrix(kernel, affinity)
     H, rng = _check.integer("clusters", clusters, 1, len(A)), _check.generator("rng", rng)
     scale = _inverse_root(A.sum(axis=1))
-    vectors = np.linalg.eigh(scale[:, None] * A * scale[None, :])[1][:, -H:]
-    rows = vectors * _inverse_root(np.sum(vectors**2, axis=1))[:, None]
+    values, vectors = np.linalg.eigh(scale[:, None] * A * scale[None, :])
+    # An eigenvector of the null space tells equal rows apart, and any other basis of that space tells others.
+    vectors = np.where(np.abs(values) > DEPENDENT, vectors, 0.0)[:, -H:]
+    squared = np.sum(vectors**2, axis=1)
+    rows = vectors * _inverse_root(np.where(squared > DEPENDENT**2, squared, 0.0))[:, None]
+    apart = np.linalg.norm(rows[:, None] - rows[None, :], axis=2)
+    rows = rows[np.argmax(apart < DEPENDENT, axis=1)]  # or rounding would settle the ties of equal rows one by one
     labels = nearest(rows, barycenter(rows, H, rng=rng).points)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[inverse], dtype=np.int64)

@@ -92,6 +92,17 @@ def test_one_cluster_zero_rows_and_equal_rows():
     zero = gd.spectral_clusters(np.diag([1.0, 0.0]), 2, rng=rng)
     assert sorted(zero.tolist()) == [0, 1]
     assert gd.spectral_clusters(np.zeros((3, 3)), 1, rng=rng).tolist() == [0, 0, 0]
+    assert gd.spectral_clusters(np.ones((4, 4)), 3, rng=rng).tolist() == [0, 0, 0, 0]
+
+
+@given(SEEDS, st.sampled_from(["positive", "absolute", "cosine"]), st.integers(1, 8))
+def test_equal_rows_share_a_cluster(seed, affinity, clusters):
+    rng = np.random.default_rng(seed)
+    place = rng.integers(0, rng.integers(1, 5), 8)
+    X = rng.standard_normal((5, 3)) * rng.integers(0, 2, (5, 1))
+    labels = gd.spectral_clusters(X[place] @ X[place].T, clusters, rng=rng, affinity=affinity)
+    for p in range(5):
+        assert np.unique(labels[place == p]).size <= 1
 
 
 # Stages 2 to 6
