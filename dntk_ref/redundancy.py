@@ -234,13 +234,15 @@ def volume_sampling_residual(kernel: Any, size: int) -> float:
     """
     values = spectrum(kernel)
     r = _check.integer("size", size, 0, values.size)
-    e = np.zeros(values.size + 2)
-    e[0] = 1.0
-    for value in values:
-        e[1:] += value * e[:-1]
-    if e[r] == 0:
+    if r > np.count_nonzero(values):
         raise ValueError(f"size: expected at most the rank of the kernel, got {r}")
-    return float((r + 1) * e[r + 1] / e[r])
+    # q_r = e_{r+1} / e_r is of the size of an eigenvalue, where e_r itself leaves the range of floating point. One more
+    # eigenvalue v makes e_r + v e_{r-1} of e_r, and so (q_r + v) q_{r-1} / (q_{r-1} + v) of q_r.
+    q = np.zeros(values.size + 1)
+    for value in values[values > 0]:
+        q[1:] = (q[1:] + value) * (q[:-1] / (q[:-1] + value))
+        q[0] += value
+    return float((r + 1) * q[r])
 
 
 def participation_ratio(kernel: Any) -> float:

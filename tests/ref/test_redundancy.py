@@ -148,6 +148,11 @@ def test_the_factor_of_volume_sampling_cannot_be_improved():
 def test_volume_sampling_beyond_the_rank_is_refused():
     with pytest.raises(ValueError, match=r"^size: expected at most the rank of the kernel, got 2$"):
         redundancy.volume_sampling_residual(np.diag([1.0, 0.0]), 2)
+    for scale in (1e-150, 1e-9, 1.0, 1e8, 1e150):  # e_40 of these fifty is below or above every float64
+        found = redundancy.volume_sampling_residual(scale * np.eye(50), 40)
+        assert found == pytest.approx(10 * scale, rel=TOL["hand"])
+        found = redundancy.volume_sampling_residual(scale * np.diag([4.0, 3.0, 1.0]), 2)
+        assert found == pytest.approx(3 * 12 / 19 * scale, rel=TOL["hand"])
     assert redundancy.volume_sampling_residual(np.diag([1.0, 0.0]), 1) == 0.0
 
 
