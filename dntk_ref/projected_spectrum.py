@@ -355,6 +355,7 @@ def _stretch(embedding: float) -> float:
 
 
 def _first_holding(held: Array, whole: float, epsilon: float, otherwise: int) -> int:
-    """The first number of directions that hold a share 1 - epsilon of the whole, compared as Def 3.1 compares."""
-    enough = np.flatnonzero(held >= (1 - _check.fraction("epsilon", epsilon)) * whole * (1 - COMPARISON))
-    return int(enough[0]) + 1 if enough.size else otherwise
+    """The first number of directions, from 0, that hold a share 1 - epsilon of the whole, compared as Def 3.1 compares."""
+    wanted = (1 - _check.fraction("epsilon", epsilon)) * whole * (1 - COMPARISON)
+    enough = np.flatnonzero(np.concatenate([[0.0], held]) >= wanted)
+    return int(enough[0]) if enough.size else otherwise

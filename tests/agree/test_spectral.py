@@ -44,6 +44,9 @@ def test_cross_validated_ranks(seed, epsilon):
     first, second = (Phi @ Phi.swapaxes(1, 2) for Phi in rng.standard_normal((2, 3, 5, 4)))
     expected = [measured.cross_validated_rank(a, b, epsilon) for a, b in zip(first, second, strict=True)]
     assert fast.cross_validated_rank(first, second, epsilon).tolist() == expected
+    for a, b, share in ((first, second, 1.0), (first, 0 * second, epsilon)):
+        expected = [measured.cross_validated_rank(*pair, share) for pair in zip(a, b, strict=True)]
+        assert fast.cross_validated_rank(a, b, share).tolist() == expected == [0, 0, 0]
 
 
 @given(

@@ -204,6 +204,12 @@ def test_cross_validated_rank_is_the_first_that_holds(seed, eps):
     assert ps.cross_validated_rank(second, second, eps) == ps.naive_rank(second, eps)
 
 
+def test_no_direction_holds_a_share_of_nothing():
+    K, zero = np.diag([9.0, 1.0]), np.zeros((2, 2))
+    assert ps.cross_validated_rank(K, K, 1.0) == ps.cross_validated_rank(K, zero, 0.1) == ps.naive_rank(zero, 0.1) == 0
+    assert ps.rank_upper_bound(K, np.eye(2), 1.0) == ps.rank_upper_bound(zero, np.eye(2), 0.1) == 0
+
+
 def test_ranks_move_as_the_audit_says():
     # e^(-0.05 j), n = 120, k = 240 in all: naive low, cross-validated high (means of draws, a direction and no bracket).
     values, rng = np.exp(-0.05 * np.arange(120)), np.random.default_rng(0)
