@@ -52,10 +52,14 @@ _MULTIPLIERS = torch.logspace(-8, 8, 387, dtype=torch.float64)
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A residual as a subset of training rows sees it; everything is computed once, when it is asked for."""
+    """A residual as a subset of training rows of its problem sees it; everything is computed once, when it is asked for."""
 
     subset: Subset
     residual: Residual
+
+    def __post_init__(self) -> None:
+        if self.residual.problem is not self.subset.problem:
+            _check.refuse("residual", "one of the subset's problem", "that of another one")
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -111,6 +115,11 @@ def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
     gap : (C,) or None
         A duality gap of the same weights (`duality_gap_at`): |w - w_*|_H^2 <= 2 gap bounds all four as well.
 
+    Raises
+    ------
+    ValueError
+        A gap of another shape, or one that is not finite and 0 or above.
+
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> r = residual(problem, {"weight": torch.ones(1, 1, 1)})
     >>> round(float(certify(Seen(training_subset(problem, torch.tensor([0])), r)).excess), 4)  # (3 / 9) 3 / 2
@@ -121,7 +130,7 @@ def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
     mu = _MULTIPLIERS.to(lam.device)
     squared = (1 + mu) ** 2 / (4 * mu) * seen.energy(lam[:, None] * (1 + 1 / mu))
     best = torch.minimum(squared.amin(1), found.norm**2 / (4 * lam)).sqrt()
-    other = torch.full_like(lam, torch.inf) if gap is None else gap
+    other = torch.full_like(lam, torch.inf) if gap is None else _gap(gap, lam)
     return Certificate(
         residual_norm=found.norm,
         allowance=found.allowance,
@@ -130,6 +139,13 @@ def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
         excess=torch.minimum((seen.root + found.allowance / lam.sqrt()) ** 2 / 2, other),
         training_rms=torch.minimum(best + found.allowance / (2 * lam.sqrt()), (2 * other).sqrt()) / n**0.5,
     )
+
+
+def _gap(gap: Tensor, lam: Tensor) -> Tensor:
+    _check.companion("gap", gap, lam, (len(lam),))
+    if bool((gap < 0).any()):
+        _check.refuse("gap", "numbers that are 0 or above", f"down to {float(gap.min()):.6g}")
+    return gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,11 +157,13 @@ class HeldOut:
     x : t inputs, any
     scale : (C, t), s_S(x) = sqrt(phi^T H_S^-1 phi)
     spread : (C,), lambda_max(Phi_t H_S^-1 Phi_t^T), or its trace
+    subset : S
     """
 
     x: Any
     scale: Tensor
     spread: Tensor
+    subset: Subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +210,15 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
     else:
         squared = (problem.diagonal(x, dtype=double) - inside.square().sum(2)) / lam[:, None]
         reach = squared.sum(1)
-    return HeldOut(x, squared.clamp(min=0.0).sqrt(), reach.clamp(min=0.0))
+    return HeldOut(x, squared.clamp(min=0.0).sqrt(), reach.clamp(min=0.0), subset)
 
 
 def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:
     """Bound the error at held-out inputs by |phi^T H_S^-1 r| / 2 + s_S sqrt(r^T H_S^-1 r) / 2, and its RMS (9.3).
 
     Never above B3, s_S sqrt(r^T H_S^-1 r), nor the RMS above sqrt(lambda_max / t) sqrt(r^T H_S^-1 r), but for the
-    allowance. With a duality gap of the same weights the error also is within s_S sqrt(2 gap) of zero.
+    allowance. With a duality gap (C,) of the same weights the error also is within s_S sqrt(2 gap) of zero. Raises:
+    ValueError for inputs measured by another subset, or a gap of another shape or that is not finite and 0 or above.
 
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> subset, r = training_subset(problem, torch.tensor([0])), residual(problem, {"weight": torch.ones(1, 1, 1)})
@@ -207,6 +226,8 @@ def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> 
     >>> round(float(bounds.rms), 4), round(float(bounds.centre), 4)  # the true error is 6 * 3 / 9
     (2.0, 1.0)
     """
+    if held.subset is not seen.subset:
+        _check.refuse("held", "inputs measured by the subset of the residual", "those of another one")
     problem, lam, t = seen.subset.problem, seen.subset.problem.ridge, held.scale.shape[1]
     shift = problem.predict(seen.solved, held.x)
     # Of the rounding nothing is known but its norm: it has no centre, and counts with its full radius.
@@ -214,7 +235,7 @@ def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> 
     low, high = shift / 2 - held.scale * reach[:, None], shift / 2 + held.scale * reach[:, None]
     rms = shift.norm(dim=1) / 2 + held.spread.sqrt() * reach
     if gap is not None:
-        radius = (2 * gap).sqrt()
+        radius = (2 * _gap(gap, lam)).sqrt()
         edge = held.scale * radius[:, None]
         low, high, rms = (
             torch.maximum(low, -edge),

@@ -116,11 +116,12 @@ class FullProblem:
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """The primal residual r_c of some weights, its norm, and what rounding may add to that norm, (C,) each."""
+    """The primal residual r_c of some weights, its norm, what rounding may add to that norm, (C,) each, and its problem."""
 
     values: Weights
     norm: Tensor
     allowance: Tensor
+    problem: FullProblem
 
 
 def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Tensor | None = None) -> Residual:
@@ -155,7 +156,7 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     unit = torch.finfo(next(iter(values.values())).dtype).eps
     size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()
     allowance = unit * (size**2 * w_norm + size * y + problem.ridge * w_norm)
-    return Residual(values, inner(values, values).sqrt(), allowance)
+    return Residual(values, inner(values, values).sqrt(), allowance, problem)
 
 
 def duality_gap_at(

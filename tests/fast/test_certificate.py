@@ -410,6 +410,44 @@ def test_refused(call, message):
         call(Case(0))
 
 
+def test_what_belongs_to_another_problem_or_subset_is_refused():
+    case, other = Case(0), Case(1)
+    found = residual(case.problem, named(case.model, case.w))
+    seen, again = Seen(case.subset, found), training_subset(case.problem, case.subset.rows)
+    for subset in (other.subset, training_subset(replace(case.problem), case.subset.rows)):
+        with pytest.raises(
+            ValueError, match=r"^residual: expected one of the subset's problem, got that of another one$"
+        ):
+            Seen(subset, found)
+    for subset in (other.subset, again):
+        with pytest.raises(
+            ValueError, match=r"^held: expected inputs measured by the subset of the residual, got those"
+        ):
+            held_out_bounds(seen, held_out(subset, case.test))
+    assert bool(held_out_bounds(Seen(again, found), held_out(again, case.test)).rms.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("gap", "message"),
+    [
+        (torch.ones(1), r"gap: expected shape \(2\), got shape \(1,\)"),
+        (torch.ones(2, 1), r"gap: expected shape \(2\), got shape \(2, 1\)"),
+        (torch.tensor([1.0, -1.0]), "gap: expected numbers that are 0 or above, got down to -1"),
+        (torch.tensor([1.0, torch.nan]), "gap: expected finite entries"),
+        (torch.tensor([1.0, torch.inf]), "gap: expected finite entries"),
+    ],
+)
+def test_a_gap_that_is_none_is_refused(gap, message):
+    case = Case(0)
+    seen = Seen(case.subset, residual(case.problem, named(case.model, case.w)))
+    for call in (
+        lambda: certify(seen, gap=gap),
+        lambda: held_out_bounds(seen, held_out(case.subset, case.test), gap=gap),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_weights_of_another_size_are_not_lifted():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
     plan = tangent_features(model, torch.ones(1, 3).double(), k=7, seed=3).plan
