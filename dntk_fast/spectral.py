@@ -77,13 +77,13 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([6.0]), 3, 0.0).rank_bound(0.25).tolist()
         [2]
         """
-        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL) * self.trace
-        held, r = self.held, self.energy.shape[1]
-        missing, rest = wanted - held[:, -1], (self.trace - held[:, -1]).clamp(min=1e-300)
-        more = ((self.n - r) * (missing / rest) * (1 - RTOL)).ceil().clamp(0, self.n - r)
-        first = (held < wanted[:, None]).sum(1) + 1
+        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL)
+        held, r = self._share(self.held), self.energy.shape[1]
+        missing = wanted - held[:, -1]
+        more = ((self.n - r) * (missing / (1 - held[:, -1])) * (1 - RTOL)).ceil().clamp(0, self.n - r)
+        first = (held < wanted).sum(1) + 1
         found = torch.where(missing <= 0, first.double(), r + more).long()
-        return torch.where(wanted > 0, found, torch.zeros_like(found))
+        return torch.where(wanted * self.trace > 0, found, torch.zeros_like(found))
 
     @property
     def lost(self) -> Tensor:
@@ -92,7 +92,7 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[9.0]]), torch.tensor([10.0]), 2, 0.0).lost
         tensor([0.1000], dtype=torch.float64)
         """
-        return (1 - self.held[:, -1] / self.trace.clamp(min=1e-300)).clamp(0.0, 1.0)
+        return (1 - self._share(self.held)[:, -1]).clamp(0.0, 1.0)
 
     @property
     def redundancy(self) -> Tensor:
@@ -104,11 +104,15 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([5.0]), 2, 0.0).redundancy.square() * 17
         tensor([1.], dtype=torch.float64)
         """
-        r, whole = self.energy.shape[1], self.trace[:, None]
-        rest = (whole - torch.cat((0 * whole, self.held), 1)).clamp(min=0.0)
+        r, whole = self.energy.shape[1], self._share(self.trace[:, None])
+        rest = (whole - torch.cat((0 * whole, self._share(self.held)), 1)).clamp(min=0.0)
         following = (rest / torch.arange(r + 1, 0, -1, device=rest.device)).amin(1)
-        squared = self.energy.square().sum(1) + rest[:, -1] ** 2 / max(1, self.n - r)
-        return (following * rest[:, -1] / squared.clamp(min=1e-300)).sqrt().clamp(max=1.0)
+        squared = self._share(self.energy).square().sum(1) + rest[:, -1] ** 2 / max(1, self.n - r)
+        return (following * rest[:, -1] / torch.where(squared > 0, squared, 1.0)).sqrt().clamp(max=1.0)
+
+    def _share(self, energy: Tensor) -> Tensor:
+        """The energy (C, j) over the trace; all is zero where the trace is."""
+        return energy / torch.where(self.trace > 0, self.trace, 1.0)[:, None]
 
 
 def spectral_certificate(
@@ -129,7 +133,7 @@ def spectral_certificate(
     model, x : module in evaluation mode and its n inputs
     directions : (C, n, r), orthonormal columns for every output, the best first (`leading_directions`)
     trace : (C,) or None
-        tr K_c where it is known exactly; an estimate certifies nothing
+        tr K_c where it is known exactly; an estimate certifies nothing, and one below the energies is refused
     memory, dtype, outputs, parameters : as in `tangent_kernel`
 
     Returns
@@ -139,7 +143,8 @@ def spectral_certificate(
     Raises
     ------
     ValueError
-        Directions of another shape or not orthonormal, or a model that `tangent_kernel` refuses.
+        Directions of another shape or not orthonormal, a trace that their energies exceed, or a model that `tangent_kernel`
+        refuses.
 
     >>> model, x = nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 0.0], [0.0, 1.0]])
     >>> found = spectral_certificate(model, x, torch.tensor([[[1.0], [0.0]]]))
@@ -155,9 +160,15 @@ def spectral_certificate(
         _check.refuse("directions", f"orthonormal columns, up to {_ORTHONORMAL}", f"|Z^T Z - I| = {apart:.3g}")
     options: dict[str, Any] = {"memory": memory, "dtype": dtype, "outputs": outputs, "parameters": parameters}
     energy = quadratic_forms(model, x, Z, **options) / (1 + apart)
-    whole = kernel_diagonal(model, x, **options).sum(1) if trace is None else trace.double()
-    _check.companion("trace", whole, energy, (len(energy),))
-    return SpectralCertificate(energy, whole, n, torch.finfo(precision).eps)
+    unit = torch.finfo(precision).eps
+    if trace is None:
+        return SpectralCertificate(energy, kernel_diagonal(model, x, **options).sum(1), n, unit)
+    whole = _check.companion("trace", trace, energy, (len(energy),)).double()
+    rounding = 2 * max(unit, torch.finfo(trace.dtype).eps) * Z.shape[2] ** 0.5
+    excess, c = (energy.sum(1) - (1 + rounding) * whole).max(0)
+    if excess > 0:
+        _check.refuse("trace", f"at least the energy {energy[c].sum():.6g} of the directions", f"{whole[c]:.6g}")
+    return SpectralCertificate(energy, whole, n, unit)
 
 
 def leading_directions(features: Tensor, rank: int) -> Tensor:

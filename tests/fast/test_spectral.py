@@ -110,6 +110,29 @@ def test_rounding_is_allowed_for():
     assert spectral.SpectralCertificate(0 * energy, 0 * trace, 4, 0.0).rank_bound(0.25).tolist() == [0]
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-152, 1e-20, 1.0, 1e150])
+def test_a_certificate_knows_no_scale(scale):
+    energy, trace = torch.tensor([[4.0, 1.0]], dtype=torch.float64), torch.tensor([8.0], dtype=torch.float64)
+    unit, found = (spectral.SpectralCertificate(s * energy, s * trace, 4, 0.0) for s in (1.0, scale))
+    assert close(found.redundancy, unit.redundancy)
+    assert close(found.lost, unit.lost)
+    assert [int(found.rank_bound(e)) for e in (0.0, 0.2, 0.5, 1.0)] == [4, 3, 1, 0]
+    assert float(spectral.SpectralCertificate(0 * energy, 0 * trace, 4, 0.0).redundancy) == 0
+
+
+def test_a_trace_below_the_energies_is_refused():
+    model, x = case(4)
+    Z = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))[0].expand(3, -1, -1)
+    trace = spectral.spectral_certificate(model, x, Z).trace
+    for exact in (trace, trace.float()):  # all directions: the energies are the trace, but for rounding
+        assert bool((spectral.spectral_certificate(model, x, Z, trace=exact).lost < TOL["rounded_to_float32"]).all())
+    for wrong in (0.99 * trace, -trace, 0 * trace, torch.cat((trace[:2], 0.5 * trace[2:]))):
+        with pytest.raises(ValueError, match=r"^trace: expected at least the energy [0-9.]+ of the directions, got "):
+            spectral.spectral_certificate(model, x, Z, trace=wrong)
+    with pytest.raises(ValueError, match="trace: expected finite entries"):
+        spectral.spectral_certificate(model, x, Z, trace=torch.inf * trace)
+
+
 def test_leading_directions_are_eigenvectors_of_the_sketched_kernel():
     Phi = torch.randn(2, 7, 4, dtype=torch.float64)
     Z = spectral.leading_directions(Phi, 3)
