@@ -45,6 +45,9 @@ __all__ = [
     "unreachable_regret",
 ]
 
+# The share of a step that labels, rounded to float64, may lose: a rate of 1e9 leaves them seven digits of it.
+LOST = 1e-6
+
 
 def softmax(logits: Any) -> Array:
     """Class probabilities of each input.
@@ -485,7 +488,8 @@ def realise_by_cross_entropy(jacobian: Any, logits: Any, gradient: Any, *, smoot
     (rate / m) J_S^T (p - y) = Pi_CE g / L, with rate so large that y = p - s / rate stays in the simplex  (Rem 3.4).
 
     Parameters: `jacobian` (C, m, P), `logits` (C, m), `gradient` (P,), `smoothness` L > 0. Returns: RealisedStep.
-    Raises: ValueError, TypeError.
+    Raises: ValueError also for a network so sure (p down to about 1e-10) that rounded labels lose 1e-6 of the step,
+    TypeError.
 
     >>> realise_by_cross_entropy([[[1.0]], [[-1.0]]], [[0.0], [0.0]], [1.0], smoothness=1.0).targets.ravel().round(12)
     array([0., 1.])
@@ -495,5 +499,10 @@ def realise_by_cross_entropy(jacobian: Any, logits: Any, gradient: Any, *, smoot
     g = _check.vector("gradient", gradient, J.shape[2])
     # Centred rows have the same J^T s for every s of sum zero, and the shortest s on them has sum zero.
     s = _least_sensitivity(J - J.mean(axis=0), g) * p.shape[1] / _check.positive("smoothness", smoothness)
-    rate = float(np.max(s / p, initial=0.0)) or 1.0
-    return RealisedStep(p - s / rate, rate)
+    with np.errstate(all="ignore"):  # p may be 0: then the rate is infinite, and no label holds the step
+        rate = float(np.max(s / p, initial=0.0, where=s > 0)) or 1.0
+        found = RealisedStep(p - s / rate, rate)
+        lost = np.abs(rate * (p - found.targets) - s).max()
+    if not lost <= LOST * np.abs(s).max():
+        raise ValueError(f"logits: expected probabilities whose labels hold the step, got one down to {p.min():.3g}")
+    return found

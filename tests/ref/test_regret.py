@@ -388,6 +388,28 @@ def test_no_gradient_is_realised_by_doing_nothing():
     assert found.rate == 1.0
 
 
+@pytest.mark.parametrize("gap", [0.0, 5.0, 15.0, 20.0])
+def test_labels_hold_the_step_of_a_sure_network(gap):
+    J, z = np.array([[[1.0, 0.0]], [[-1.0, 0.5]]]), np.array([[gap], [0.0]])
+    for g in ([1.0, 0.0], [-1.0, 0.0]):
+        found = regret.realise_by_cross_entropy(J, z, g, smoothness=1.0)
+        update = -found.rate * regret.loss_gradient(J, regret.cross_entropy_sensitivity(z, found.targets))
+        wanted = regret.optimal_step(g, regret.cross_entropy_projector(J), smoothness=1.0)
+        np.testing.assert_allclose(update, wanted, rtol=TOL["apart"])
+
+
+@pytest.mark.parametrize("gap", [30.0, 37.0, 60.0, 740.0, 800.0])
+def test_a_step_that_labels_cannot_hold_is_refused(gap):
+    J, z = np.array([[[1.0]], [[-1.0]]]), np.array([[gap], [0.0]])
+    with pytest.raises(
+        ValueError, match=r"^logits: expected probabilities whose labels hold the step, got one down to"
+    ):
+        regret.realise_by_cross_entropy(J, z, [-1.0], smoothness=1.0)
+    # The other way the sure class gives: its probability is one, and so is the rate.
+    found = regret.realise_by_cross_entropy(J, z, [1.0], smoothness=1.0)
+    np.testing.assert_allclose(found.rate * (regret.softmax(z) - found.targets), [[0.5], [-0.5]], **CLOSE)
+
+
 def test_cex_3_cross_entropy_makes_no_progress():
     case = COUNTEREXAMPLES["CEX-3"]
     keywords = {"smoothness": case.numbers["smoothness"]}
