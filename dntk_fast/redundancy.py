@@ -73,8 +73,8 @@ def parameter_redundancy(kernel: Array, rank: int) -> Array:
     >>> float(parameter_redundancy(np.asarray([[4.0, 0.0], [0.0, 3.0]]), 1))
     0.6
     """
-    squared = eigenvalues(_check.symmetric("kernel", kernel)) ** 2
-    xp = namespace(kernel)
+    values, xp = eigenvalues(_check.symmetric("kernel", kernel)), namespace(kernel)
+    squared = _share(values, xp.max(values, axis=-1, keepdims=True)) ** 2
     tail = integers(squared.shape[-1], squared) >= _check.integer("rank", rank, 0, kernel.shape[-1])
     lost = xp.sum(squared * xp.astype(tail, xp.float64), axis=-1)
     return restore(xp.sqrt(_share(lost, xp.sum(squared, axis=-1))), kernel)
@@ -91,6 +91,7 @@ def participation_ratio(kernel: Array) -> Array:
     """
     K = double(_check.symmetric("kernel", kernel))
     xp = namespace(K)
+    K = _share(K, xp.max(xp.abs(K), axis=(-2, -1), keepdims=True))  # squares of tiny numbers are zero
     return restore(_share(xp.linalg.trace(K) ** 2, xp.sum(K**2, axis=(-2, -1))), kernel)
 
 

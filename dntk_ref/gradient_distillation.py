@@ -160,7 +160,8 @@ def gram_schmidt(vectors: Any) -> Array:
     """
     columns = _check.matrix("vectors", vectors).T
     basis = np.zeros((0, columns.shape[1]))
-    for column in columns:
+    for vector in columns:
+        column = vector / (np.abs(vector).max() or 1.0)  # the square of a length may leave the range of floating point
         rest = column - basis.T @ (basis @ column)
         rest = rest - basis.T @ (basis @ rest)  # twice is enough: the first pass leaves rounding along the basis
         length = np.linalg.norm(rest)
@@ -506,9 +507,10 @@ def kernel_error(kernel: Any, synthesis: Any) -> float:
     >>> kernel_error([[4, 0], [0, 3]], [[1], [0]])
     0.6
     """
-    missed = _parts(kernel, synthesis).missed
-    whole = _check.positive("norm of the kernel", np.linalg.norm(np.asarray(kernel, dtype=np.float64)))
-    return float(np.linalg.norm(missed @ missed.T)) / whole
+    K = _check.kernel("kernel", kernel)
+    K = K / _check.positive("norm of the kernel", np.abs(K).max())
+    missed = _parts(K, synthesis).missed
+    return float(np.linalg.norm(missed @ missed.T) / np.linalg.norm(K))
 
 
 def best_captured_energy(kernel: Any, m: int) -> float:
@@ -534,7 +536,8 @@ def best_kernel_error(kernel: Any, m: int) -> float:
     """
     values = eigenpairs(kernel).values
     m = _check.integer("m", m, 0, values.size)
-    return float(np.linalg.norm(values[m:])) / _check.positive("norm of the kernel", np.linalg.norm(values))
+    values = values / _check.positive("norm of the kernel", values[0])
+    return float(np.linalg.norm(values[m:]) / np.linalg.norm(values))
 
 
 def _problem(features: Any, targets: Any, synthesis: Any) -> tuple[Array, Array, Array]:

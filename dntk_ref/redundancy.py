@@ -255,8 +255,13 @@ def participation_ratio(kernel: Any) -> float:
     >>> participation_ratio([[2.0, 0.0], [0.0, 2.0]])
     2.0
     """
-    values = spectrum(kernel)
+    values = _of_largest(spectrum(kernel))
     return _ratio(float(values.sum() ** 2), float(np.sum(values**2)))
+
+
+def _of_largest(values: Array) -> Array:
+    """Values in units of the largest: squares of those far from one leave the range of floating point."""
+    return values / (np.abs(values).max() or 1.0)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -265,7 +270,8 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _captured(features: Any, projector: Any) -> tuple[Array, Array]:
-    Phi = _check.matrix("features", features)
+    """Phi and Phi Pi, up to the scale that no ratio has."""
+    Phi = _of_largest(_check.matrix("features", features))
     return Phi, Phi @ _check.projector("projector", projector, size=Phi.shape[1])
 
 
@@ -349,7 +355,9 @@ def parameter_redundancy(kernel: Any, rank: int) -> float:
     >>> parameter_redundancy([[4.0, 0.0], [0.0, 3.0]], 1)
     0.6
     """
-    return _ratio(eckart_young_error(kernel, rank), eckart_young_error(kernel, 0))
+    values = _of_largest(spectrum(kernel))
+    tail = values[_check.integer("rank", rank, 0, values.size) :]
+    return _ratio(float(np.linalg.norm(tail)), float(np.linalg.norm(values)))
 
 
 def largest_redundant_dimension(parameters: int, gamma: float) -> int:

@@ -526,7 +526,7 @@ def homogeneous_norm_bound(layer_norms: ArrayLike) -> float:
     0.5
     """
     norms = np.array([_check.positive("layer_norms", t) for t in _check.vector("layer_norms", layer_norms)])
-    return float(np.sum(norms**-2.0) ** -0.5)
+    return float(norms.min() * np.sum((norms.min() / norms) ** 2) ** -0.5)  # squares of ratios alone: no overflow
 
 
 def _places(value: ArrayLike, n: int, name: str = "selected") -> IntArray:

@@ -24,6 +24,15 @@ def test_every_quantity_agrees(kind, kernels, epsilon, data):
 
 
 @kinds
+def test_what_is_relative_agrees_at_any_scale(kind):
+    for scale in (1e-200, 1e-160, 1e160):
+        K = scale * np.stack([np.diag([4.0, 3.0]), np.eye(2), np.zeros((2, 2))])
+        for name, more in (("parameter_redundancy", (1,)), ("participation_ratio", ())):
+            expected = [getattr(reference, name)(k, *more) for k in K]
+            np.testing.assert_allclose(back(getattr(fast, name)(to(kind, K), *more)), expected, **CLOSE)
+
+
+@kinds
 @given(spectrum=spectra(), epsilon=epsilons)
 def test_ranks_agree_on_tied_flat_and_singular_spectra(kind, spectrum, epsilon):
     expected = reference.truncation_rank_of_spectrum(spectrum, epsilon)

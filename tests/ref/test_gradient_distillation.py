@@ -121,6 +121,15 @@ def test_gram_schmidt_is_an_orthonormal_basis_of_the_same_span(seed, n, q):
     np.testing.assert_allclose(Q[:, 0], lead / np.linalg.norm(lead), **CLOSE)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e160])
+def test_bases_and_errors_know_no_scale(scale):
+    Q = gd.gram_schmidt(scale * np.array([[1.0, 2.0, 0.6], [0.0, 0.0, 0.8]]))
+    np.testing.assert_allclose(Q, np.eye(2), **HAND)
+    assert gd.kernel_error(scale * np.diag([4.0, 3.0]), [[1], [0]]) == pytest.approx(0.6, rel=TOL["hand"])
+    assert gd.best_kernel_error(scale * np.diag([4.0, 3.0]), 1) == pytest.approx(0.6, rel=TOL["hand"])
+    assert gd.captured_energy(scale * np.diag([4.0, 1.0]), [[1], [0]]) == pytest.approx(0.8, rel=TOL["hand"])
+
+
 def test_gram_schmidt_drops_zero_and_dependent_columns():
     Q = gd.gram_schmidt([[0.0, 3e-5, 1.0, 0.0], [0.0, 4e-5, 0.0, 1.0]])
     np.testing.assert_allclose(Q, [[0.6, 0.8], [0.8, -0.6]], **HAND)

@@ -86,6 +86,17 @@ def test_data_redundancy_at_its_edge():
     assert not redundancy.data_redundant_r2(K, 0.0, 0.49)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1.0, 1e160])
+def test_what_is_relative_knows_no_scale(scale):
+    assert redundancy.parameter_redundancy(scale * np.diag([4.0, 3.0]), 1) == pytest.approx(0.6, rel=TOL["hand"])
+    assert redundancy.participation_ratio(scale * np.eye(2)) == pytest.approx(2, rel=TOL["hand"])
+    Phi, Pi = scale * np.array([[2.0, 0.0], [0.0, 1.0]]), np.diag([1.0, 0.0])
+    assert redundancy.parameter_redundancy_r1(Phi, Pi) == pytest.approx(17**-0.5, rel=TOL["hand"])
+    assert redundancy.parameter_redundancy_r2(Phi, Pi) == pytest.approx(0.2, rel=TOL["hand"])
+    assert redundancy.parameter_redundant_r1(Phi, 0.25, 2.0)
+    assert not redundancy.parameter_redundant_r1(Phi, 0.24, 2.0)
+
+
 # The gloss of Definition 3.1, and what subsets can do
 
 

@@ -279,6 +279,9 @@ def test_homogeneous_nets_have_the_norm_bound(seed):
     # The shortest w with (b, a) w = a b has length |a b| / |(b, a)|: here the bound is attained.
     assert bound == pytest.approx(a * b / np.hypot(a, b), rel=TOL["hand"])
     assert bound < min(a, b)
+    for scale in (1e-200, 1e200):
+        assert ridge.homogeneous_norm_bound([scale * a, scale * b]) == pytest.approx(scale * bound, rel=TOL["hand"])
+    assert ridge.homogeneous_norm_bound([1e-200, 1.0]) == 1e-200
 
 
 # Refusals
