@@ -139,7 +139,9 @@ def probabilities(name: str, value: Any, count: int) -> Array:
 
 
 def scalar(name: str, value: Any) -> float:
-    """A finite real number."""
+    """A finite real number, no bool."""
+    if _numeric(name, value).dtype.kind == "b":
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
     return float(array(name, value, 0))
 
 

@@ -90,7 +90,10 @@ def embedding_dimension(rank: int, epsilon: float, delta: float) -> int:
     >>> embedding_dimension(40, 0.1, 0.01)
     38523
     """
-    return ceil((_spread(rank, delta) / (sqrt(1 + _check.positive("epsilon", epsilon)) - 1)) ** 2)
+    stretch = sqrt(1 + _check.positive("epsilon", epsilon)) - 1
+    if stretch == 0:
+        raise ValueError(f"epsilon: expected a number that 1 + epsilon tells from 0, got {epsilon}")
+    return ceil((_spread(rank, delta) / stretch) ** 2)
 
 
 def embedding_distortion(rank: int, k: int, delta: float) -> float:

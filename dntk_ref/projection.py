@@ -602,7 +602,8 @@ def inner_product_failure(k: int, cosine: float, epsilon: float) -> float:
 def inner_product_dimension(n: int, epsilon: float, delta: float, *, cosine: float = 1.0, norms: bool = False) -> int:
     """The smallest k for which all pairwise cosines of n points keep within epsilon with confidence 1 - delta.
 
-    binom(n, 2) P(|R - rho| > epsilon) <= delta, rho = 1 being the worst cosine; `norms` adds the n events of the norms.
+    binom(n, 2) P(|R - rho| > epsilon) <= delta; rho = 1 is the worst cosine for epsilon < 1 (k = 1 has others above, up to
+    about 1.45). `norms` adds the n events of the norms.
     Parameters: n, epsilon > 0, delta > 0, cosine in [-1, 1]. Returns: k. Raises: ValueError.
 
     >>> inner_product_dimension(2, 1.0, 0.2, cosine=0.0)

@@ -36,6 +36,8 @@ REFUSED = [
     (_check.fraction, ("x", np.nan), ValueError, "^x: expected finite entries"),
     (_check.below_one, ("x", np.nan), ValueError, "^x: expected finite entries"),
     (_check.scalar, ("x", [1.0]), ValueError, r"^x: expected 0 axes, got shape \(1,\)$"),
+    (_check.positive, ("x", True), TypeError, "^x: expected a real number, got True$"),
+    (_check.fraction, ("x", np.False_), TypeError, "^x: expected a real number, got np.False_$"),
     (_check.positive, ("x", 0.0), ValueError, "^x: expected a number above 0, got 0.0$"),
     (_check.nonnegative, ("x", -1.0), ValueError, "^x: expected a number that is 0 or above, got -1.0$"),
     (_check.fraction, ("x", 1.5), ValueError, r"^x: expected a number in \[0, 1\], got 1.5$"),

@@ -402,6 +402,10 @@ K2 = np.eye(2)
         (lambda: ps.split_half_bias("haar", K2, 2), r"k: expected an integer in \[2, 1\]"),
         (lambda: ps.split_half_bias("srht", K2, 2), r"k: expected an integer in \[2, 1\]"),
         (lambda: ps.naive_norm_bias("fourier", K2, 2), "kind: expected one of gaussian"),
+        (
+            lambda: ps.embedding_dimension(1, 1e-17, 0.5),
+            r"epsilon: expected a number that 1 \+ epsilon tells",
+        ),
         (lambda: ps.trace_failure_bound(0, 0.5), "k: expected an integer in"),
         (lambda: ps.trace_failure_bound(1, 0.0), "epsilon: expected a number above 0"),
         (lambda: ps.trace_failure_bound(1, 1.0), r"epsilon: expected a number in \[0, 1\)"),

@@ -86,6 +86,14 @@ def test_data_redundancy_at_its_edge():
     assert not redundancy.data_redundant_r2(K, 0.0, 0.49)
 
 
+def test_the_comparison_with_the_data_is_made_up_to_rounding():
+    K = np.diag(np.repeat([1.0, 0.0], [29, 71]))
+    assert redundancy.truncation_rank(K, 0.0) == 29
+    assert redundancy.data_redundant_r1(K, 0.0, 1 / 0.29)
+    assert redundancy.data_redundant_r2(K, 0.0, 0.29)  # 0.29 * 100 < 29 in floating point
+    assert not redundancy.data_redundant_r2(K, 0.0, 0.2899)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1e-160, 1.0, 1e160])
 def test_what_is_relative_knows_no_scale(scale):
     assert redundancy.parameter_redundancy(scale * np.diag([4.0, 3.0]), 1) == pytest.approx(0.6, rel=TOL["hand"])
