@@ -91,12 +91,13 @@ def kernel(name: str, value: Any, *, size: int | None = None) -> Array:
     return found
 
 
-def semidefinite(name: str, eigenvalues: Array) -> Array:
+def semidefinite(name: str, eigenvalues: Any) -> Array:
     """Eigenvalues of a positive semi-definite matrix, what rounding left below zero clipped."""
-    low, high = float(eigenvalues.min()), float(eigenvalues.max())
+    found = np.asarray(eigenvalues, dtype=np.float64)
+    low, high = float(found.min()), float(found.max())
     if low < -ROUNDING * max(abs(low), abs(high)):
         _refuse(name, "no negative eigenvalue", f"{low:.6g} beside {high:.6g}")
-    return np.clip(eigenvalues, 0.0, None)
+    return np.clip(found, 0.0, None)
 
 
 def projector(name: str, value: Any, *, size: int | None = None) -> Array:
