@@ -312,7 +312,7 @@ def exact_bounds(case: OneStep) -> fmpq_mat:
 
 # t - t^2/2 with L = 1, D* = -1: near D* the linear term is attained with the factor 2.
 ATTAINED = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([["-999/1000"]]), qq.mat([[-1]]))
-LINEAR = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([[5]]), qq.mat([[0]]))
+LINEAR = replace(ATTAINED, hessian=qq.mat([[0]]))
 ONE_SIDED = replace(ATTAINED, coefficients=qq.mat([["-9/10"]]), hessian=qq.mat([[-10]]))
 SEC_3_3_2 = Statement(
     "sec_3_3_2",
@@ -352,15 +352,11 @@ SEC_3_3_2 = Statement(
                     corrected,
                     lambda n: (*drawn(quadratics(0))(n), LINEAR),
                     (
-                        Twin(
-                            "factor 9/10",
-                            {"factor": fmpq(9, 10)},
-                            fixed(replace(LINEAR, coefficients=qq.mat([["-99/100"]]))),
-                        ),
+                        Twin("factor 9/10", {"factor": fmpq(9, 10)}, fixed(LINEAR)),
                         Twin("convexity dropped", {"hypotheses": (in_span, smooth)}, fixed(ATTAINED)),
                     ),
                     {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
-                    "linear losses, to first order",
+                    "t near its model's minimum, to first order",
                 ),
                 Step(
                     "logistic losses",

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 from flint import arb, ctx, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
-from dntk_ref.projected_spectrum import rank_upper_bound
+from dntk_ref.projected_spectrum import hutchinson_variance_gaussian, rank_upper_bound
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.check_4_2_moments import enumerated
@@ -281,13 +282,21 @@ def frequency(case: tuple[tuple[float, ...], int, float, int], *, factor: float)
     )
 
 
-def hutchinson(case: fmpq_mat, *, side: Callable) -> Margin:
-    """Sign probes, all of them: mean tr K, variance of one probe 2 (|K|^2 - sum K_ii^2)."""
-    kernel, n = qq.kernel_of(case), case.nrows()
-    values = [qq.dot(z, kernel * z) for z in (qq.column(s) for s in product((-1, 1), repeat=n))]
-    mean = sum(values, fmpq(0)) / len(values)
-    variance = sum(((v - mean) ** 2 for v in values), fmpq(0)) / len(values)
-    return all_of(equal(mean, qq.trace(kernel)), equal(variance, side(kernel)))
+# Values of one entry of a probe, in units of a root, with their probabilities; and the square of the unit. Times sqrt(3)
+# the second have the moments of a Gaussian up to the fifth, and the variance of z^T K z needs no more than the fourth.
+SIGNS = (((-1, fmpq(1, 2)), (1, fmpq(1, 2))), 1)
+GAUSSIAN = (((-1, fmpq(1, 6)), (0, fmpq(2, 3)), (1, fmpq(1, 6))), 3)
+
+
+def hutchinson(case: fmpq_mat, *, side: Callable, entries: tuple) -> Margin:
+    """All probes of independent entries: mean tr K, and the variance of one probe."""
+    kernel, (law, unit) = qq.kernel_of(case), entries
+    mean = square = fmpq(0)
+    for probe in product(law, repeat=case.nrows()):
+        z, chance = qq.column([value for value, _ in probe]), prod((p for _, p in probe), start=fmpq(1))
+        estimate = unit * qq.dot(z, kernel * z)
+        mean, square = mean + chance * estimate, square + chance * estimate**2
+    return all_of(equal(mean, qq.trace(kernel)), equal(square - mean**2, side(kernel)))
 
 
 def sign_side(kernel: fmpq_mat) -> fmpq:
@@ -295,6 +304,7 @@ def sign_side(kernel: fmpq_mat) -> fmpq:
     return 2 * (qq.frobenius2(kernel) - sum((kernel[i, i] ** 2 for i in range(kernel.nrows())), fmpq(0)))
 
 
+PROBED = drawn(st.integers(1, 4).flatmap(lambda n: matrices(n, 2)))
 LAWS = fixed(*((k, fmpq(e, 10)) for k in (1, 5, 50, 1000) for e in (1, 3, 5, 9)))
 TRACE = Statement(
     "trace_concentration",
@@ -337,13 +347,41 @@ TRACE = Statement(
                 Step(
                     "every probe",
                     hutchinson,
-                    drawn(st.integers(1, 4).flatmap(lambda n: matrices(n, 2))),
+                    PROBED,
                     (
                         Twin("Gaussian variance", {"side": lambda k: 2 * qq.frobenius2(k)}),
                         Twin("halved", {"side": lambda k: sign_side(k) / 2}),
                     ),
-                    {"side": sign_side},
+                    {"side": sign_side, "entries": SIGNS},
                     "always an equality",
+                ),
+            ),
+        ),
+        Reading(
+            "Gaussian probes",
+            r"\mathrm{Var}=\frac{2}{N}\|K\|_F^2",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "moments to the fourth, by a quadrature that has them",
+                    hutchinson,
+                    PROBED,
+                    (
+                        Twin("variance of sign probes", {"side": sign_side}),
+                        Twin("entries of variance two", {"entries": (GAUSSIAN[0], 6)}),
+                    ),
+                    {"side": lambda k: 2 * qq.frobenius2(k), "entries": GAUSSIAN},
+                    "always an equality",
+                ),
+                Step(
+                    "dntk_ref's variance of three probes",
+                    by_reference,
+                    PROBED,
+                    (Twin("one probe", {"exact": lambda c: 2 * qq.frobenius2(qq.kernel_of(c))}),),
+                    {
+                        "reference": lambda c: hutchinson_variance_gaussian(qq.floats(qq.kernel_of(c)), 3),
+                        "exact": lambda c: fmpq(2, 3) * qq.frobenius2(qq.kernel_of(c)),
+                    },
                 ),
             ),
         ),

@@ -9,6 +9,7 @@ import numpy as np
 from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from dntk_ref.projected_spectrum import projected_ratio_bound, projected_tail_bound
 from dntk_ref.redundancy import (
     improved_redundancy_bound_gap,
     improved_redundancy_bound_mean,
@@ -350,6 +351,85 @@ def reached(case: tuple[int, int, fmpq, str], *, delta_factor: fmpq) -> Margin:
     return at_most(abs(epsilon - qq.q(printed)), fmpq(1, 200))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A spectrum, largest first, a projected one with every eigenvalue within 1 +- embedding, and epsilon."""
+
+    values: tuple[fmpq, ...]
+    factors: tuple[fmpq, ...]
+    embedding: fmpq
+    epsilon: fmpq
+
+    @property
+    def projected(self) -> tuple[fmpq, ...]:
+        """The projected eigenvalues, largest first; in order, they too are kept."""
+        found = (v * (1 + self.embedding * f) for v, f in zip(self.values, self.factors, strict=True))
+        return tuple(sorted(found, reverse=True))
+
+    @property
+    def rank(self) -> int:
+        """The rank measured on the projected spectrum."""
+        return rank_of(self.projected, self.epsilon)
+
+    @property
+    def stretch(self) -> fmpq:
+        """(1 + e) / (1 - e)."""
+        return (1 + self.embedding) / (1 - self.embedding)
+
+
+@st.composite
+def kept(draw: Any) -> Kept:
+    """Draw a spectrum and how far each eigenvalue of it is moved."""
+    n = draw(st.integers(1, 5))
+    values = sorted((fmpq(draw(st.integers(1, 20)), 4) for _ in range(n)), reverse=True)
+    factors = tuple(fmpq(draw(st.integers(-4, 4)), 4) for _ in range(n))
+    return Kept(tuple(values), factors, fmpq(draw(st.integers(0, 9)), 10), fmpq(draw(st.integers(0, 9)), 10))
+
+
+def tail_limit(case: Kept) -> fmpq:
+    """Eps (1 + e)/(1 - e) tr K."""
+    return case.epsilon * case.stretch * sum(case.values, fmpq(0))
+
+
+def ratio_limit(case: Kept) -> fmpq:
+    """Eps (lambda~_{r+1} / mean lambda~) ((1 + e)/(1 - e))^2."""
+    projected, r = case.projected, case.rank
+    following = projected[r] if r < len(projected) else fmpq(0)
+    return case.epsilon * following * len(projected) / sum(projected, fmpq(0)) * case.stretch**2
+
+
+def true_tail(case: Kept, *, limit: Callable) -> Margin:
+    """The true tail behind the measured rank."""
+    return at_most(sum(case.values[case.rank :], fmpq(0)), limit(case))
+
+
+def true_ratio(case: Kept, *, limit: Callable) -> Margin:
+    """The true tail of squares behind the measured rank, as a share."""
+    squares = [v * v for v in case.values]
+    return at_most(sum(squares[case.rank :], fmpq(0)) / sum(squares, fmpq(0)), limit(case))
+
+
+def reference_limits(case: Kept) -> list[float]:
+    """Both limits as dntk_ref has them, of diagonal kernels."""
+    kernel, projected = (np.diag([float(v) for v in values]) for values in (case.values, case.projected))
+    epsilon, embedding = float(case.epsilon), float(case.embedding)
+    tail = projected_tail_bound(kernel, epsilon, embedding)
+    return [tail, projected_ratio_bound(projected, epsilon, embedding)]
+
+
+def _no_tie(case: Kept) -> bool:
+    """No partial sum is within rounding of the share."""
+    whole, held = sum(case.projected, fmpq(0)), fmpq(0)
+    for value in case.projected:
+        held += value
+        if abs(held - (1 - case.epsilon) * whole) < whole / 1000:
+            return False
+    return True
+
+
+# Half of the spectrum stretched and half shrunk: the measured tail is (1 - e) / 2 of the trace where the true one is half.
+HALF = Kept((fmpq(1),) * 4, (fmpq(1), fmpq(1), fmpq(-1), fmpq(-1)), fmpq(1, 100), fmpq(99, 200))
+KEPT = drawn(kept())
 CEX_17 = Mapped(qq.identity(3) - qq.ones(3, 3) * fmpq(1, 3))
 WIDTHS = fixed((500, fmpq(1, 10), fmpq(1, 100), "275438"), (40, fmpq(1, 10), fmpq(1, 100), "38523"))
 REACHED = fixed((500, 4096, fmpq(1, 100), "0.96"), (40, 4096, fmpq(1, 100), "0.32"))
@@ -420,6 +500,54 @@ B_6_JL = Statement(
                     search=maps(),
                 ),
             ),
+        ),
+        Reading(
+            "from kept eigenvalues",
+            r"\sum_{i>r}\lambda_i\leq\epsilon\frac{1+e}{1-e}\mathrm{tr}K,"
+            r"\quad\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\epsilon\frac{\tilde\lambda_{r+1}}"
+            r"{\mathrm{mean}\,\tilde\lambda}\Big(\frac{1+e}{1-e}\Big)^2,\quad r=r_\epsilon(\tilde K)",
+            Verdict.HOLDS,
+            (
+                Step(
+                    "the tail behind the measured rank",
+                    true_tail,
+                    lambda n: (*KEPT(n), HALF),
+                    (
+                        Twin(
+                            "measured and true tail alike", {"limit": lambda c: tail_limit(c) / c.stretch}, fixed(HALF)
+                        ),
+                        Twin("half the bound", {"limit": lambda c: tail_limit(c) / 2}, fixed(HALF)),
+                    ),
+                    {"limit": tail_limit},
+                    "half of a flat spectrum stretched, half shrunk",
+                ),
+                Step(
+                    "the share of squares",
+                    true_ratio,
+                    lambda n: (*KEPT(n), HALF),
+                    (
+                        Twin("the stretch once", {"limit": lambda c: ratio_limit(c) / c.stretch}, fixed(HALF)),
+                        Twin("half the bound", {"limit": lambda c: ratio_limit(c) / 2}, fixed(HALF)),
+                    ),
+                    {"limit": ratio_limit},
+                ),
+                Step(
+                    "dntk_ref's right sides (a thousandth away from a tie)",
+                    by_reference,
+                    drawn(kept().filter(_no_tie)),
+                    (
+                        Twin(
+                            "the stretch dropped",
+                            {"exact": lambda c: qq.mat([[tail_limit(c) / c.stretch, ratio_limit(c)]])},
+                        ),
+                    ),
+                    {
+                        "reference": reference_limits,
+                        "exact": lambda c: qq.mat([[tail_limit(c), ratio_limit(c)]]),
+                    },
+                ),
+            ),
+            hypotheses=("every eigenvalue kept within 1 +- e",),
         ),
         Reading(
             "k below the rank",
