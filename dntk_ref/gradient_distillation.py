@@ -504,7 +504,7 @@ def kernel_error(kernel: Any, synthesis: Any) -> float:
 
     Parameters: kernel (n, n) not zero, synthesis (n, m). Returns: a fraction. Raises: ValueError for K = 0.
 
-    >>> kernel_error([[4, 0], [0, 3]], [[1], [0]])
+    >>> round(kernel_error([[4, 0], [0, 3]], [[1], [0]]), 12)
     0.6
     """
     K = _check.kernel("kernel", kernel)
