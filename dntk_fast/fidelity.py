@@ -19,7 +19,7 @@ def fidelity_error(rows: Array, network_weights: Array, test: Array, lam: float 
 
     >>> import torch
     >>> fidelity_error(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[2.0, 5.0]]), torch.eye(2)[None], 1.0)
-    tensor([[1.0000, 5.0000]], dtype=torch.float64)
+    tensor([[1., 5.]], dtype=torch.float64)
     """
     Phi, test = _feature_stacks(rows, test)
     w = double(_check.companion("network_weights", network_weights, rows, (Phi.shape[0], Phi.shape[2])))

@@ -102,7 +102,7 @@ class SpectralCertificate:
         for every j <= r, and |K|_F^2 >= sum_j e_j^2 + rest_r^2 / (n - r).
 
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([5.0]), 2, 0.0).redundancy.square() * 17
-        tensor([1.], dtype=torch.float64)
+        tensor([1.0000], dtype=torch.float64)
         """
         r, whole = self.energy.shape[1], self._share(self.trace[:, None])
         rest = (whole - torch.cat((0 * whole, self._share(self.held)), 1)).clamp(min=0.0)
