@@ -377,7 +377,10 @@ TRACE = Statement(
                     "dntk_ref's variance of three probes",
                     by_reference,
                     PROBED,
-                    (Twin("one probe", {"exact": lambda c: 2 * qq.frobenius2(qq.kernel_of(c))}),),
+                    (
+                        Twin("one probe", {"exact": lambda c: 2 * qq.frobenius2(qq.kernel_of(c))}),
+                        Twin("variance of sign probes", {"exact": lambda c: sign_side(qq.kernel_of(c)) / 3}),
+                    ),
                     {
                         "reference": lambda c: hutchinson_variance_gaussian(qq.floats(qq.kernel_of(c)), 3),
                         "exact": lambda c: fmpq(2, 3) * qq.frobenius2(qq.kernel_of(c)),
