@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import operator
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -26,8 +28,11 @@ __all__ = [
     "integer",
     "kernels",
     "logits",
+    "module",
     "nonnegative",
+    "parameter",
     "partition",
+    "path",
     "positive",
     "refuse",
     "ridge",
@@ -109,6 +114,13 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     if value not in allowed:
         refuse(name, f"one of {', '.join(map(str, allowed))}", repr(value))
     return value
+
+
+def path(name: str, value: Any) -> Path:
+    """The path that a string or a path object names."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name}: expected a path, got {type(value).__name__}")
+    return Path(value)
 
 
 def dimension(k: Any, parameters: int) -> int:
@@ -219,18 +231,33 @@ def _moves(module: nn.Module) -> str | None:
     return None
 
 
+def module(model: Any) -> nn.Module:
+    """A torch module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    return model
+
+
+def parameter(model: Any) -> nn.Parameter:
+    """The first parameter of a torch module, which says where the module lives and in what precision.
+
+    >>> parameter(nn.Linear(2, 1)).shape
+    torch.Size([1, 2])
+    """
+    found = next(module(model).parameters(), None)
+    return refuse("model", "at least one parameter", "none") if found is None else found
+
+
 def frozen_statistics(model: Any) -> nn.Module:
     """A module whose output is a fixed function of each sample: plain layers in training mode are accepted.
 
     >>> frozen_statistics(nn.Linear(2, 1)).training
     True
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    for name, module in model.named_modules():
-        reason = _moves(module)
+    for name, part in module(model).named_modules():
+        reason = _moves(part)
         if reason is not None:
-            kind = type(module).__name__
+            kind = type(part).__name__
             refuse("model", "evaluation mode (call model.eval())", f"{kind} {name or '(itself)'} that {reason}")
     for name, p in model.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):

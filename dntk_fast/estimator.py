@@ -20,7 +20,7 @@ from dntk_fast.tangent.features import tangent_features
 
 __all__ = ["DistilledNTK"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class DistilledNTK:
@@ -171,7 +171,7 @@ class DistilledNTK:
         Raises
         ------
         ValueError
-            The folder holds no distilled kernel, or one of a network with other weights.
+            The folder holds no distilled kernel, or one of a network with other weights or layers.
         """
         path = Path(folder) / "distilled.json"
         try:

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from dntk_fast._stages import write_atomically
 __all__ = [  # noqa: RUF022 - plain order of the characters, as everywhere
     "MODELS",
     "Training",
+    "alike",
     "build",
     "conv28",
     "conv32",
@@ -376,15 +378,41 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
+# What a module says of itself that is not its setting: an address in memory, the device of a list of parameters.
+_PLACE = re.compile(r" at 0x[0-9a-f]+| \(GPU \d+\)")
+
+
 def fingerprint(model: nn.Module) -> str:
-    """Give the digest of all parameters and buffers: equal ones mean the same network bit for bit, wherever it lives.
+    """Give the digest of all parameters and buffers, and of every module's class and settings, in order.
+
+    Equal ones mean the same layers and numbers bit for bit, wherever the network lives; what `forward` does between its
+    modules is not seen (`alike` outputs show it).
+
+    Raises
+    ------
+    TypeError
+        What is no module.
 
     >>> one, other = nn.Linear(1, 1), nn.Linear(1, 1)
     >>> _ = other.load_state_dict(one.state_dict())
     >>> fingerprint(one) == fingerprint(other)
     True
     """
-    return digest(model.state_dict())
+    parts = _check.module(model).named_modules(remove_duplicate=False)
+    layers = [f"{name} {type(part).__name__}({_PLACE.sub('', part.extra_repr())})" for name, part in parts]
+    return hashlib.sha256("\n".join([*layers, digest(model.state_dict())]).encode()).hexdigest()
+
+
+def alike(found: Tensor, kept: Tensor, dtype: torch.dtype) -> bool:
+    """Tell whether numbers that were computed in a precision are those kept, up to half of its digits of the largest.
+
+    >>> alike(torch.tensor([1.0]), torch.tensor([1.0001]), torch.float32), alike(torch.ones(1), torch.ones(2), torch.float32)
+    (True, False)
+    """
+    if found.shape != kept.shape:
+        return False
+    change = (found.detach().double().cpu() - kept.double().cpu()).abs().max()
+    return float(change) <= torch.finfo(dtype).eps ** 0.5 * float(kept.abs().max())
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
 from dntk_fast._stages import write_atomically
-from dntk_fast.models import digest, fingerprint
+from dntk_fast.models import alike, digest, fingerprint
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.capture import Outputs, Parameters, network
 from dntk_fast.tangent.features import feature_plan, tangent_features
@@ -205,11 +205,9 @@ class Job:
         return probe(network(self.model, self.options.get("outputs")), self._here(take(self.first, slice(0, 1))))[0]
 
     def _same_network(self, outputs: list[float]) -> bool:
-        """The fingerprint sees weights alone; the outputs see architecture and output function, up to rounding."""
+        """The fingerprint sees weights and modules alone; the outputs see `forward` and output function too."""
         own = self._outputs()
-        found, eps = torch.tensor(outputs, dtype=torch.float64), torch.finfo(own.dtype).eps
-        change = own.double().cpu() - found if own.shape == found.shape else torch.tensor(torch.inf)
-        return float(change.abs().max()) <= eps**0.5 * float(found.abs().max())
+        return alike(own, torch.tensor(outputs, dtype=torch.float64), own.dtype)
 
     def _new_manifest(self) -> dict[str, Any]:
         plan = feature_plan(self.model, self._here(self.first), k=self.k, seed=self.seed, **self.options)

@@ -338,7 +338,9 @@ def test_checkpoint_of_another_model_or_data_is_refused_and_of_no_kind_too(net, 
     x, y = data
     arguments = {"per_class": 2, "seed": 0, "steps": 2, "checkpoint": tmp_path / "state"}
     distil_images(net, x, y, **arguments)
-    for model, images in ((build("conv8", seed=9, outputs=CLASSES), x), (net, x.neg())):
+    other = copy.deepcopy(net)
+    other[2] = nn.Sigmoid()  # the same weights
+    for model, images in ((build("conv8", seed=9, outputs=CLASSES), x), (other, x), (net, x.neg())):
         with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings"):
             distil_images(model, images, y, **arguments)
     (tmp_path / "state").write_bytes((tmp_path / "state").read_bytes()[:100])

@@ -72,8 +72,11 @@ def test_saved_and_loaded_it_predicts_the_same(fitted, tmp_path):
 
 def test_another_network_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    with pytest.raises(ValueError, match="model: expected the network with fingerprint"):
-        DistilledNTK.load(tmp_path, network(seed=5))
+    other = network()
+    other[2] = nn.Sigmoid()  # the same weights
+    for model in (network(seed=5), other):
+        with pytest.raises(ValueError, match="model: expected the network with fingerprint"):
+            DistilledNTK.load(tmp_path, model)
 
 
 def test_a_folder_without_a_kernel_is_refused(tmp_path):
@@ -85,7 +88,7 @@ def test_another_format_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
     record = json.loads((tmp_path / "distilled.json").read_text())
     (tmp_path / "distilled.json").write_text(json.dumps(record | {"format": 99}))
-    with pytest.raises(ValueError, match="folder: expected format 1, got 99"):
+    with pytest.raises(ValueError, match="folder: expected format 2, got 99"):
         DistilledNTK.load(tmp_path, network())
 
 

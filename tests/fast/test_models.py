@@ -141,6 +141,24 @@ def test_fingerprint_sees_names_shapes_types_and_every_bit():
     assert len({of(a=ones, b=-ones), *changed}) == 1 + len(changed)
 
 
+def test_fingerprint_sees_layers_and_their_settings_wherever_they_live():
+    class Told(nn.Module):
+        def __init__(self, told):
+            super().__init__()
+            self.told = told
+
+        def extra_repr(self):
+            return self.told
+
+    linear = nn.Linear(2, 2)
+    layers = [nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), Told("width=1"), Told("width=2")]
+    assert len({fingerprint(nn.Sequential(linear, layer)) for layer in layers}) == len(layers)
+    assert fingerprint(Told("f=<function f at 0x7f00>")) == fingerprint(Told("f=<function f at 0x8a10>"))
+    assert fingerprint(Told("of size 2 (GPU 0)")) == fingerprint(Told("of size 2"))
+    with pytest.raises(TypeError, match=r"^model: expected a torch\.nn\.Module, got NoneType$"):
+        fingerprint(None)
+
+
 def test_weights_come_back_bit_for_bit(tmp_path):
     model, other = build("conv8", seed=0), build("conv8", seed=1)
     save_weights(model, tmp_path / "deep" / "weights.safetensors")
