@@ -35,7 +35,9 @@ from dntk_fast.certificate import (
     held_out_bounds,
     residual,
 )
-from dntk_fast.models import digest, read_tensors, write_tensors
+from dntk_fast.models import alike, digest, fingerprint, read_tensors, write_tensors
+from dntk_fast.tangent.generic import take
+from dntk_fast.tangent.writing import batch_digest
 
 __all__ = ["Refinement", "Solution", "Step", "refine", "solve"]
 
@@ -150,7 +152,7 @@ def refine(
     Raises
     ------
     ValueError
-        A subset of another problem, features of other rows, or the checkpoint of another problem.
+        A subset of another problem, features of other rows, or the checkpoint of another problem (what differs is named).
 
     Examples
     --------
@@ -169,8 +171,9 @@ def refine(
         _check.refuse("subset", "training rows of the same problem", "those of another one")
     if features is not None:
         _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
-    given = {"rows": subset.rows} | {f"start/{name}": w for name, w in weights.items()}
-    file = _Checkpoint(checkpoint, problem, held, given if features is None else given | {"features": features})
+    given: dict[str, Weights] = {"start": weights, "subset": {"": subset.rows}}
+    given |= {} if features is None else {"features": {"": features}}
+    file = _Checkpoint(checkpoint, problem, held, given)
     state, history = file.load()
     if state is None:
         start = _certified(problem, weights, subset, held, rms, progress)
@@ -214,7 +217,7 @@ def solve(
     Raises
     ------
     ValueError
-        Features of other rows, or the checkpoint of another problem.
+        Features of other rows, or the checkpoint of another problem (what differs is named).
 
     Examples
     --------
@@ -230,7 +233,7 @@ def solve(
     _check.nonnegative("rms", rms)
     _check.integer("steps", steps, 0)
     _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
-    file = _Checkpoint(checkpoint, problem, held, {"features": features})
+    file = _Checkpoint(checkpoint, problem, held, {"features": {"": features}})
     near = _near_features(problem, features)
     state, history = file.load()
     state = state or _begin(problem, near, held)
@@ -423,36 +426,39 @@ _KEPT = ("coefficients", "fitted", "direction", "energy", "moved")
 
 
 class _Checkpoint:
-    """A file, or none, and what it belongs to: network, inputs, targets, ridge, start, and what preconditions."""
+    """A file, or none, and what it belongs to: the problem, the held-out inputs, start, and what preconditions."""
 
-    def __init__(self, path: str | Path | None, problem: FullProblem, held: HeldOut, given: dict[str, Tensor]) -> None:
-        self.path = None if path is None else Path(path)
-        self.device = problem.targets.device
+    def __init__(self, path: str | Path | None, problem: FullProblem, held: HeldOut, given: dict[str, Weights]) -> None:
+        self.path = None if path is None else _check.path("checkpoint", path)
+        self.device, self.precision = problem.targets.device, problem.precision
         if self.path is None:
             return
-        tensors = {f"model.{name}": value for name, value in problem.model.state_dict().items()}
-        tensors |= {"targets": problem.targets, "lam": problem.ridge} | given
-        for kind, x in (("x", problem.x), ("held", held.x)):
-            parts = x.items() if isinstance(x, dict) else enumerate(x if isinstance(x, tuple) else (x,))
-            tensors |= {f"{kind}.{name}": part for name, part in parts}
-        self.owner = digest(tensors)
+        names, self.first = _first_gradients(problem)
+        self.owner = {
+            "network": fingerprint(problem.model),
+            "parameters": ", ".join(names),
+            "precision": str(problem.precision),
+            "inputs": batch_digest(problem.x),
+            "targets": digest({"": problem.targets}),
+            "lam": digest({"": problem.ridge}),
+            "held-out inputs": batch_digest(held.x),
+        }
+        self.owner |= {name: digest(tensors) for name, tensors in given.items()}
 
     def save(self, state: _State, history: tuple[Step, ...]) -> None:
         if self.path is None:
             return
-        tensors = {name: getattr(state, name) for name in _KEPT}
+        tensors = {name: getattr(state, name) for name in _KEPT} | {"first": self.first}
         tensors |= {f"weights/{name}": value for name, value in state.weights.items()}
         numbers = {"step": state.step, "age": state.age, "passes": state.passes}
         numbers |= {"history": [astuple(one) for one in history]}
-        write_tensors(self.path, tensors, {"owner": self.owner, "numbers": json.dumps(numbers)})
+        write_tensors(self.path, tensors, {"owner": json.dumps(self.owner), "numbers": json.dumps(numbers)})
 
     def load(self) -> tuple[_State | None, tuple[Step, ...]]:
         if self.path is None or not self.path.exists():
             return None, ()
         tensors, words = read_tensors(self.path)
-        if words.get("owner") != self.owner:
-            expected = "one of the same network, inputs, targets, lam, start and preconditioner"
-            _check.refuse("checkpoint", expected, f"another one in {self.path}")
+        self._match(tensors, words)
         numbers = json.loads(words["numbers"])
         history = tuple(Step(*(tuple(v) if isinstance(v, list) else v for v in one)) for one in numbers["history"])  # type: ignore[arg-type]
         found = {key: value.to(self.device) for key, value in tensors.items()}
@@ -460,3 +466,24 @@ class _Checkpoint:
         step, age, (forward, backward) = (numbers[name] for name in ("step", "age", "passes"))
         kept = {name: found[name] for name in _KEPT}
         return _State(weights=weights, step=step, age=age, passes=(forward, backward), **kept), history
+
+    def _match(self, tensors: dict[str, Tensor], words: dict[str, str]) -> None:
+        """Refuse a file of anything else, and name what differs."""
+        try:
+            owner = json.loads(words["owner"])
+            odd = [name for name in self.owner.keys() | owner.keys() if self.owner.get(name) != owner.get(name)]
+        except (KeyError, ValueError, AttributeError):
+            _check.refuse("checkpoint", "one that a refinement wrote", self.path)
+        if not odd and not alike(self.first, tensors["first"], self.precision):
+            odd = ["gradients at the first input"]
+        if odd:
+            _check.refuse("checkpoint", "one of the same problem", f"{self.path} with other {', '.join(sorted(odd))}")
+
+
+def _first_gradients(problem: FullProblem) -> tuple[list[str], Tensor]:
+    """Names, and sums and norms of the gradients at the first input, (names, C, 2): no digest sees what `forward` does."""
+    one = replace(problem, x=take(problem.x, slice(0, 1)), targets=problem.targets[:, :1], trace=None)
+    found = one.backward(torch.ones_like(one.targets))
+    wide = [g[..., None].flatten(1) for g in found.values()]
+    sizes = [torch.stack((g.sum(1, dtype=torch.float64), g.norm(dim=1, dtype=torch.float64)), 1) for g in wide]
+    return list(found), torch.stack(sizes)

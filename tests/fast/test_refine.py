@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dntk_fast import refine as module
 from dntk_fast import subset as subset_module
 from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.models import write_tensors
 from dntk_fast.refine import refine, solve
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
@@ -179,12 +180,69 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
     with pytest.raises(
-        ValueError, match="checkpoint: expected one of the same network, inputs, targets, lam, start and preconditioner"
+        ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other lam, subset$"
     ):
         run(other, 1, checkpoint=path)
     case.w = case.w + 1
-    with pytest.raises(ValueError, match="checkpoint: expected one of the same network"):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other start$"):
         run(case, 1, checkpoint=path)
+
+
+class Computed(torch.nn.Module):
+    """A hidden layer and a head, and between them a function that is no module."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.head, self.between = torch.nn.Linear(3, 4), torch.nn.Linear(4, 3), between
+        self.double()
+
+    def forward(self, x):
+        return self.head(self.between(self.hidden(x)))
+
+
+def changed(model=None, freeze=(), **change):
+    """Solve a problem from a checkpoint or not; `freeze` are parameters without a gradient."""
+    path = change.pop("path")
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(*size, generator=generator, dtype=torch.float64) for size in ((5, 3), (2, 5)))
+    model = model or Computed(torch.tanh)
+    for name in freeze:
+        model.get_parameter(name).requires_grad_(False)
+    problem = FullProblem(model, x, y, 0.5, **{"outputs": [0, 1]} | change)
+    held = held_out(training_subset(problem, torch.tensor([0])), x[:2])
+    features = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    return solve(problem, features, held, rms=0.0, steps=1, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"parameters": ["hidden.weight"]}, "parameters"),
+        ({"freeze": ["head.bias"]}, "parameters"),
+        ({"outputs": [0, 2]}, "gradients at the first input"),
+        ({"outputs": lambda model, x: -model(x)[:, :2]}, "gradients at the first input"),
+        ({"model": Computed(torch.sigmoid)}, "gradients at the first input"),
+        ({"model": Computed(torch.nn.Tanh())}, "network"),
+        ({"dtype": torch.float32}, "precision"),
+    ],
+)
+def test_the_checkpoint_of_another_problem_with_the_same_weights_and_data_is_refused(tmp_path, change, told):
+    path = tmp_path / "state.safetensors"
+    found = changed(path=path)
+    with pytest.raises(ValueError, match=f"^checkpoint: expected one of the same problem, got .* with other {told}$"):
+        changed(path=path, **change)
+    assert changed(path=path, memory=2**28).history[:2] == found.history  # the budget is no part of the problem
+
+
+def test_what_is_no_checkpoint_of_a_refinement_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    for words in ({}, {"owner": "0f" * 32}, {"owner": "[1]"}):
+        write_tensors(path, {"a": torch.ones(1)}, words)
+        with pytest.raises(ValueError, match=r"^checkpoint: expected one that a refinement wrote, got "):
+            changed(path=path)
+    with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got int$"):
+        changed(path=3)
 
 
 def test_a_parameter_left_out_starts_at_zero_and_is_refined():
@@ -365,7 +423,7 @@ def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
     assert all(torch.equal(seen[-1][1][name], found.weights[name]) for name in found.weights)
     assert torch.equal(found.coefficients, straight.coefficients)
     assert found.history == straight.history
-    with pytest.raises(ValueError, match="checkpoint: expected one of the same network"):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other features$"):
         dual(case, 1, k=11, checkpoint=path)
 
 
