@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dntk_fast import _check
 from dntk_fast.barycenter import barycenter
-from dntk_fast.models import digest, final_linear, fingerprint, read_tensors, recorded_inputs, write_tensors
+from dntk_fast.models import alike, digest, final_linear, fingerprint, read_tensors, recorded_inputs, write_tensors
 
 __all__ = ["ClassMoments", "DistilledImages", "class_moments", "distil_images"]
 
@@ -330,7 +330,8 @@ def distil_images(
     settings = _Settings(per_class, seed, steps, lr, bn_weight, initial, batch_size)
     classes = _checked(model, x, y, per_class)
     modules, notes = _watched(model, x, classes, bn_weight)
-    keeper = None if checkpoint is None else _Keeper(checkpoint, _key(model, x, y, settings), every)
+    key = "" if checkpoint is None else _key(model, x, y, settings)
+    keeper = None if checkpoint is None else _Keeper(checkpoint, key, _first_logits(model, x), every)
     kept = None if keeper is None else keeper.load()
     goal, costs, start = _prepared(model, modules, x, y, classes, settings)
     low, high = (bound(x, _all_but_channels(x), keepdim=True).to(start) for bound in (torch.amin, torch.amax))
@@ -434,26 +435,34 @@ def _device(model: nn.Module) -> torch.device:
 
 
 class _Keeper:
-    """The file in which the state of one descent waits; `key` tells descents apart."""
+    """The file in which the state of one descent waits; `key` and the logits at the first image tell descents apart."""
 
-    def __init__(self, path: str | Path, key: str, every: int) -> None:
-        self.path, self.key, self.every = Path(path), key, _check.integer("every", every, 1)
+    def __init__(self, path: str | Path, key: str, logits: Tensor, every: int) -> None:
+        self.path, self.key, self.logits = _check.path("checkpoint", path), key, logits
+        self.every = _check.integer("every", every, 1)
 
     def load(self) -> _State | None:
         if not self.path.exists():
             return None
         tensors, metadata = read_tensors(self.path)
-        if metadata.get("key") != self.key:
+        logits = tensors.pop("logits", torch.zeros(0))
+        if metadata.get("key") != self.key or not alike(self.logits, logits, self.logits.dtype):
             _check.refuse("checkpoint", "the same model, data and settings", f"{self.path} of another distillation")
         return _State(**tensors)
 
     def save(self, state: _State) -> None:
-        write_tensors(self.path, vars(state), {"key": self.key})
+        write_tensors(self.path, {**vars(state), "logits": self.logits}, {"key": self.key})
 
 
 def _key(model: nn.Module, x: Tensor, y: Tensor, settings: _Settings) -> str:
     parts = [fingerprint(model), digest({"x": x, "y": y}), json.dumps(dataclasses.asdict(settings))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@torch.no_grad()
+def _first_logits(model: nn.Module, x: Tensor) -> Tensor:
+    found: Tensor = model(x[:1].to(_device(model)))
+    return found
 
 
 def _descended(

@@ -14,7 +14,7 @@ from dntk_fast import _check
 from dntk_fast._stages import write_atomically
 from dntk_fast.data_distillation import distil_images
 from dntk_fast.gradient_distillation import METHODS
-from dntk_fast.models import final_linear, fingerprint, read_tensors, write_tensors
+from dntk_fast.models import alike, final_linear, fingerprint, read_tensors, write_tensors
 from dntk_fast.predictors import fit_features, weigh_rows
 from dntk_fast.tangent.features import tangent_features
 
@@ -151,7 +151,13 @@ class DistilledNTK:
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(
             folder / "distilled.safetensors",
-            {"images": self.images_, "labels": self.labels_, "masses": self.masses_, "weights": self.weights_},
+            {
+                "images": self.images_,
+                "labels": self.labels_,
+                "masses": self.masses_,
+                "weights": self.weights_,
+                "first": self._first_logits(),
+            },
         )
         record = {
             "format": FORMAT,
@@ -171,7 +177,7 @@ class DistilledNTK:
         Raises
         ------
         ValueError
-            The folder holds no distilled kernel, or one of a network with other weights or layers.
+            The folder holds no distilled kernel, or one of a network with other weights, layers or logits.
         """
         path = Path(folder) / "distilled.json"
         try:
@@ -187,7 +193,7 @@ class DistilledNTK:
             )
         self = cls(model, **settings)
         tensors, _ = read_tensors(Path(folder) / "distilled.safetensors")
-        place = next(model.parameters()).device
+        place = _check.parameter(model).device
         self.images_, self.labels_, self.masses_, self.weights_ = (
             tensors[name].to(place) for name in ("images", "labels", "masses", "weights")
         )
@@ -196,10 +202,17 @@ class DistilledNTK:
             record["lam_relative"],
             record["sketch_error"],
         )
+        if not alike(self._first_logits(), tensors["first"], self.images_.dtype):
+            _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("per_class", "k", "seed", "steps", "gradients", "method", "lam")}
+
+    @torch.no_grad()
+    def _first_logits(self) -> Tensor:
+        found: Tensor = self.model(self.images_[:1])
+        return found
 
     def _fitted(self) -> None:
         if not hasattr(self, "weights_"):

@@ -334,6 +334,18 @@ def test_checkpoint_of_other_settings_is_refused(net, data, tmp_path, change):
         distil_images(net, *data, **(arguments | change))
 
 
+class _Computed(nn.Module):
+    """The network after a function that is no module."""
+
+    def __init__(self, inner, before):
+        super().__init__()
+        self.inner, self.before = inner, before
+        self.eval()
+
+    def forward(self, x):
+        return self.inner(self.before(x))
+
+
 def test_checkpoint_of_another_model_or_data_is_refused_and_of_no_kind_too(net, data, tmp_path):
     x, y = data
     arguments = {"per_class": 2, "seed": 0, "steps": 2, "checkpoint": tmp_path / "state"}
@@ -343,6 +355,10 @@ def test_checkpoint_of_another_model_or_data_is_refused_and_of_no_kind_too(net, 
     for model, images in ((build("conv8", seed=9, outputs=CLASSES), x), (other, x), (net, x.neg())):
         with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings"):
             distil_images(model, images, y, **arguments)
+    square = _Computed(net, torch.square)
+    distil_images(square, x, y, **arguments | {"checkpoint": tmp_path / "square"})
+    with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings"):
+        distil_images(_Computed(net, torch.abs), x, y, **arguments | {"checkpoint": tmp_path / "square"})
     (tmp_path / "state").write_bytes((tmp_path / "state").read_bytes()[:100])
     with pytest.raises(ValueError, match=r"^path: expected a safetensors file, got "):
         distil_images(net, x, y, **arguments)

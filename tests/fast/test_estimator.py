@@ -79,6 +79,24 @@ def test_another_network_is_refused(fitted, tmp_path):
             DistilledNTK.load(tmp_path, model)
 
 
+class Computed(nn.Module):
+    """A classifier with a function between its layers that is no module."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.inner, self.between = network(), between
+
+    def forward(self, x):
+        return self.inner[3](self.between(self.inner[1](x.flatten(1))))
+
+
+def test_another_function_between_the_same_layers_is_refused(tmp_path):
+    DistilledNTK(Computed(torch.tanh).eval(), per_class=4, k=8, steps=0).fit(*data()).save(tmp_path)
+    DistilledNTK.load(tmp_path, Computed(torch.tanh).eval())
+    with pytest.raises(ValueError, match=r"^model: expected the network that was distilled, got one with other logits$"):
+        DistilledNTK.load(tmp_path, Computed(torch.sigmoid).eval())
+
+
 def test_a_folder_without_a_kernel_is_refused(tmp_path):
     with pytest.raises(ValueError, match="folder: expected a saved distilled kernel"):
         DistilledNTK.load(tmp_path, network())
