@@ -24,7 +24,7 @@ from dntk_fast import _check
 from dntk_fast._processes import add, agree, collect, meet, place
 from dntk_fast.certificate import FullProblem, Weights
 from dntk_fast.models import digest, fingerprint
-from dntk_fast.moments import Moments, load_moments, merge, moments_of
+from dntk_fast.moments import KeptSums, Moments, Part, merge, moments_of
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.products import vector_jacobian
 from dntk_fast.tangent.writing import batch_digest
@@ -32,17 +32,16 @@ from dntk_fast.tangent.writing import batch_digest
 __all__ = ["DistributedProblem", "distributed_moments"]
 
 
-def distributed_moments(
-    part: Callable[[int], tuple[Tensor, Tensor]], parts: int, *, checkpoint: str | Path | None = None
-) -> Moments:
+def distributed_moments(part: Callable[[int], Part], parts: int, *, checkpoint: str | Path | None = None) -> Moments:
     """Sum the moments of a stream of parts that are dealt out to the processes in turn.
 
     Parameters
     ----------
     part : features (C, n_i, k) and targets (C, n_i) of part i; a process asks for its own alone
     parts : number of parts, 1 or above, the same in every process
-    checkpoint : a folder; every process keeps its own sums there, and does not ask again for what they hold. They are
-        for this number of processes: with another all begins anew.
+    checkpoint : a folder; every process keeps its own sums there, and does not ask again for what they hold, but for its
+        first part, by which the stream is known (`accumulate`). They are for this number of processes: with another all
+        begins anew.
 
     Returns
     -------
@@ -52,7 +51,7 @@ def distributed_moments(
     Raises
     ------
     ValueError
-        A checkpoint with more parts than the stream has; another number of parts in another process.
+        A checkpoint with more parts than the stream has, or of another stream; another number of parts in another process.
 
     >>> distributed_moments(lambda i: (torch.full((1, 1, 1), i + 1.0), torch.ones(1, 1)), 3).gram.tolist()
     [[[14.0]]]
@@ -60,18 +59,18 @@ def distributed_moments(
     _check.integer("parts", parts, 1)
     rank, world = place()
     agree({"parts": parts})
-    path = None if checkpoint is None else Path(checkpoint) / f"moments-{rank}-of-{world}.safetensors"
-    own = load_moments(path) if path is not None and path.exists() else None
-    turns, done = len(range(rank, parts, world)), 0 if own is None else own.parts
-    if done > turns:
-        _check.refuse("checkpoint", f"at most {turns} parts", f"{done} in {path}")
+    folder = None if checkpoint is None else _check.path("checkpoint", checkpoint)
+    file = None if folder is None else KeptSums(folder / f"moments-{rank}-of-{world}.safetensors")
+    turns = len(range(rank, parts, world))
+    own = None if file is None else file.load(lambda: part(rank), turns)
+    done = 0 if own is None else own.parts
     for turn in range(-(-parts // world)):
         if done <= turn < turns:
-            found = moments_of(*part(turn * world + rank))
+            made = part(turn * world + rank)
+            found = moments_of(*made)
             own = found if own is None else merge(own, found)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                own.save(path)
+            if file is not None:
+                file.save(own, made)
         meet()  # after every round: nobody runs ahead by more than the timeout
     return _added(own if own is not None else _nothing(moments_of(*part(0))))
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from dntk_fast import _check
 from dntk_fast._arrays import apply, eigenvalues, eigh, orthonormal_rows, solve_positive
-from dntk_fast.models import read_tensors, write_tensors
+from dntk_fast.models import alike, read_tensors, write_tensors
 from dntk_fast.subspace import EnergyGap
 
-__all__ = ["Moments", "accumulate", "load_moments", "merge", "moments_of"]
+__all__ = ["KeptSums", "Moments", "Part", "accumulate", "load_moments", "merge", "moments_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +110,7 @@ class Moments:
 
     def save(self, path: str | Path) -> None:
         """Write them as a safetensors file, whole or not at all."""
-        counts = {"n": str(self.n), "parts": str(self.parts)}
-        write_tensors(path, {"gram": self.gram, "right": self.right, "squares": self.squares}, counts)
+        _write(path, self, {})
 
 
 def moments_of(features: Tensor, targets: Tensor) -> Moments:
@@ -157,14 +157,57 @@ def load_moments(path: str | Path, *, device: torch.device | str = "cpu") -> Mom
         A file that holds something else.
     """
     tensors, words = read_tensors(path)
-    if tensors.keys() != {"gram", "right", "squares"} or not {"n", "parts"} <= words.keys():
+    if tensors.keys() - {"first"} != {"gram", "right", "squares"} or not {"n", "parts"} <= words.keys():
         _check.refuse("path", "saved moments", f"{path} with {sorted(tensors)}")
     gram, right, squares = (tensors[name].to(device) for name in ("gram", "right", "squares"))
     return Moments(gram, right, squares, int(words["n"]), int(words["parts"]))
 
 
+def _write(path: str | Path, moments: Moments, more: dict[str, Tensor]) -> None:
+    counts = {"n": str(moments.n), "parts": str(moments.parts)}
+    sums = {"gram": moments.gram, "right": moments.right, "squares": moments.squares}
+    write_tensors(path, sums | more, counts)
+
+
+Part: TypeAlias = tuple[Tensor, Tensor]
+
+
+class KeptSums:
+    """A checkpoint of a stream's sums: beside them sum_i phi_i and sum_i y_i phi_i of the first part, to know it by.
+
+    Sums and not bytes, for features that are computed again may differ by rounding.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = _check.path("checkpoint", path)
+        self.first: Tensor | None = None
+
+    def load(self, first: Callable[[], Part], parts: int) -> Moments | None:
+        """Return the sums, if there are any: of the stream with this first part and so many parts."""
+        if not self.path.exists():
+            return None
+        total = load_moments(self.path)
+        if total.parts > parts:
+            _check.refuse("checkpoint", f"at most {parts} parts", f"{total.parts} in {self.path}")
+        kept, part = read_tensors(self.path)[0].get("first", torch.zeros(0)), first()
+        if not alike(_known_by(part), kept, part[0].dtype):
+            _check.refuse("checkpoint", "sums of the same stream", f"{self.path}, whose first part was another")
+        self.first = kept
+        return total
+
+    def save(self, total: Moments, part: Part) -> None:
+        """Write the sums that end with a part; the first one is kept in mind."""
+        self.first = _known_by(part) if self.first is None else self.first
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _write(self.path, total, {"first": self.first})
+
+
+def _known_by(part: Part) -> Tensor:
+    return torch.stack((part[0].double().sum(1), moments_of(*part).right))
+
+
 def accumulate(
-    part: Callable[[int], tuple[Tensor, Tensor]],
+    part: Callable[[int], Part],
     parts: int,
     *,
     checkpoint: str | Path | None = None,
@@ -174,29 +217,30 @@ def accumulate(
 
     Parameters
     ----------
-    part : features (C, n_i, k) and targets (C, n_i) of part i, called for each i in 0 ... parts - 1 once
+    part : features (C, n_i, k) and targets (C, n_i) of part i, called for each i in 0 ... parts - 1 once, and for 0 again
+        where a checkpoint is continued
     parts : number of parts, 1 or above
-    checkpoint : a safetensors file, written whole after every part; parts that it holds are not asked for again
+    checkpoint : a safetensors file, written whole after every part; parts that it holds are not asked for again, but for
+        the first: by its sums the stream is told apart from others (one that differs in later parts alone is not)
     progress : called with (parts done, parts)
 
     Raises
     ------
     ValueError
-        A checkpoint with more parts than the stream has.
+        A checkpoint with more parts than the stream has, or of a stream with another first part.
 
     >>> accumulate(lambda i: (torch.full((1, 1, 1), i + 1.0), torch.ones(1, 1)), 3).gram.tolist()
     [[[14.0]]]
     """
     _check.integer("parts", parts, 1)
-    path = None if checkpoint is None else Path(checkpoint)
-    total = load_moments(path) if path is not None and path.exists() else None
-    if total is not None and total.parts > parts:
-        _check.refuse("checkpoint", f"at most {parts} parts", f"{total.parts} in {path}")
+    file = None if checkpoint is None else KeptSums(checkpoint)
+    total = None if file is None else file.load(lambda: part(0), parts)
     for i in range(0 if total is None else total.parts, parts):
-        found = moments_of(*part(i))
+        made = part(i)
+        found = moments_of(*made)
         total = found if total is None else merge(total, found)
-        if path is not None:
-            total.save(path)
+        if file is not None:
+            file.save(total, made)
         if progress is not None:
             progress(i + 1, parts)
     assert total is not None  # parts >= 1

@@ -91,11 +91,13 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
     with pytest.raises(StopError):
         distributed_moments(part, 3, checkpoint=tmp_path / "moments")
     found, expected = distributed_moments(part, 3, checkpoint=tmp_path / "moments"), moments_of(features, y)
-    assert asked == [0, 1, 2, 2]  # what stood was not asked for again
+    assert asked == [0, 1, 2, 0, 2]  # of what stood, the first alone was asked for again
     assert (found.n, found.parts) == (11, 3)
     assert all(close(getattr(found, name), getattr(expected, name)) for name in ("gram", "right", "squares"))
     with pytest.raises(ValueError, match=r"checkpoint: expected at most 2 parts, got 3 in .*moments-0-of-1"):
         distributed_moments(part, 2, checkpoint=tmp_path / "moments")
+    with pytest.raises(ValueError, match=r"^checkpoint: expected sums of the same stream, got .*moments-0-of-1"):
+        distributed_moments(lambda i: (features[:, :4].flip(2), y[:, :4]), 3, checkpoint=tmp_path / "moments")
     with pytest.raises(ValueError, match="parts: expected an integer"):
         distributed_moments(part, 0)
 

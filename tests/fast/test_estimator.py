@@ -93,7 +93,9 @@ class Computed(nn.Module):
 def test_another_function_between_the_same_layers_is_refused(tmp_path):
     DistilledNTK(Computed(torch.tanh).eval(), per_class=4, k=8, steps=0).fit(*data()).save(tmp_path)
     DistilledNTK.load(tmp_path, Computed(torch.tanh).eval())
-    with pytest.raises(ValueError, match=r"^model: expected the network that was distilled, got one with other logits$"):
+    with pytest.raises(
+        ValueError, match=r"^model: expected the network that was distilled, got one with other logits$"
+    ):
         DistilledNTK.load(tmp_path, Computed(torch.sigmoid).eval())
 
 

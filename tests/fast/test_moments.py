@@ -128,13 +128,31 @@ def test_a_killed_stream_goes_on(tmp_path):
         accumulate(killed, 4, checkpoint=path)
     assert load_moments(path).parts == 2
     found = accumulate(part, 4, checkpoint=path)
-    assert seen == [0, 1, 2, 3]
+    assert seen == [0, 1, 0, 2, 3]  # of what stood, the first alone was asked for again
     straight = accumulate(part, 4)
     assert all(torch.equal(getattr(found, name), getattr(straight, name)) for name in ("gram", "right", "squares"))
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     again = accumulate(part, 4, checkpoint=path)  # nothing left to ask for
-    assert seen == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert seen == [0, 1, 0, 2, 3, 0, 1, 2, 3, 0]
     assert same(again, found)
+
+
+def test_sums_of_another_stream_are_refused(tmp_path):
+    path, (Phi, y) = tmp_path / "moments.safetensors", (torch.rand(2, 3, 4), torch.rand(2, 3))
+    total = accumulate(lambda i: (Phi, y), 2, checkpoint=path)
+    others = [(2 * Phi, y), (Phi.roll(1, dims=2), y), (Phi, -y), (Phi[:, :2], y[:, :2]), (Phi[:1], y[:1]), (-Phi, -y)]
+    for other in others:
+        with pytest.raises(
+            ValueError, match=r"^checkpoint: expected sums of the same stream, got .* part was another$"
+        ):
+            accumulate(lambda i, other=other: other, 3, checkpoint=path)
+    rounded = Phi * (1 + 4 * torch.finfo(Phi.dtype).eps)
+    assert accumulate(lambda i: (rounded, y), 3, checkpoint=path).parts == 3
+    total.save(path)  # without the first part
+    with pytest.raises(ValueError, match=r"^checkpoint: expected sums of the same stream"):
+        accumulate(lambda i: (Phi, y), 3, checkpoint=path)
+    with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got int$"):
+        accumulate(lambda i: (Phi, y), 3, checkpoint=3)
 
 
 def test_refused(tmp_path):
