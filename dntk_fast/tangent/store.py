@@ -92,7 +92,7 @@ class FeatureStore:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = _check.path("folder", folder)
         self.manifest = read_manifest(self.folder)
         self.plan = stored_plan(self.manifest)
         self.rows: int = self.manifest["settings"]["shard_rows"]
@@ -122,15 +122,19 @@ class FeatureStore:
 
         Parameters
         ----------
-        rows : slice, indices or mask
-        dtype : of the result; that on disk if None
+        rows : slice, indices (a sequence or an array of integers) or mask
+        dtype : of the result, floating-point; that on disk if None
 
         Raises
         ------
         ValueError
-            No such rows; more than fits into memory; a damaged or foreign file.
+            No such rows, or numbers that are no integers; more than fits into memory; a damaged or foreign file.
+        TypeError
+            A dtype that is not floating-point.
         """
         index = self._index(rows)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype: expected a floating-point torch.dtype, got {dtype!r}")
         dtype = dtype or DTYPES[self.manifest["settings"]["dtype"]]
         shape = (self.plan.outputs, len(index), self.plan.sketch.k)
         need, free = math.prod(shape) * dtype.itemsize, available_memory("cpu")
@@ -151,12 +155,17 @@ class FeatureStore:
         return self.load().values
 
     def _index(self, rows: Any) -> Tensor:
-        every = torch.arange(len(self))
         try:
-            found = every if rows is None else every[rows]
-        except (IndexError, TypeError) as error:
-            raise ValueError(f"rows: expected rows of {len(self)} samples, got {rows!r} ({error})") from None
-        return found if found.ndim == 1 and len(found) else _check.refuse("rows", "one row or more, in one axis", rows)
+            chosen = range(len(self))[rows or slice(None)] if rows is None or isinstance(rows, slice) else rows
+            given = torch.as_tensor(list(chosen) if isinstance(chosen, Sequence) else chosen).cpu()
+            fractions = given.numel() > 0 and (given.is_floating_point() or given.is_complex())
+            found = torch.arange(len(self))[given if fractions or given.dtype == torch.bool else given.long()]
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            got = f"{type(rows).__name__} ({str(error).splitlines()[0]})"
+            _check.refuse("rows", f"integers, or a mask, of {len(self)} samples", got)
+        if found.ndim != 1 or not len(found):
+            _check.refuse("rows", "one row or more, in one axis", f"shape {tuple(found.shape)}")
+        return found
 
     def _part(self, index: int) -> TangentFeatures:
         path = shard_file(self.folder, index)

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -84,19 +85,63 @@ def test_the_store_is_the_features_of_one_call(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows", [slice(2, 9, 3), [10, 0, 0, 5], torch.arange(11) % 3 == 1, torch.tensor([4]), None], ids=str
+    "rows",
+    [
+        slice(2, 9, 3),
+        [10, 0, 0, 5],
+        (1, -2),
+        range(3),
+        np.arange(3, dtype=np.uint8),
+        torch.arange(11) % 3 == 1,
+        [True] + 10 * [False],
+        torch.tensor([4]),
+        None,
+    ],
+    ids=str,
 )
 def test_rows_come_in_the_order_asked_for(tmp_path, rows):
     store = write(tmp_path)
-    expected = store.values if rows is None else store.values[:, rows]
+    plain = torch.tensor([int(row) for row in rows]) if isinstance(rows, tuple | range | np.ndarray) else rows
+    expected = store.values if rows is None else store.values[:, plain]
     assert torch.equal(store.load(rows).values, expected)
     assert store.load(rows, dtype=torch.float32).head.dtype == torch.float32
 
 
-@pytest.mark.parametrize("rows", [[11], [], 3, [[1], [2]], "a"])
+def test_rows_come_backwards(tmp_path):
+    store = write(tmp_path)
+    assert torch.equal(store.load(slice(None, None, -1)).values, store.values.flip(1))
+    assert torch.equal(store.load(slice(8, 1, -3)).values, store.values[:, [8, 5, 2]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [11],
+        [],
+        3,
+        [[1], [2]],
+        "a",
+        {},
+        slice(5, 2),
+        slice("a"),
+        torch.full((11, 11), 12),
+        torch.ones(3, dtype=torch.bool),
+        [1.5],
+        torch.ones(2),
+        np.ones(2, complex),
+    ],
+    ids=str,
+)
 def test_rows_that_are_not_there_are_refused(tmp_path, rows):
-    with pytest.raises(ValueError, match=r"^rows: expected"):
+    with pytest.raises(ValueError, match=r"^rows: expected") as caught:
         write(tmp_path).load(rows)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, "float32"])
+def test_features_come_in_floating_point_alone(tmp_path, dtype):
+    with pytest.raises(TypeError, match=r"^dtype: expected a floating-point torch\.dtype, got "):
+        write(tmp_path).load(dtype=dtype)
 
 
 def test_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
