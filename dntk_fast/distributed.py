@@ -29,7 +29,7 @@ from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.tangent.store import FeatureStore
-from dntk_fast.tangent.writing import Job, Options, batch_digest, stands
+from dntk_fast.tangent.writing import Job, Options, batch_digest, plain, stands
 
 __all__ = ["distributed_features", "process_group", "write_distributed"]
 
@@ -96,6 +96,7 @@ def distributed_features(
     torch.Size([2, 5, 4])
     """
     rows, n, (rank, world) = _check.integer("rows", rows, 1), _check.samples("x", x), place()
+    options = plain(options)
     plan = feature_plan(model, x, k=k, seed=seed, **options)
     drawn = [list(plan.sketch.shapes.items()), plan.sketch.kinds, plan.head, plan.outputs]
     agree({"model": fingerprint(model), "x": batch_digest(x), "k": k, "seed": seed, "rows": rows, "options": drawn})

@@ -38,6 +38,7 @@ __all__ = [
     "Options",
     "batch_digest",
     "identity",
+    "plain",
     "read_manifest",
     "shard_file",
     "stands",
@@ -59,6 +60,25 @@ class Options(TypedDict, total=False):
     quality: float
 
 
+def plain(options: Options) -> Options:
+    """Options that can be read twice and written as JSON: an iterator becomes a list, a NumPy number one of Python's."""
+    unknown = sorted(options.keys() - Options.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"{unknown[0]}: expected a keyword argument of tangent_features, got another")
+    found: dict[str, Any] = {**options}
+    for name in ("outputs", "parameters"):
+        value = found.get(name)
+        if value is not None and not callable(value):
+            if not isinstance(value, Iterable):
+                raise TypeError(f"{name}: expected a sequence or a function, got {type(value).__name__}")
+            found[name] = list(value)
+    if "quality" in found:
+        found["quality"] = _check.positive("quality", found["quality"])
+    if "keep_head" in found and not isinstance(found["keep_head"], str):
+        found["keep_head"] = bool(_check.choice("keep_head", found["keep_head"], (True, False, "auto")))
+    return cast(Options, found)
+
+
 class Job:
     """Features that are to be written: `begin` in one process, then `write` each part of `parts`, in any process."""
 
@@ -74,13 +94,11 @@ class Job:
         shard_rows: int,
         **options: Unpack[Options],
     ) -> None:
-        unknown = sorted(options.keys() - Options.__annotations__.keys())
-        if unknown:
-            raise TypeError(f"{unknown[0]}: expected a keyword argument of tangent_features, got another")
-        self.folder, self.model, self.x, self.options = Path(folder), _check.frozen_statistics(model), x, options
+        self.folder, self.options = _check.path("folder", folder), plain(options)
+        self.model, self.x = _check.frozen_statistics(model), x
         self.seed, self.rows = _check.seed(seed), _check.integer("shard_rows", shard_rows, 1)
         self.dtype = _check.choice("dtype", str(dtype).removeprefix("torch."), list(DTYPES))
-        wanted = trainable(model, options.get("parameters"))
+        wanted = trainable(model, self.options.get("parameters"))
         self.k = _check.dimension(k, sum(p.numel() for p in wanted.values()))
         self.device = next(iter(wanted.values())).device
         self.digests: list[str] = []
@@ -107,7 +125,10 @@ class Job:
                 _check.refuse("folder", "an empty folder or an earlier store", f"{self.folder} with other files in it")
             content = self._new_manifest()
             content["sha256"] = _checksum({**content, "sha256": None})
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):  # a link to nothing; a file above it
+                _check.refuse("folder", "a folder, or a place for one", self.folder)
             self._save(self.folder / "manifest.json", json.dumps(content, indent=1, sort_keys=True).encode())
         self.match()
         for draft in self.folder.glob(".*.part"):
@@ -255,11 +276,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        whole = isinstance(found, dict) and _checksum({**found, "sha256": None}) == found.get("sha256")
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"folder: expected a store of features, got {folder} without manifest.json") from None
-    except ValueError as error:
-        raise ValueError(f"manifest.json: expected JSON in {folder}, got {error}") from None
-    if not isinstance(found, dict) or _checksum({**found, "sha256": None}) != found.get("sha256"):
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"manifest.json: expected JSON in {folder}, got a damaged one ({error})") from None
+    if not whole:
         _check.refuse("manifest.json", f"the one that was written into {folder}", "a damaged one")
     if found["format"] != _FORMAT:
         _check.refuse("manifest.json", _FORMAT, found["format"])
@@ -281,6 +303,15 @@ def batch_digest(batch: Any) -> str:
     return digest(batch if isinstance(batch, dict) else {str(place): part for place, part in enumerate(batch)})
 
 
+def _kind(batch: Any) -> str:
+    """What batches must have in common to be joined, in words."""
+    if isinstance(batch, Tensor):
+        return f"{tuple(batch.shape[1:])} of {batch.dtype} on {batch.device}" if batch.ndim else "a number"
+    if isinstance(batch, dict):
+        return ", ".join(f"{name}: {_kind(batch[name])}" for name in sorted(batch, key=str))
+    return f"({', '.join(map(_kind, batch))})" if isinstance(batch, tuple) else type(batch).__name__
+
+
 def _parts(x: Any, rows: int) -> Iterator[Any]:
     """Cut samples, or batches of any sizes, into batches of `rows` samples (the last may be smaller)."""
     if isinstance(x, Tensor | tuple | dict) or not isinstance(x, Iterable):
@@ -291,6 +322,8 @@ def _parts(x: Any, rows: int) -> Iterator[Any]:
     held: Any = None
     for batch in x:
         batch = tuple(batch) if isinstance(batch, list) else batch
+        if held is not None and _kind(batch) != _kind(held):
+            _check.refuse("x", f"batches alike, {_kind(held)}", _kind(batch))
         held = batch if held is None else tree_map(lambda *pair: torch.cat(pair), held, batch)
         while _check.samples("x", held) > rows:
             yield take(held, slice(0, rows))

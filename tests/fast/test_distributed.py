@@ -64,6 +64,11 @@ def test_one_process_alone_writes_the_same_store(tmp_path):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_outputs_may_be_an_iterator():
+    found = distributed_features(network(), samples(), rows=4, outputs=iter([1]), **SETTINGS)
+    assert found.body.shape[:2] == (1, 11)
+
+
 @pytest.mark.parametrize("shard_rows", [1, 4, 99])
 def test_one_process_alone_has_the_passes_of_the_full_problem(shard_rows):
     x, y, lam = samples(), targets(11), torch.tensor([0.3, 3.0])

@@ -205,6 +205,38 @@ def test_batches_that_change_are_refused(tmp_path):
         write(tmp_path / "d", x=3)
 
 
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (samples()[:, :2], r"\(3,\) of torch.float64 on cpu, got \(2,\) of torch.float64 on cpu"),
+        (samples().float(), r"\(3,\) of torch.float64 on cpu, got \(3,\) of torch.float32 on cpu"),
+        ((samples(),), r"\(3,\) of torch.float64 on cpu, got \(\(3,\) of torch.float64 on cpu\)"),
+        ({"x": samples()}, r"\(3,\) of torch.float64 on cpu, got x: \(3,\) of torch.float64 on cpu"),
+        (torch.tensor(1.0), r"\(3,\) of torch.float64 on cpu, got a number"),
+        ("abc", r"\(3,\) of torch.float64 on cpu, got str"),
+    ],
+)
+def test_batches_that_are_not_alike_are_refused(tmp_path, batch, told):
+    with pytest.raises(ValueError, match=f"^x: expected batches alike, {told}$"):
+        write(tmp_path, x=[samples(), batch])
+
+
+def test_options_may_be_iterators_and_numbers_of_numpy(tmp_path):
+    settings = {"quality": np.float32(2), "keep_head": np.bool_(False)}
+    store = write(tmp_path, **settings, outputs=iter([1]), parameters=iter(["0.weight"]))
+    assert (store.load().head, len(store.values)) == (None, 1)
+    same = {"quality": 2.0, "keep_head": False, "outputs": [1], "parameters": ["0.weight"]}
+    assert torch.equal(write(tmp_path, **same).values, store.values)
+    for name, value, told in (
+        ("outputs", 3, "a sequence or a function, got int"),
+        ("parameters", 3, "a sequence or a function, got int"),
+        ("quality", "high", "a real number, got 'high'"),
+        ("keep_head", 7, "one of True, False, auto, got 7"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: expected {told}$"):
+            write(tmp_path, **{name: value})
+
+
 def test_a_dtype_too_narrow_is_refused(tmp_path):
     x = samples()
     with pytest.raises(ValueError, match=r"dtype: expected one that holds features up to .*e\+05, got float16"):
@@ -283,6 +315,18 @@ def test_other_files_are_left_alone(tmp_path):
         write(tmp_path)
     with pytest.raises(ValueError, match="folder: expected a folder, got the file"):
         write(tmp_path / "thesis.txt")
+    with pytest.raises(ValueError, match=r"^folder: expected a folder, or a place for one, got .*thesis.txt/deeper$"):
+        write(tmp_path / "thesis.txt" / "deeper")
+    with pytest.raises(ValueError, match=r"^folder: expected a store of features, got .*thesis.txt without manifest"):
+        FeatureStore(tmp_path / "thesis.txt")
     assert content(tmp_path) == {"thesis.txt": b"mine"}
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=r"^folder: expected a folder, or a place for one, got .*link$"):
+        write(tmp_path / "link")
+    (tmp_path / "link").unlink()
+    for folder in (None, 3):
+        for call in (write, FeatureStore):
+            with pytest.raises(TypeError, match=r"^folder: expected a path, got "):
+                call(folder)
     with pytest.raises(ValueError, match=r"folder: expected a store of features, got .* without manifest\.json"):
         FeatureStore(tmp_path)

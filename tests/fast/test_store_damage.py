@@ -66,6 +66,13 @@ def test_a_flipped_byte_in_the_manifest_is_refused(tmp_path):
     assert len(FeatureStore(tmp_path)) == 11
 
 
+def test_a_manifest_nested_without_end_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"^manifest\.json: expected JSON in .*, got a damaged one \("):
+        FeatureStore(tmp_path)
+
+
 def test_a_manifest_of_another_format_is_refused(tmp_path):
     write(tmp_path)
     path = tmp_path / "manifest.json"
