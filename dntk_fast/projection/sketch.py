@@ -97,6 +97,8 @@ class Sketch:
     def _draw(self, name: str, dtype: torch.dtype, device: torch.device) -> Map:
         key, shape = (self.seed, name), torch.Size(self.shapes[name])
         d, kind = shape.numel(), self.kinds[name]  # type: ignore[index]
+        if d == 0:
+            return maps.Rows(torch.zeros(0, self.k, dtype=dtype, device=device))
         if kind == "tensorsketch" and len(shape) > 1:
             return maps.TensorSketch(key, shape, self.k, dtype, device)
         if kind == "haar":
@@ -129,7 +131,7 @@ class Sketch:
             lead = gradient.shape[: gradient.ndim - len(self.shapes[name])]
             if gradient.shape != (*lead, *self.shapes[name]):
                 _check.refuse(f"gradients[{name!r}]", f"shape (..., {self.shapes[name]})", tuple(gradient.shape))
-            rows = gradient.reshape(lead.numel(), -1)
+            rows = gradient.reshape(lead.numel(), math.prod(self.shapes[name]))
             parts.append(self.block(name, dtype=rows.dtype, device=rows.device).apply(rows).reshape(*lead, self.k))
         return torch.stack(parts).sum(0)
 

@@ -410,6 +410,17 @@ def test_contiguous_is_never_worse_than_countsketch_and_tensorsketch_at_most_thr
         assert parameter_variance("tensorsketch", u, u, shape, k) <= (3 - fits) * gaussian * k / (k - 1) * (1 + 1 / k)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_without_entries_add_nothing(kind):
+    shapes = {"none": (0, 3), "weight": (2, 3), "nothing": (0,)}
+    sketch = Sketch(shapes, 4, 0, kind)
+    gradients = {name: torch.ones(5, *shape, dtype=torch.float64) for name, shape in shapes.items()}
+    assert torch.equal(sketch.apply(gradients), sketch.apply({"weight": gradients["weight"]}))
+    back = dict(sketch.adjoint(torch.ones(5, 4, dtype=torch.float64)))
+    assert {name: tuple(part.shape) for name, part in back.items()} == {name: (5, *s) for name, s in shapes.items()}
+    assert sketch.matrix().shape == (6, 4)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
