@@ -76,9 +76,14 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
     if not shared:
         _check.refuse("weights", "at least one shared parameter", f"{sorted(a)} and {sorted(b)}")
     if a is b:  # without copies in float64
-        lengths = [torch.linalg.vector_norm(a[name].flatten(1), dim=1, dtype=torch.float64) for name in shared]
+        lengths = [torch.linalg.vector_norm(_rows(a[name]), dim=1, dtype=torch.float64) for name in shared]
         return torch.stack(lengths).square().sum(0)
-    return torch.stack([(a[name].double() * b[name].double()).flatten(1).sum(1) for name in shared]).sum(0)
+    return torch.stack([_rows(a[name].double() * b[name].double()).sum(1) for name in shared]).sum(0)
+
+
+def _rows(value: Tensor) -> Tensor:
+    """One row for each class, of a parameter without axes too."""
+    return value[..., None].flatten(1)
 
 
 def combined(a: Mapping[str, Tensor], factor: Tensor, b: Mapping[str, Tensor]) -> Weights:

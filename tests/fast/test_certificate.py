@@ -351,6 +351,8 @@ def test_a_parameter_left_out_counts_as_zero_and_one_that_is_not_of_the_problem_
 def test_weights_by_name():
     a, b = {"w": torch.full((2, 3), 2.0), "v": torch.ones(2)}, {"w": torch.ones(2, 3), "u": torch.ones(2)}
     assert inner(a, b).tolist() == [6.0, 6.0]
+    scalar = {"gain": torch.tensor([2.0, 3.0]), "none": torch.ones(2, 0, 3)}
+    assert inner(scalar, scalar).tolist() == inner(scalar, dict(scalar)).tolist() == [4.0, 9.0]
     assert combined({"w": a["w"]}, torch.tensor([1.0, -1.0]), b)["w"].tolist() == [[3.0] * 3, [1.0] * 3]
     with pytest.raises(ValueError, match="weights: expected at least one shared parameter"):
         inner({"w": a["w"]}, {"u": b["u"]})
