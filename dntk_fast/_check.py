@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +41,7 @@ __all__ = [
     "samples",
     "seed",
     "symmetric",
+    "tensor",
 ]
 
 
@@ -136,6 +138,22 @@ def array_namespace(value: Any) -> Any:
     return importlib.import_module("array_api_compat").array_namespace(value)
 
 
+def _namespace(name: str, value: Any) -> Any:
+    if isinstance(value, np.ma.MaskedArray):  # the mask would be lost on the way
+        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
+    try:
+        return array_namespace(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+
+
+def tensor(name: str, value: Any) -> Tensor:
+    """A torch tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}")
+    return value
+
+
 def _finite(value: Any) -> bool:
     # torch looks at one entry at a time; a NaN or an infinity anywhere shows in the sum, which is an order cheaper. A sum
     # that is not finite may have overflowed: only then every entry is looked at.
@@ -147,10 +165,7 @@ def _finite(value: Any) -> bool:
 
 def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> Any:
     """A finite real floating-point array with exactly `ndim` axes, or at least `least` of them."""
-    try:
-        xp = array_namespace(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "real floating"):
         raise TypeError(f"{name}: expected real floating-point numbers, got dtype {value.dtype}")
     if (ndim is not None and value.ndim != ndim) or value.ndim < least:
@@ -171,10 +186,7 @@ def kernels(name: str, value: Any) -> Any:
 
 def partition(name: str, value: Any, n: int) -> Any:
     """One integer cluster label for each of n rows."""
-    try:
-        xp = array_namespace(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "integral"):
         raise TypeError(f"{name}: expected integer labels, got dtype {value.dtype}")
     if tuple(value.shape) != (n,):
@@ -330,10 +342,7 @@ def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
 
 def distinct(name: str, value: Any, n: int) -> Any:
     """Row numbers (..., m) in [0, n), none twice along the last axis."""
-    try:
-        xp = array_namespace(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from None
+    xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "integral"):
         raise TypeError(f"{name}: expected integers, got dtype {value.dtype}")
     if value.ndim == 0 or 0 in value.shape:

@@ -163,7 +163,7 @@ def _problem(features: Array, targets: Array, synthesis: Array, lam: float | Arr
     """Features, targets and synthesis that fit together, in float64, and the ridge."""
     Phi = double(_check.rows("features", features))
     y = double(_check.companion("targets", targets, features, tuple(Phi.shape[:-1])))
-    U = double(_check.companion("synthesis", synthesis, features, (*Phi.shape[:-1], None)))
+    U = double(_check.companion("synthesis", _check.rows("synthesis", synthesis), features, (*Phi.shape[:-1], None)))
     return Phi, y, U, _check.ridge("lam", lam, features, tuple(Phi.shape[:-2]))
 
 

@@ -6,6 +6,7 @@ eigenvalues are float64 inside; the caller's array kind, dtype and device come b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -305,6 +306,8 @@ def _solve(matrix: Array, right: Array, ridge: Array) -> Array:
 
 def _steps(grid: Array) -> list[Array]:
     """The entries of a grid along its first axis, at least one."""
+    if getattr(grid, "ndim", 1) == 0 or not (hasattr(grid, "shape") or isinstance(grid, Iterable)):
+        raise TypeError(f"grid: expected numbers along an axis, got {grid!r}")
     steps = [grid[i, ...] for i in range(grid.shape[0])] if hasattr(grid, "shape") else list(grid)
     if not steps:
         _check.refuse("grid", "at least one lam", "none")

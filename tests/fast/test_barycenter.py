@@ -101,6 +101,11 @@ def test_more_starts_find_a_better_minimum():
         (lambda: barycenter(np.ones((3, 2)), 1, seed=None), TypeError, r"seed: expected an integer, got None"),
         (lambda: barycenter(np.ones((3, 2)) / 0, 1, seed=0), ValueError, r"points: expected finite entries"),
         (
+            lambda: quantisation_cost(np.ones((3, 2)), np.ones((0, 2))),
+            ValueError,
+            r"support: expected at least one entry along every axis, got shape \(0, 2\)",
+        ),
+        (
             lambda: quantisation_cost(np.ones((3, 2)), np.ones((1, 3))),
             ValueError,
             r"support: expected shape \(any, 2\), got shape \(1, 3\)",

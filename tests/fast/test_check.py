@@ -45,6 +45,20 @@ def test_what_is_checked_comes_back_as_it_was():
         (lambda: _check.choice("kind", "c", ("a", "b")), ValueError, "^kind: expected one of a, b, got 'c'$"),
         (lambda: _check.array("x", [1.0]), TypeError, "^x: expected an array, got list$"),
         (
+            lambda: _check.array("x", np.ma.masked_array([1.0], [True])),
+            TypeError,
+            "^x: expected an array without a mask, got a MaskedArray$",
+        ),
+        (
+            lambda: _check.partition("y", np.ma.masked_array([1], [True]), 1),
+            TypeError,
+            "^y: expected an array without a mask, got a MaskedArray$",
+        ),
+        (lambda: _check.tensor("x", np.ones(2)), TypeError, "^x: expected a torch tensor, got ndarray$"),
+        (lambda: _check.path("folder", None), TypeError, "^folder: expected a path, got NoneType$"),
+        (lambda: _check.parameter(nn.Tanh()), ValueError, "^model: expected at least one parameter, got none$"),
+        (lambda: _check.parameter(3), TypeError, r"^model: expected a torch\.nn\.Module, got int$"),
+        (
             lambda: _check.array("x", np.ones(2, int)),
             TypeError,
             "^x: expected real floating-point numbers, got dtype int64$",

@@ -498,6 +498,16 @@ def synthesise(features=PHI, targets=Y, labels=LABELS, tau_v=0.9, tau_g=0.5):
         (lambda: gd.kernel_error(0 * K, K), ValueError, r"kernel: expected a norm above 0, got 0"),
         (lambda: gd.local_global_budget(PHI, Y, 4, seed=0), ValueError, r"m: expected an integer in \[1, 3\], got 4"),
         (
+            lambda: gd.sketched_weights(PHI, Y, np.ones((2, 3, 0)), 1.0),
+            ValueError,
+            r"synthesis: expected at least one entry along every axis, got shape \(2, 3, 0\)",
+        ),
+        (
+            lambda: gd.restricted_weights(PHI, Y, np.ones((2, 3, 0)), 1.0),
+            ValueError,
+            r"synthesis: expected at least one entry along every axis, got shape \(2, 3, 0\)",
+        ),
+        (
             lambda: gd.METHODS["random"](PHI, K[:, :2, :2], Y, 1, 1.0, 0),
             ValueError,
             r"kernel: expected shape \(2, 3, 3\)",

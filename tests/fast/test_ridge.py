@@ -224,6 +224,18 @@ PHI, Y, K = np.ones((2, 3, 4)), np.ones((2, 3)), np.stack([np.eye(3)] * 2)
         (lambda: ridge.dual_coefficients(PHI, Y, 1.0), ValueError, r"kernel: expected square matrices"),
         (lambda: ridge.rank_r_weights(PHI, Y, 1.0, 4), ValueError, r"r: expected an integer in \[1, 3\], got 4"),
         (lambda: ridge.ridge_path(PHI, Y, []), ValueError, r"grid: expected at least one lam, got none"),
+        (lambda: ridge.ridge_path(PHI, Y, 0.5), TypeError, r"^grid: expected numbers along an axis, got 0\.5$"),
+        (lambda: ridge.leave_one_out_path(K, Y, None), TypeError, "^grid: expected numbers along an axis, got None$"),
+        (
+            lambda: ridge.choose_ridge(np.ones((1, 3)), np.float64(1)),
+            TypeError,
+            "^grid: expected numbers along an axis, got",
+        ),
+        (
+            lambda: ridge.ridge_weights(np.ma.masked_array(PHI, PHI > 0), Y, 1.0),
+            TypeError,
+            "^features: expected an array without a mask",
+        ),
         (lambda: ridge.ridge_grid(0 * K), ValueError, r"mean of the kernel's diagonal: expected a number above 0"),
         (lambda: ridge.choose_ridge(np.ones((2, 3)), [1.0]), ValueError, r"grid: expected length 2, got length 1"),
         (lambda: ridge.choose_ridge(np.ones((2, 3)), [1.0, 1.0]), ValueError, r"grid: expected ascending numbers"),
