@@ -301,14 +301,15 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     Raises
     ------
     ValueError
-        If the model does not end in a linear layer.
+        If the model does not end in a linear layer, or does not take x.
 
     Example
     -------
     >>> final_linear(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(1, 2))[0]
     '2'
     """
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    _check.tensor("x", x)
+    linear = {name: part for name, part in _check.module(model).named_modules() if isinstance(part, nn.Linear)}
     outputs: list[tuple[str, Tensor]] = []
     handles = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.append((name, output)))
@@ -317,6 +318,9 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     try:
         with torch.no_grad():
             result = model(x[:1])
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        _check.refuse("x", f"what the model takes ({reason})", f"shape {tuple(x.shape)} of {x.dtype}")
     finally:
         for handle in handles:
             handle.remove()
@@ -417,7 +421,7 @@ def alike(found: Tensor, kept: Tensor, dtype: torch.dtype) -> bool:
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as a safetensors file; whoever looks finds the old file or the whole new one."""
-    path = Path(path)
+    path = _check.path("path", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy of each: safetensors refuses tensors that share memory, and tied weights do.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -431,7 +435,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(_check.path("path", path), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"path: expected a safetensors file, got {path} ({error})") from error
@@ -439,7 +443,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Write all parameters and buffers of `model` as a safetensors file, with its fingerprint in the metadata."""
-    write_tensors(path, model.state_dict(), {"fingerprint": fingerprint(model)})
+    write_tensors(path, _check.module(model).state_dict(), {"fingerprint": fingerprint(model)})
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -451,7 +455,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         If the file cannot be read, or its names or shapes are not those of the model.
     """
     tensors, _ = read_tensors(path)
-    own = model.state_dict()
+    own = _check.module(model).state_dict()
     odd = sorted(own.keys() ^ tensors.keys()) or sorted(name for name in own if own[name].shape != tensors[name].shape)
     if odd:
         _check.refuse("path", f"the weights of {type(model).__name__}", f"{path}, which differs in {odd[0]!r}")
@@ -534,11 +538,14 @@ def train(
         If the labels are no integers.
     """
     _check_training(x, y, epochs, batch_size, optimiser)
+    for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
+        _check.nonnegative(name, value)
+    _check.integer("shift", shift, 0)
+    device, largest = _check.parameter(model).device, int(y.max())
     network = copy.deepcopy(model).train()
-    device = next(network.parameters()).device
     descent = _descent(network, optimiser, learning_rate, weight_decay)
     settings = (epochs, seed, learning_rate, batch_size, weight_decay, optimiser, shift, flip)
-    keeper = None if checkpoint is None else _Keeper(Path(checkpoint), _key(model, x, y, settings))
+    keeper = None if checkpoint is None else _Keeper(_check.path("checkpoint", checkpoint), _key(model, x, y, settings))
     with seeded(_check.seed(seed), device):
         losses = [] if keeper is None else keeper.load(network, descent)
         for epoch in range(len(losses), epochs):
@@ -548,7 +555,10 @@ def train(
                 for group in descent.param_groups:
                     group["lr"] = rate
                 images = _augmented(x[rows].to(device), shift, flip)
-                loss = functional.cross_entropy(network(images), y[rows].to(device).long())
+                logits = network(images)
+                if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
+                    _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
+                loss = functional.cross_entropy(logits, y[rows].to(device).long())
                 descent.zero_grad()
                 loss.backward()
                 descent.step()
@@ -627,7 +637,9 @@ def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
 
 def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
     _check.inputs("x", x)
-    _check.partition("y", y, len(x))
+    _check.partition("y", _check.tensor("y", y), len(x))
+    if int(y.min()) < 0:
+        _check.refuse("y", "labels from 0 on", int(y.min()))
     _check.integer("epochs", epochs, 1)
     _check.integer("batch_size", batch_size, 1)
     _check.choice("optimiser", optimiser, ("adam", "sgd"))

@@ -1,5 +1,6 @@
 """Networks of the experiments: their size, their seeds, their head, their fingerprint, their training."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -102,6 +103,26 @@ def test_network_without_a_final_linear_layer_is_refused(model):
         ValueError, match=r"^model: expected a network whose output is that of a Linear layer, got Sequ"
     ):
         penultimate(model, torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: penultimate(None, torch.ones(1, 2)), TypeError, r"model: expected a torch\.nn\.Module, got NoneType"),
+        (lambda: penultimate(nn.Linear(2, 1), np.ones((1, 2))), TypeError, "x: expected a torch tensor, got ndarray"),
+        (
+            lambda: penultimate(nn.Linear(2, 1), torch.ones(4, 3)),
+            ValueError,
+            r"x: expected what the model takes \(.*\), got shape \(4, 3\) of torch\.float32",
+        ),
+        (lambda: save_weights(None, "w"), TypeError, r"model: expected a torch\.nn\.Module, got NoneType"),
+        (lambda: save_weights(nn.Linear(2, 1), 3), TypeError, "path: expected a path, got int"),
+        (lambda: load_weights(nn.Linear(2, 1), 3), TypeError, "path: expected a path, got int"),
+    ],
+)
+def test_what_is_no_network_input_or_path_is_refused_in_one_line(call, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        call()
 
 
 def test_penultimate_features_do_not_depend_on_the_batches_and_let_gradients_through():
@@ -317,6 +338,10 @@ def test_training_with_one_image_over_keeps_batchnorm_defined():
         ({"optimiser": "lion"}, "optimiser: expected one of adam, sgd, got 'lion'"),
         ({"x": torch.full((60, 1, 8, 8), torch.nan)}, "x: expected finite entries, got some that are NaN or infinite"),
         ({"y": torch.zeros(3, dtype=torch.int64)}, r"y: expected shape \(60,\), got shape \(3,\)"),
+        ({"y": torch.full((60,), 10)}, "y: expected labels below 10, the outputs of the model, got 10"),
+        ({"y": torch.arange(60) % 3 - 1}, "y: expected labels from 0 on, got -1"),
+        ({"learning_rate": -1}, r"learning_rate: expected a number that is 0 or above, got -1\.0"),
+        ({"shift": -1}, r"shift: expected an integer in \[0, inf\], got -1"),
     ],
 )
 def test_training_refuses(changes, message):
