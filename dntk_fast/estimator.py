@@ -21,6 +21,8 @@ from dntk_fast.tangent.features import tangent_features
 __all__ = ["DistilledNTK"]
 
 FORMAT = 2
+_SETTINGS = ("per_class", "k", "seed", "steps", "gradients", "method", "lam")
+_NUMBERS = ("lam", "lam_relative", "sketch_error")
 
 
 class DistilledNTK:
@@ -90,8 +92,7 @@ class DistilledNTK:
         method: str = "top eigenvectors",
         lam: float | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        _check.parameter(model)
         self.model = model
         self.per_class = _check.integer("per_class", per_class, 1)
         self.k = _check.integer("k", k, 1)
@@ -113,7 +114,7 @@ class DistilledNTK:
         progress : callable(done, total) or None
             Called as the images are updated.
         """
-        x = self._inputs("X", X)
+        x = _check.array("X", self._inputs("X", X))
         _check.samples("X", x)
         labels = _labels(y, len(x), final_linear(self.model, x[:1])[1].out_features)
         made = distil_images(
@@ -147,7 +148,7 @@ class DistilledNTK:
     def save(self, folder: str | Path) -> None:
         """Write distilled images, weights and settings (safetensors and JSON, no pickle), but not the network."""
         self._fitted()
-        folder = Path(folder)
+        folder = _check.path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(
             folder / "distilled.safetensors",
@@ -163,9 +164,7 @@ class DistilledNTK:
             "format": FORMAT,
             "fingerprint": fingerprint(self.model),
             "settings": self._settings(),
-            "lam": self.lam_,
-            "lam_relative": self.lam_relative_,
-            "sketch_error": self.sketch_error_,
+            **dict(zip(_NUMBERS, (self.lam_, self.lam_relative_, self.sketch_error_), strict=True)),
         }
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         write_atomically(folder / "distilled.json", lambda part: part.write_text(text, encoding="utf-8"))
@@ -179,35 +178,27 @@ class DistilledNTK:
         ValueError
             The folder holds no distilled kernel, or one of a network with other weights, layers or logits.
         """
-        path = Path(folder) / "distilled.json"
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            settings, saved_for = record["settings"], record["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"folder: expected a saved distilled kernel, got {folder} ({error})") from None
-        if record.get("format") != FORMAT:
-            raise ValueError(f"folder: expected format {FORMAT}, got {record.get('format')!r} in {path}")
-        if fingerprint(model) != saved_for:
-            raise ValueError(
-                f"model: expected the network with fingerprint {saved_for[:16]}, got {fingerprint(model)[:16]}"
-            )
-        self = cls(model, **settings)
-        tensors, _ = read_tensors(Path(folder) / "distilled.safetensors")
+        folder = _check.path("folder", folder)
+        record = _record(folder)
+        if fingerprint(model) != record["fingerprint"]:
+            saved, own = record["fingerprint"][:16], fingerprint(model)[:16]
+            raise ValueError(f"model: expected the network with fingerprint {saved}, got {own}")
+        self = cls(model, **record["settings"])
+        tensors, _ = read_tensors(folder / "distilled.safetensors")
+        missing = sorted({"images", "labels", "masses", "weights", "first"} - tensors.keys())
+        if missing:
+            _check.refuse("folder", "a saved distilled kernel", f"{folder} without {missing[0]}")
         place = _check.parameter(model).device
         self.images_, self.labels_, self.masses_, self.weights_ = (
             tensors[name].to(place) for name in ("images", "labels", "masses", "weights")
         )
-        self.lam_, self.lam_relative_, self.sketch_error_ = (
-            record["lam"],
-            record["lam_relative"],
-            record["sketch_error"],
-        )
+        self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in _NUMBERS)
         if not alike(self._first_logits(), tensors["first"], self.images_.dtype):
             _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
 
     def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("per_class", "k", "seed", "steps", "gradients", "method", "lam")}
+        return {name: getattr(self, name) for name in _SETTINGS}
 
     @torch.no_grad()
     def _first_logits(self) -> Tensor:
@@ -221,13 +212,43 @@ class DistilledNTK:
     def _inputs(self, name: str, X: Tensor | np.ndarray) -> Tensor:
         if not isinstance(X, np.ndarray | Tensor):
             raise TypeError(f"{name}: expected a torch tensor or a NumPy array, got {type(X).__name__}")
-        parameter = next(self.model.parameters())
-        x = torch.as_tensor(X)
+        parameter, x = _check.parameter(self.model), _tensor(name, X)
         return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """The settings and numbers of a saved kernel, each of its kind."""
+    path = folder / "distilled.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version = found["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"folder: expected a saved distilled kernel, got {folder} ({error})") from None
+    if version != FORMAT:
+        raise ValueError(f"folder: expected format {FORMAT}, got {version!r} in {path}")
+    kinds = {"fingerprint": str, "settings": dict} | dict.fromkeys(_NUMBERS, float)
+    odd = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    odd = odd or sorted(found["settings"].keys() ^ set(_SETTINGS))
+    if odd:
+        _check.refuse("folder", "a saved distilled kernel", f"{folder} with no or another {odd[0]} in {path.name}")
+    return dict(found)
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    """A tensor of the numbers of a tensor, an array or a list."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
+    try:
+        # Torch takes neither negative strides nor another machine's order of bytes.
+        plain = isinstance(value, np.ndarray)
+        return torch.as_tensor(np.asarray(value, value.dtype.newbyteorder("="), order="C") if plain else value)
+    except (TypeError, ValueError, RuntimeError):
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
+
+
 def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
-    labels = torch.as_tensor(y)
+    labels = _tensor("y", y)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
     if len(labels) != n:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dntk_fast import DistilledNTK
+from dntk_fast.models import write_tensors
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,13 @@ def test_numpy_in_numpy_out(fitted):
     assert isinstance(again.logits(x.numpy()), np.ndarray)
     assert isinstance(again.predict(x.numpy()), np.ndarray)
     np.testing.assert_array_equal(again.logits(x.numpy()), fitted.logits(x).numpy())
+
+
+def test_arrays_may_lie_backwards(fitted):
+    x, _ = data()
+    backwards, swapped = x.numpy()[::-1], x.numpy().astype(">f4")
+    np.testing.assert_array_equal(fitted.logits(backwards), fitted.logits(x.flip(0)).numpy())
+    np.testing.assert_array_equal(fitted.logits(swapped), fitted.logits(x).numpy())
 
 
 def test_float64_images_meet_a_float32_network(fitted):
@@ -112,6 +120,37 @@ def test_another_format_is_refused(fitted, tmp_path):
         DistilledNTK.load(tmp_path, network())
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": {"bogus": 1}}, "bogus"),
+        ({"settings": [1]}, "settings"),
+        ({"fingerprint": 3}, "fingerprint"),
+        ({"lam": None}, "lam"),
+    ],
+)
+def test_a_record_of_another_kind_is_refused(fitted, tmp_path, change, told):
+    fitted.save(tmp_path)
+    record = json.loads((tmp_path / "distilled.json").read_text())
+    (tmp_path / "distilled.json").write_text(json.dumps(record | change))
+    got = rf"{tmp_path} with no or another {told} in distilled\.json"
+    with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got {got}$"):
+        DistilledNTK.load(tmp_path, network())
+
+
+def test_a_record_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "distilled.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="folder: expected a saved distilled kernel"):
+        DistilledNTK.load(tmp_path, network())
+
+
+def test_missing_arrays_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    write_tensors(tmp_path / "distilled.safetensors", {"images": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"^folder: expected a saved distilled kernel, got .* without first$"):
+        DistilledNTK.load(tmp_path, network())
+
+
 def test_cut_off_arrays_are_refused(fitted, tmp_path):
     fitted.save(tmp_path)
     file = tmp_path / "distilled.safetensors"
@@ -158,6 +197,8 @@ def test_wrong_settings_are_refused_at_once(change, message):
 def test_what_is_no_module_is_refused():
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):
         DistilledNTK(lambda x: x)
+    with pytest.raises(ValueError, match=r"^model: expected at least one parameter, got none$"):
+        DistilledNTK(nn.Flatten())
 
 
 def wrong_fits():
@@ -171,6 +212,11 @@ def wrong_fits():
         "nan": (nan, y, "finite"),
         "too few": (x[:15], y[:15], "per_class"),
         "too large": (x, y + 1, "y"),
+        "integers": ((5 * x).long(), y, r"^X: expected real floating-point numbers, got dtype torch\.int64$"),
+        "shape": (x[:, :, :2], y, r"^x: expected what the model takes \(.*\), got shape \(1, 1, 2, 3\)"),
+        "objects": (x.numpy().astype(object), y, "^X: expected numbers in an array, got object$"),
+        "masked": (np.ma.masked_array(x.numpy(), x.numpy() > 0), y, "^X: expected an array without a mask"),
+        "no classes": (x, None, "^y: expected numbers in an array, got NoneType$"),
     }
 
 
