@@ -362,7 +362,7 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, per_class: int) -> int:
     _check.frozen_statistics(model)
     _check.samples("x", x)
     _check.array("x", x, least=2)
-    _check.partition("y", y, len(x))
+    _check.partition("y", _check.tensor("y", y), len(x))
     if y.min() < 0:
         _check.refuse("y", "labels from 0 on", int(y.min()))
     counts = torch.bincount(y)

@@ -53,7 +53,7 @@ class FullProblem:
 
     def __post_init__(self) -> None:
         n = _check.samples("x", self.x)
-        _check.rows("targets", self.targets, ndim=2)
+        _check.rows("targets", _check.tensor("targets", self.targets), ndim=2)
         _check.companion("targets", self.targets, self.targets, (None, n))
         _check.ridge("lam", self.lam, self.targets, (len(self.targets),))
 
@@ -145,6 +145,8 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     >>> residual(problem, {"weight": torch.ones(1, 1, 1)}).norm.tolist()
     [3.0]
     """
+    if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise TypeError(f"weights: expected torch tensors by the names of parameters, got {type(weights).__name__}")
     known = problem.forward(weights) if fitted is None else fitted
     _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
     values = problem.backward(known - problem.targets.to(known))
@@ -152,6 +154,7 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     if unknown:
         _check.refuse("weights", "parameters of the problem", unknown)
     for name, w in weights.items():
+        _check.companion(f"weights[{name!r}]", w, values[name], tuple(values[name].shape))
         values[name].add_(scaled(problem.ridge, w.to(values[name])))
     unit = torch.finfo(next(iter(values.values())).dtype).eps
     size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()

@@ -124,7 +124,7 @@ def moments_of(features: Tensor, targets: Tensor) -> Moments:
     >>> moments_of(torch.tensor([[[2.0], [1.0]]]), torch.tensor([[9.0, 5.0]])).gram.tolist()
     [[[5.0]]]
     """
-    Phi = _check.rows("features", features, ndim=3).double()
+    Phi = _check.rows("features", _check.tensor("features", features), ndim=3).double()
     y = _check.companion("targets", targets, features, tuple(Phi.shape[:2])).double()
     return Moments(Phi.mT @ Phi, apply(Phi.mT, y), y.square().sum(1), Phi.shape[1])
 

@@ -48,7 +48,7 @@ def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> W
     k = plan.sketch.k if plan.sketch.shapes else 0
     own = None if plan.head is None else head_weights(model, plan.head)
     width = plan.sketch.k + (0 if own is None else own.shape[1])
-    if weights.ndim != 2 or weights.shape[1] != width:
+    if _check.tensor("weights", weights).ndim != 2 or weights.shape[1] != width:
         _check.refuse("weights", f"shape (C, {width})", f"shape {tuple(weights.shape)}")
     found: Weights = dict(plan.sketch.adjoint(weights[:, :k])) if k else {}
     if own is None:

@@ -289,7 +289,10 @@ def _near(Psi: Tensor, whiten: _Whiten) -> _Solve:
     n, k = Psi.shape[1:]
     Psi = whiten(Psi)
     small = Psi @ Psi.mT if n <= k else Psi.mT @ Psi
-    factor = torch.linalg.cholesky(small + torch.eye(min(n, k), dtype=small.dtype, device=small.device))
+    factor, failed = torch.linalg.cholesky_ex(small + torch.eye(min(n, k), dtype=small.dtype, device=small.device))
+    if bool(failed.any()):
+        expected = "one at which the preconditioner is positive definite in float64 (a larger one, or smaller features)"
+        _check.refuse("lam", expected, f"features up to {float(Psi.abs().max()):.3g} times its root")
 
     def solved(v: Tensor) -> Tensor:
         right = whiten(v[..., None])

@@ -450,6 +450,37 @@ def test_a_gap_that_is_none_is_refused(gap, message):
             call()
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda c, w: FullProblem(c.model, c.x, c.y.numpy(), 1.0),
+            TypeError,
+            "targets: expected a torch tensor, got ndarray",
+        ),
+        (
+            lambda c, w: residual(c.problem, [w]),
+            TypeError,
+            "weights: expected torch tensors by the names of parameters, got list",
+        ),
+        (
+            lambda c, w: residual(c.problem, {name: v.numpy() for name, v in w.items()}),
+            TypeError,
+            "weights: expected torch tensors by the names of parameters, got dict",
+        ),
+        (
+            lambda c, w: residual(c.problem, w | {"0.bias": w["0.bias"][0]}),
+            ValueError,
+            r"weights\['0.bias'\]: expected shape \(2, 3\), got shape \(3,\)",
+        ),
+    ],
+)
+def test_weights_and_targets_are_tensors_of_their_shape(call, error, message):
+    case = Case(0)
+    with pytest.raises(error, match=f"^{message}$"):
+        call(case, named(case.model, case.w))
+
+
 def test_weights_of_another_size_are_not_lifted():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
     plan = tangent_features(model, torch.ones(1, 3).double(), k=7, seed=3).plan

@@ -393,6 +393,11 @@ def test_unfit_arguments_are_refused_in_one_line(net, data, change, message):
         distil_images(**arguments)
 
 
+def test_labels_of_numpy_are_refused(net, data):
+    with pytest.raises(TypeError, match=r"^y: expected a torch tensor, got ndarray$"):
+        distil_images(net, data[0], data[1].numpy(), per_class=2, seed=0)
+
+
 def test_every_is_checked_with_a_checkpoint(net, data, tmp_path):
     with pytest.raises(ValueError, match=r"^every: expected an integer in \[1, inf\], got 0$"):
         distil_images(net, *data, per_class=2, seed=0, checkpoint=tmp_path / "state", every=0)

@@ -159,6 +159,8 @@ def test_refused(tmp_path):
     Phi, y = torch.ones(2, 3, 4), torch.ones(2, 3)
     with pytest.raises(ValueError, match=r"targets: expected shape \(2, 3\), got shape \(3, 2\)"):
         moments_of(Phi, y.T)
+    with pytest.raises(TypeError, match=r"^features: expected a torch tensor, got ndarray$"):
+        moments_of(Phi.numpy(), y)
     with pytest.raises(ValueError, match="features: expected 3 axes"):
         moments_of(Phi[0], y)
     with pytest.raises(ValueError, match=r"second: expected moments of shape \(2, 4, 4\), got shape \(2, 3, 3\)"):

@@ -440,6 +440,10 @@ def test_refused():
         refine(case.problem, w, case.subset, held, rms=0.0, steps=-1)
     with pytest.raises(ValueError, match=r"features: expected shape \(2, 5, any\), got shape \(2, 4, 12\)"):
         solve(case.problem, sketched(case)[:, :4], held, rms=0.0, steps=1)
+    with pytest.raises(
+        ValueError, match=r"^lam: expected one at which the preconditioner is positive .*\+200 times its"
+    ):
+        solve(case.problem, sketched(case) * 1e200, held, rms=0.0, steps=1)
     with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
         solve(case.problem, sketched(case), held, rms=-1.0, steps=1)
     with pytest.raises(ValueError, match="steps: expected an integer in"):
