@@ -193,7 +193,9 @@ class DistilledNTK:
             tensors[name].to(place) for name in ("images", "labels", "masses", "weights")
         )
         self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in _NUMBERS)
-        if not alike(self._first_logits(), tensors["first"], self.images_.dtype):
+        # A folder travels: float32 on a GPU may be TF32, which has the digits of float16.
+        first = self._first_logits()
+        if not alike(first, tensors["first"], torch.float16 if first.dtype == torch.float32 else first.dtype):
             _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
 
