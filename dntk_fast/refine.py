@@ -480,7 +480,9 @@ class _Checkpoint:
         if not odd and not alike(self.first, tensors["first"], self.precision):
             odd = ["gradients at the first input"]
         if odd:
-            _check.refuse("checkpoint", "one of the same problem", f"{self.path} with other {', '.join(sorted(odd))}")
+            _check.refuse(
+                "checkpoint", "one of the same problem", f"{self.path}, which differs in {', '.join(sorted(odd))}"
+            )
 
 
 def _first_gradients(problem: FullProblem) -> tuple[list[str], Tensor]:

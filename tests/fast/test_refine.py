@@ -180,11 +180,13 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other lam, subset$"
+        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in lam, subset$"
     ):
         run(other, 1, checkpoint=path)
     case.w = case.w + 1
-    with pytest.raises(ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other start$"):
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in start$"
+    ):
         run(case, 1, checkpoint=path)
 
 
@@ -230,7 +232,9 @@ def changed(model=None, freeze=(), **change):
 def test_the_checkpoint_of_another_problem_with_the_same_weights_and_data_is_refused(tmp_path, change, told):
     path = tmp_path / "state.safetensors"
     found = changed(path=path)
-    with pytest.raises(ValueError, match=f"^checkpoint: expected one of the same problem, got .* with other {told}$"):
+    with pytest.raises(
+        ValueError, match=f"^checkpoint: expected one of the same problem, got .*, which differs in {told}$"
+    ):
         changed(path=path, **change)
     assert changed(path=path, memory=2**28).history[:2] == found.history  # the budget is no part of the problem
 
@@ -423,7 +427,9 @@ def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
     assert all(torch.equal(seen[-1][1][name], found.weights[name]) for name in found.weights)
     assert torch.equal(found.coefficients, straight.coefficients)
     assert found.history == straight.history
-    with pytest.raises(ValueError, match=r"^checkpoint: expected one of the same problem, got .* with other features$"):
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in features$"
+    ):
         dual(case, 1, k=11, checkpoint=path)
 
 
