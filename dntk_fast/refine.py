@@ -433,14 +433,15 @@ class _Checkpoint:
 
     def __init__(self, path: str | Path | None, problem: FullProblem, held: HeldOut, given: dict[str, Weights]) -> None:
         self.path = None if path is None else _check.path("checkpoint", path)
-        self.device, self.precision = problem.targets.device, problem.precision
+        self.device = problem.targets.device
         if self.path is None:
             return
+        self.precision = problem.precision
         names, self.first = _first_gradients(problem)
         self.owner = {
             "network": fingerprint(problem.model),
             "parameters": ", ".join(names),
-            "precision": str(problem.precision),
+            "precision": str(self.precision),
             "inputs": batch_digest(problem.x),
             "targets": digest({"": problem.targets}),
             "lam": digest({"": problem.ridge}),
