@@ -8,10 +8,11 @@ marked. Nothing is attached to the model.
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from dntk_fast.tangent.generic import (
     beside_itself,
     call,
     ends,
+    gradients_one_by_one,
     per_sample_gradients,
     take,
     trainable,
@@ -39,7 +41,7 @@ from dntk_fast.tangent.generic import (
 from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
 from dntk_fast.tangent.rules import RULES, Call
 
-__all__ = ["Outputs", "Parameters", "Site", "Trace", "capture", "inspect", "network"]
+__all__ = ["MovedRowsError", "Outputs", "Parameters", "Site", "Trace", "capture", "following", "inspect", "network"]
 
 Outputs = Sequence[int] | Callable[[nn.Module, Any], Tensor] | None
 Parameters = Callable[[str], bool] | Sequence[str] | None
@@ -49,7 +51,11 @@ def network(model: nn.Module, outputs: Outputs) -> Wrapped:
     """The model with the outputs that are asked for, (n, C)."""
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
+    if not isinstance(outputs, Iterable):
+        raise TypeError(f"outputs: expected indices, a function of (model, batch), or None, got {outputs!r}")
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
+    for c in chosen:
+        _check.integer("outputs", c, -sys.maxsize)  # how many there are, a batch will tell
 
     def columns(inner: nn.Module, batch: Any) -> Tensor:
         found = call(inner, batch)
@@ -80,6 +86,25 @@ class _Mark:
         return needed and self.call.source._version != self.version  # type: ignore[union-attr]
 
 
+# Functions that look at numbers: rows may stand elsewhere for other data, or be left out.
+LOOKING = {
+    *(getattr(Tensor, f"__{name}__") for name in ("bool", "int", "float", "index", "array")),
+    *(
+        getattr(owner, name)
+        for owner in (torch, Tensor)
+        for name in (
+            "argsort", "bucketize", "gather", "index_add", "index_copy", "index_fill", "index_put", "index_put_",
+            "index_select", "item", "masked_scatter", "masked_select", "nonzero", "numpy", "scatter", "scatter_add",
+            "searchsorted", "sort", "take", "take_along_dim", "tolist", "topk", "unique", "where",
+        )
+        if hasattr(owner, name)
+    ),
+}  # fmt: skip
+INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
+# Functions that take derivatives themselves, also with respect to what the parameters were handed on as.
+DERIVING = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+
+
 class _Recorder(TorchFunctionMode):
     """Marks the output of every call that has a rule, and remembers the parameters that met a function without one."""
 
@@ -89,9 +114,12 @@ class _Recorder(TorchFunctionMode):
         self.twins: dict[int, Tensor] = {}
         self.marks: list[_Mark] = []
         self.unruled: set[str] = set()
+        self.looked = self.derived = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self.looked |= func in LOOKING or (func in INDEXING and _by_tensor(args[1]))
+        self.derived |= func in DERIVING
         _refuse_randomness(func, args, kwargs)
         found = {id(leaf): leaf for leaf in _leaves((*args, *kwargs.values())) if id(leaf) in self.names}
         if not found:
@@ -150,6 +178,10 @@ def _leaves(given: Sequence[Any]) -> Iterator[Any]:
             yield part
 
 
+def _by_tensor(index: Any) -> bool:
+    return any(isinstance(part, Tensor | list) for part in (index if isinstance(index, tuple) else (index,)))
+
+
 def _refuse_randomness(func: Any, args: Any, kwargs: Any) -> None:
     if func is functional.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
         raise ValueError("model: expected outputs that depend on one sample each, got batch_norm with batch statistics")
@@ -177,6 +209,12 @@ class Site:
     axis: int
     joined: str | None = None  # "rows first" or "positions first"
 
+    def fits(self, shape: Sequence[int], n: int) -> bool:
+        """Whether n rows can stand there."""
+        if len(shape) <= self.axis:
+            return False
+        return shape[self.axis] == n if self.joined is None else shape[0] % n == 0
+
     def lead(self, x: Tensor, n: int, batched: int) -> Tensor:
         """Move the rows to the first axis behind `batched` axes."""
         if self.joined is None:
@@ -198,16 +236,17 @@ FEW = 4
 class Trace:
     """What a forward pass of two samples told about a model.
 
-    `sites` holds one entry for each marked call, None where the generic path serves its parameters. `row_bytes` is
-    what one row keeps alive between forward and backward, `cotangent_bytes` what one row and one output add,
-    `widest_bytes` the largest share of it; `tangents` are those of the two samples and one mixed output; `batches` says
-    whether one backward pass can serve many outputs.
+    `sites` holds for each marked call the places where its rows may stand, none where the generic path serves its
+    parameters; `settled` says whether two samples left no doubt. `row_bytes` is what one row keeps alive between forward
+    and backward, `cotangent_bytes` what one row and one output add, `widest_bytes` the largest share of it; `tangents` are
+    those of the two samples and one mixed output; `batches` says whether one backward pass can serve many outputs.
     """
 
     network: Wrapped
     shapes: dict[str, torch.Size]
     outputs: int
-    sites: tuple[Site | None, ...]
+    sites: tuple[tuple[Site, ...], ...]
+    settled: bool
     generic: tuple[str, ...]
     row_bytes: int
     cotangent_bytes: int
@@ -216,6 +255,13 @@ class Trace:
     widest_bytes: int
     tangents: tuple[Tangent, ...] = field(repr=False)
     batches: bool
+
+    def without(self, names: Collection[str]) -> Trace:
+        """The trace with some more parameters left to the generic path."""
+        _warn(self.shapes, names)
+        generic = {*self.generic, *names}
+        sites = tuple(_without(places, generic) for places in self.sites)
+        return replace(self, sites=sites, generic=tuple(name for name in self.shapes if name in generic))
 
     def together(self, rows: int, classes: int) -> int:
         """Outputs that one backward pass of so many rows serves."""
@@ -246,8 +292,16 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
-        values = wrapped(pair)
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
+            values = wrapped(pair)
+    except (RuntimeError, TypeError, NotImplementedError):  # transforms of torch.func inside; unrecorded it has run
+        recorder.derived = True
+    if recorder.derived:
+        recorder = _Recorder({})
+        recorder.unruled = set(shapes)
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            values = wrapped(pair)
     values = alone(values, again)
     for mark in recorder.marks:
         if mark.call is not None and mark.call.source is not None:
@@ -262,27 +316,33 @@ def _judge(
 ) -> Trace:
     _refuse_changes(recorder.marks)
     one, batches = _apart(values, recorder.marks)
-    sites: list[Site | None] = [_site(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
+    found = [_places(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
     wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
     # Every use that was seen got a detached parameter: a gradient that still arrives came by a way that was not seen.
     stray = (
         torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
     )
     generic = recorder.unruled | {name for name, g in zip(shapes, stray, strict=True) if g is not None}
-    for mark, site in zip(recorder.marks, sites, strict=True):
-        if site is None:
+    for mark, (places, _) in zip(recorder.marks, found, strict=True):
+        if not places:
             generic |= {name for name in mark.names if name}
     if generic:
-        named = ", ".join(name for name in shapes if name in generic)
-        warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=4)
-    kept = tuple(_without(site, generic) for site in sites)
+        _warn(shapes, generic)
+    sites = tuple(_without(places, generic) for places, _ in found)
+    settled = not recorder.looked and all(sure for places, (_, sure) in zip(sites, found, strict=True) if places)
+    kept = [places[0] if places else None for places in sites]
     pairs = zip(recorder.marks, kept, strict=True)
     sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in pairs if site]
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
-        wrapped, shapes, values.shape[1], kept, tuple(name for name in shapes if name in generic),
+        wrapped, shapes, values.shape[1], sites, settled, tuple(name for name in shapes if name in generic),
         row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents), batches,
     )  # fmt: skip
+
+
+def _warn(shapes: dict[str, torch.Size], generic: Collection[str]) -> None:
+    named = ", ".join(name for name in shapes if name in generic)
+    warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=5)
 
 
 def _apart(values: Tensor, marks: list[_Mark]) -> tuple[list[list[Tensor | None]], bool]:
@@ -314,29 +374,32 @@ def _weights(values: Tensor, row: int) -> Tensor:
     return weights
 
 
-def _site(mark: _Mark, first: Tensor | None, second: Tensor | None) -> Site | None:
-    """The place where sample 0's cotangent is all in row 0 and sample 1's all in row 1."""
+def _places(mark: _Mark, first: Tensor | None, second: Tensor | None) -> tuple[tuple[Site, ...], bool]:
+    """The places where sample 0's cotangent is all in row 0 and sample 1's in row 1, and whether that leaves no doubt."""
     call, shape = mark.call, mark.shape
-    if first is None or second is None or call is None:
-        return Site(mark.names, 0)
-    if call.place == "exact" and call.source is not None and call.source.shape[:1] != shape[:1]:
-        return None
+    if call is None or (call.place == "exact" and call.source is not None and call.source.shape[:1] != shape[:1]):
+        return (), True
     candidates = [Site(mark.names, 0)] if shape and shape[0] == 2 else []
     if call.place == "any":
         candidates += [Site(mark.names, axis) for axis in range(1, len(shape) - 1) if shape[axis] == 2]
     if call.place != "exact" and shape and shape[0] > 2 and shape[0] % 2 == 0:
         candidates += [Site(mark.names, 0, "rows first"), Site(mark.names, 0, "positions first")]
-    for site in candidates:
-        if not site.lead(first, 2, 0)[1].any() and not site.lead(second, 2, 0)[0].any():
-            return site
-    return None
+    if first is None or second is None:
+        return tuple(candidates), False
+    held = tuple(
+        site for site in candidates if not site.lead(first, 2, 0)[1].any() and not site.lead(second, 2, 0)[0].any()
+    )
+    return held, len(held) == 1 and bool(first.any()) and bool(second.any())
 
 
-def _without(site: Site | None, generic: Collection[str]) -> Site | None:
-    if site is None:
-        return None
-    names = tuple(None if name in generic else name for name in site.names)
-    return Site((names[0], names[1]), site.axis, site.joined) if any(names) else None
+def _without(places: Sequence[Site], generic: Collection[str]) -> tuple[Site, ...]:
+    found = [replace(site, names=_left(site.names, generic)) for site in places]
+    return tuple(site for site in found if any(site.names))
+
+
+def _left(names: tuple[str | None, str | None], generic: Collection[str]) -> tuple[str | None, str | None]:
+    weight, bias = (None if name in generic else name for name in names)
+    return weight, bias
 
 
 # --- the pass itself --------------------------------------------------------------------------------------------------
@@ -391,27 +454,99 @@ def _all_cotangents(values: Tensor, marks: list[_Mark], classes: range, together
     return found
 
 
+class MovedRowsError(RuntimeError):
+    """Rows stand elsewhere than in the two samples, or the model made other calls: the named parameters have no rule."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        found = f"other places or calls for this batch at {', '.join(sorted(names))}"
+        super().__init__(f"model: expected layers that treat every batch alike, got {found}")
+        self.names = names
+
+
+def following(trace: Trace, work: Callable[[Trace], object]) -> Trace:
+    """Do work that captures tangents; where rows turn out to move with the data, once more with those layers generic."""
+    while True:
+        try:
+            work(trace)
+        except MovedRowsError as moved:
+            trace = trace.without(moved.names)
+        else:
+            return trace
+
+
 def capture(
     trace: Trace, inputs: Any, classes: range | None = None, *, together: int | None = None
 ) -> Iterator[Tangent]:
     """The tangents of every layer for the given rows and outputs; one backward pass serves `together` outputs.
 
     phi_c(x_i) = grad_theta f_c(x_i; theta), layer by layer; each tangent is forgotten here once it is handed out.
+
+    Raises
+    ------
+    MovedRowsError
+        Before anything is handed out, where these rows are treated unlike the two that were inspected.
     """
     classes = range(trace.outputs) if classes is None else classes
     n = _check.samples("inputs", inputs)
     recorder = _Recorder(_names(trace.network.model, set(trace.shapes) - set(trace.generic)))
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
-        values = trace.network(inputs)
-    _check.logits(values, n)
-    marks = recorder.marks
-    if [m.names for m in marks if any(m.names)] != [s.names for s in trace.sites if s]:
-        raise RuntimeError("model: expected the same calls for every batch, got a different order of layers")
-    _refuse_changes(marks)
-    cotangents = _all_cotangents(values, marks, classes, together or trace.together(n, len(classes)))
-    yield from _tangents(marks, [s for s in trace.sites if s], cotangents, trace.shapes, n)
+    if len(trace.generic) < len(trace.shapes):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
+            values = trace.network(inputs)
+        _check.logits(values, n)
+        marks = recorder.marks
+        expected = [places for places in trace.sites if places]
+        if [m.names for m in marks if any(m.names)] != [places[0].names for places in expected]:
+            raise MovedRowsError([name for name in trace.shapes if name not in trace.generic])
+        _refuse_changes(marks)
+        sites = _settled(marks, expected, values, classes, n, trace.settled and not recorder.looked)
+        cotangents = _all_cotangents(values, marks, classes, together or trace.together(n, len(classes)))
+        yield from _tangents(marks, sites, cotangents, trace.shapes, n)
     if trace.generic:
         yield _deferred(trace, inputs, classes, n)
+
+
+def _settled(
+    marks: list[_Mark], expected: list[tuple[Site, ...]], values: Tensor, classes: range, n: int, settled: bool
+) -> list[Site]:
+    """The place of the rows in every marked output, of this very batch.
+
+    Where two samples left a doubt, or the model looks at numbers: two passes, whose cotangents of the outputs differ by a
+    factor for each row, must give cotangents that differ by the same factors, row by row. Powers of two keep every digit.
+    """
+    fitting = [
+        [site for site in places if site.fits(mark.shape, n)] for mark, places in zip(marks, expected, strict=True)
+    ]
+    if not settled and n > 1:
+        mixed = torch.zeros_like(values)
+        mixed[:, classes.start : classes.stop] = torch.linspace(1, 2, len(classes)).to(mixed)
+        factors = _powers_of_two(n, values)
+        plain = _cotangents(values, marks, mixed)
+        scaled = _cotangents(values, marks, mixed * factors[:, None])
+        fitting = [
+            [site for site in places if a is None or b is None or _scales(site, a, b, factors)]
+            for places, a, b in zip(fitting, plain, scaled, strict=True)
+        ]
+    lost = {name for mark, places in zip(marks, fitting, strict=True) if not places for name in mark.names if name}
+    if lost:
+        raise MovedRowsError(lost)
+    return [places[0] for places in fitting]
+
+
+def _powers_of_two(n: int, like: Tensor) -> Tensor:
+    """Signed powers of two, mostly unlike each other: (n,)."""
+    most = 4 if like.dtype == torch.float16 else 20
+    generator = torch.Generator().manual_seed(n)
+    exponents = torch.randint(-most, most + 1, (n,), generator=generator)
+    signs = 2 * torch.randint(0, 2, (n,), generator=generator) - 1
+    return (signs * torch.exp2(exponents.double())).to(like)
+
+
+def _scales(site: Site, plain: Tensor, scaled: Tensor, factors: Tensor) -> bool:
+    n = len(factors)
+    rows, found = (site.lead(d, n, 0).reshape(n, -1) for d in (plain, scaled))
+    apart = torch.linalg.vector_norm(found / factors[:, None] - rows, dim=1)
+    # No digit is lost, but where a device adds in an order of its own.
+    return bool((apart <= 1e-3 * torch.linalg.vector_norm(rows, dim=1)).all())
 
 
 def _tangents(
@@ -456,9 +591,10 @@ def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classe
     n = _check.samples("inputs", inputs)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     with _silent():
-        step = n if vectorises(wrapped, inputs, names) else 1
+        vectorised = vectorises(wrapped, inputs, names, classes)
+        step, gradients = (n, per_sample_gradients) if vectorised else (1, gradients_one_by_one)
         for at in range(0, n, step):
-            chunk = list(per_sample_gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
+            chunk = list(gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
             for name in names:
-                parts[name].append(torch.stack([gradients[name] for _, gradients in chunk]))
+                parts[name].append(torch.stack([found[name] for _, found in chunk]))
     return {name: torch.cat(found, 1) for name, found in parts.items()}

@@ -13,7 +13,7 @@ from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.projection import KINDS, Sketch
 from dntk_fast.tangent import generic
-from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect
+from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, following, inspect
 from dntk_fast.tangent.generic import Wrapped, differentiable
 from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.plan import largest
@@ -277,21 +277,27 @@ def _stream(model: nn.Module, x: Any, job: _Job, memory: int) -> TangentFeatures
         # The chunk's own forward pass comes first; torch.func may call the layer again.
         inputs.setdefault(start, (given[0] if given else named["input"]).detach())
 
-    hook = None
+    def project(trace: Trace) -> None:
+        for tangent in capture(
+            trace, part, classes
+        ):  # which raises `MovedRowsError` before it hands out anything, or never
+            projector.add(tangent)
+
+    hook, trace = None, job.trace
     if plan.head is not None:
         hook = model.get_submodule(plan.head).register_forward_pre_hook(note, with_kwargs=True)
     try:
         for start in range(0, n, plan.rows):
             part = generic.take(x, slice(start, start + plan.rows))
-            if job.trace is None:
-                with torch.no_grad():
+            if trace is None or not any(trace.sites):
+                with torch.set_grad_enabled(trace is not None):  # it may differentiate inside
                     generic.call(model, part)
+            if trace is None:
                 continue
             for first in range(0, plan.outputs, plan.classes):
                 classes = range(first, min(first + plan.classes, plan.outputs))
                 projector = Projector(plan.sketch, len(classes), min(plan.rows, n - start), like, memory // 8)
-                for tangent in capture(job.trace, part, classes):
-                    projector.add(tangent)
+                trace = following(trace, project)
                 body[first : classes.stop, start : start + plan.rows] = projector.result()
     finally:
         if hook:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
@@ -21,12 +23,15 @@ from dntk_fast.projection import Sketch
 __all__ = [
     "Wrapped",
     "affine_head",
+    "alike",
     "alone",
     "beside_itself",
     "call",
     "chunk_rows",
     "differentiable",
     "ends",
+    "gradients",
+    "gradients_one_by_one",
     "per_sample_gradients",
     "probe",
     "projected",
@@ -64,7 +69,9 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         models = (value for value in (*args, *kwargs.values()) if isinstance(value, nn.Module))
         device = next((p.device for model in models for p in model.parameters()), None)
-        with torch.inference_mode(False), torch.enable_grad():
+        # The precision is the model's own, whatever the caller casts automatically.
+        kind = "cpu" if device is None else device.type
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
             return function(
                 *(usable(a, device) for a in args), **{name: usable(a, device) for name, a in kwargs.items()}
             )
@@ -109,23 +116,31 @@ def take(batch: Any, rows: slice | Tensor | int | None) -> Any:
 
 
 def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | None = None) -> dict[str, nn.Parameter]:
-    """Return the parameters that are not frozen and pass the filter, in the model's order; shared ones once.
+    """Return the parameters that are not frozen and pass the filter, in the model's order; shared ones once, empty ones not.
 
     Raises
     ------
     ValueError
-        A name that is no trainable parameter, or nothing left.
+        A name that is no trainable parameter, or nothing left; parameters whose gradient is no derivative of real numbers.
     """
-    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad and p.numel()}
     if callable(names):
         found = {name: p for name, p in found.items() if names(name)}
     elif names is not None:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise TypeError(f"parameters: expected names, a function of a name, or None, got {names!r}")
+        names = list(names)
         unknown = sorted(set(names) - found.keys())
         if unknown:
             _check.refuse("parameters", "names of trainable parameters", unknown)
         found = {name: p for name, p in found.items() if name in set(names)}
     if not found:
         _check.refuse("parameters", "at least one trainable parameter", "none")
+    for name, p in found.items():
+        if p.is_complex():
+            _check.refuse("model", "real parameters", f"{name} of {p.dtype}")
+        if p._backward_hooks:
+            _check.refuse("model", "parameters without hooks on their gradients", f"one on {name}")
     return found
 
 
@@ -159,17 +174,13 @@ def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, 
         outputs: Tensor = functional_call(module, values, (take(sample, None),))
         return outputs[0]
 
-    n = len(next(iter(leaves.values())))
-    # One by one what vmap cannot trace (it comes with n = 1), and padded tables: vmap forgets that their row is fixed.
-    if n == 1 or any(getattr(layer, "padding_idx", None) is not None for layer in module.modules()):
-        rows = [one({name: leaf[i] for name, leaf in leaves.items()}, take(batch, i)) for i in range(n)]
-        return torch.stack(rows)
     return vmap(one)(leaves, batch)
 
 
-def per_sample_gradients(
-    module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int]
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
+Gradients = Iterator[tuple[int, dict[str, Tensor]]]
+
+
+def per_sample_gradients(module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int]) -> Gradients:
     """Yield grad_theta f_c(x_i) of all samples of a chunk, output after output, from one forward pass.
 
     Every sample gets its own copy of the parameters (an expanded view), so that C plain backward passes give the
@@ -180,6 +191,10 @@ def per_sample_gradients(
     (position in `outputs`, {name: (n, *shape)})
     """
     n = _check.samples("x", batch)
+    # vmap forgets that a row of a padded table is fixed.
+    if n == 1 or any(getattr(layer, "padding_idx", None) is not None for layer in module.modules()):
+        yield from gradients_one_by_one(module, batch, names, outputs)
+        return
     leaves, constants = _parameter_copies(module, names, n)
     with torch.enable_grad(), _plain_attention():
         totals = _outputs(module, leaves, constants, batch).sum(0)
@@ -189,14 +204,49 @@ def per_sample_gradients(
             yield position, dict(zip(leaves, found, strict=True))
 
 
-def vectorises(module: Wrapped, batch: Any, names: Sequence[str]) -> bool:
-    """Whether torch.func can run two samples of this module at once; data-dependent control flow it cannot."""
-    pair = take(batch, torch.zeros(2, dtype=torch.int64))
+def gradients_one_by_one(module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int]) -> Gradients:
+    """The same by the model itself, one sample and one backward pass at a time: whatever it does, this is its gradient."""
+    every = dict(module.model.named_parameters())
+    leaves = {name: every[name] for name in names}
+    with torch.enable_grad(), _plain_attention():
+        samples = range(_check.samples("x", batch))
+        rows = [_check.logits(module(take(batch, slice(i, i + 1))), 1)[0] for i in samples]
+        for position, c in enumerate(outputs):
+            last = position + 1 == len(outputs)
+            found = [gradients(row[c], list(leaves.values()), None, retain_graph=not last) for row in rows]
+            yield (
+                position,
+                {name: torch.stack(parts) for name, parts in zip(leaves, zip(*found, strict=True), strict=True)},
+            )
+
+
+def gradients(values: Tensor, leaves: Sequence[Tensor], weight: Tensor | None, **options: bool) -> list[Tensor]:
+    """Dense gradients by one backward pass; zero where the values do not depend on a leaf, or on any."""
+    if not values.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    found = torch.autograd.grad(values, leaves, weight, materialize_grads=True, **options)
+    return [g.to_dense() if g.is_sparse else g for g in found]
+
+
+def vectorises(module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int] = (0,)) -> bool:
+    """Whether torch.func gives the gradients of this module, judged by its first and last sample and output.
+
+    Control flow that depends on the data it cannot follow, and what a module keeps of a parameter (a transposed view) it
+    does not replace.
+    """
+    pair, some = ends(batch), [outputs[0], outputs[-1]]
     try:
-        next(per_sample_gradients(module, pair, names, [0]))
-    except RuntimeError:
+        found = [part for _, part in per_sample_gradients(module, pair, names, some)]
+    except (RuntimeError, NotImplementedError):
         return False
-    return True
+    truth = [part for _, part in gradients_one_by_one(module, pair, names, some)]
+    return all(alike(a[name], b[name]) for a, b in zip(found, truth, strict=True) for name in names)
+
+
+def alike(found: Tensor, truth: Tensor) -> bool:
+    """Whether two ways to one derivative agree but for rounding."""
+    apart = torch.linalg.vector_norm(found.double() - truth.double())
+    return bool(apart <= 10 * _ROUNDING.get(truth.dtype, 1e-2) * torch.linalg.vector_norm(truth.double()))
 
 
 def projected(
@@ -225,8 +275,8 @@ def probe(module: Wrapped, batch: Any) -> Tensor:
         Outputs that are not (n, C), or that change with another sample in the batch or from call to call.
     """
     again = beside_itself(module, batch)
-    with torch.no_grad(), _plain_attention():
-        return alone(module(ends(batch)), again)
+    with torch.enable_grad(), _plain_attention():
+        return alone(module(ends(batch)), again).detach()
 
 
 def ends(batch: Any) -> Any:
@@ -236,9 +286,21 @@ def ends(batch: Any) -> Any:
 
 def beside_itself(module: Wrapped, batch: Any) -> Tensor:
     """Outputs (C,) of the first sample with a copy of itself for company; in one line why the model does not take it."""
-    with torch.no_grad(), _plain_attention(), _accepted(batch):
+    with torch.enable_grad(), _plain_attention(), _accepted(batch), _without_chance():
         values = module(take(batch, torch.tensor([0, 0])))
-    return _check.logits(values, 2)[0]
+    first, second = _check.logits(values, 2).detach()
+    _refuse_mixing(first, second)
+    return first
+
+
+@contextmanager
+def _without_chance() -> Iterator[None]:
+    """Refuse a model that draws random numbers, however few of them show; the generator is left as it was."""
+    before = torch.get_rng_state()
+    yield
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        _check.refuse("model", "outputs that are not drawn at random", "random numbers drawn by it")
 
 
 @contextmanager
@@ -256,10 +318,15 @@ def _accepted(batch: Any) -> Iterator[None]:
 def alone(values: Tensor, again: Tensor) -> Tensor:
     """Outputs (2, C) whose first row is what it was in other company."""
     found = _check.logits(values, 2)
-    change = float((found[0] - again).detach().abs().max())
-    if change > _ROUNDING.get(found.dtype, 1e-2) * float(found.detach().abs().max()):
-        _check.refuse("model", "outputs of a sample that depend on it alone", f"a change of {change:.3g} by another")
+    _refuse_mixing(found[0].detach(), again)
     return found
+
+
+def _refuse_mixing(outputs: Tensor, others: Tensor) -> None:
+    """Outputs of one sample in two places or companies."""
+    change = float((outputs - others).abs().max())
+    if change > _ROUNDING.get(outputs.dtype, 1e-2) * float(torch.maximum(outputs.abs(), others.abs()).max()):
+        _check.refuse("model", "outputs of a sample that depend on it alone", f"a change of {change:.3g} by another")
 
 
 def _described(batch: Any) -> str:
@@ -268,11 +335,26 @@ def _described(batch: Any) -> str:
     return ", ".join(f"shape {tuple(part.shape)} of {part.dtype}" for part in parts)
 
 
-def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None:
-    """Name of the Linear layer whose output is the model's output and whose weights serve nothing else, or None.
+class _Uses(TorchFunctionMode):
+    """Counts the functions that make a tensor of a parameter, by its identity."""
 
-    Found by a probe: the layer is called once, its output tensor is the model's, untouched; and the gradient of the
-    first and of the last output with respect to its weight is that output's row alone, equal to the layer's input.
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[int] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.counts.update({id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter)})
+        return result
+
+
+def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None:
+    """Name of the Linear layer whose output is the model's output and whose parameters serve nothing else, or None.
+
+    Found by a probe: the layer is called once, its output tensor is the model's, untouched; no other function takes its
+    weight or bias; and the gradients of the first and of the last output with respect to them are those of that output's
+    row alone, the layer's input and one.
     """
     calls: list[tuple[nn.Linear, Tensor, Tensor, int]] = []
 
@@ -283,8 +365,8 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     plain = [layer for layer in layers if type(layer).forward is nn.Linear.forward]
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in plain]
     try:
-        with torch.enable_grad(), _plain_attention(), _accepted(batch):
-            output = module(take(batch, slice(0, 1)))
+        with torch.enable_grad(), _plain_attention(), _accepted(batch), _Uses() as uses:
+            output = _check.logits(module(ends(batch)), 2)
     finally:
         for hook in hooks:
             hook.remove()
@@ -294,16 +376,19 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     layer, h = finals[0][0], finals[0][1]
     name = next(name for name, other in module.model.named_modules() if other is layer)
     alone = sum(seen[0] is layer for seen in calls) == 1 and f"{name}.weight".removeprefix(".") in names
-    return name if alone and h.ndim == 2 and _serves_the_output_alone(layer, h, output) else None
+    if not alone or h.ndim != 2 or any(uses.counts[id(p)] > 1 for p in layer.parameters()):
+        return None
+    return name if all(_serves_alone(layer, h, output, row) for row in (0, 1)) else None
 
 
-def _serves_the_output_alone(layer: nn.Linear, h: Tensor, output: Tensor) -> bool:
+def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool:
+    trained = [p for p in (layer.weight, layer.bias) if p is not None and p.requires_grad]
     for c in {0, output.shape[1] - 1}:
-        (found,) = torch.autograd.grad(output[0, c], layer.weight, retain_graph=True)
-        expected = torch.zeros_like(found)
-        expected[c] = h[0].detach()
-        if not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max())):
-            return False
+        for p, found in zip(trained, torch.autograd.grad(output[row, c], trained, retain_graph=True), strict=True):
+            expected = torch.zeros_like(found)
+            expected[c] = h[row].detach() if p is layer.weight else 1.0
+            if not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max())):
+                return False
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
-from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, inspect, network
+from dntk_fast.tangent.capture import Outputs, Parameters, Trace, capture, following, inspect, network
 from dntk_fast.tangent.generic import differentiable, probe, take
 from dntk_fast.tangent.gram import add_gram, squared_norms
 from dntk_fast.tangent.layers import Tangent
@@ -130,11 +131,15 @@ def kernel_diagonal(
     trace = inspect(model, x, outputs=outputs, parameters=parameters)
     plan = plan_kernel(trace, n, None, memory, "sum")
     found = torch.zeros(trace.outputs, n, dtype=torch.float64, device=trace.device)
+
+    def norms(trace: Trace, rows: slice, classes: range) -> None:
+        for tangent in capture(trace, take(x, rows), classes, together=plan.together):
+            part = squared_norms(tangent, norm_rule(tangent, len(classes)), plan.workspace)
+            found[classes.start : classes.stop, rows] += part
+
     for classes in _ranges(trace.outputs, plan.classes):
         for rows in _slices(n, plan.rows):
-            for tangent in capture(trace, take(x, rows), classes, together=plan.together):
-                rule = norm_rule(tangent, len(classes))
-                found[classes.start : classes.stop, rows] += squared_norms(tangent, rule, plan.workspace)
+            trace = following(trace, partial(norms, rows=rows, classes=classes))
     return found
 
 
@@ -190,16 +195,28 @@ def _kernel(
     plan = plan_kernel(trace, n1, None if x2 is None else n2, memory, pairing)
     C = trace.outputs
     shape = {"class": (C, n1, n2), "sum": (n1, n2), "full": (C, n1, C, n2)}[pairing]
-    if out is None:
-        out = torch.zeros(shape, dtype=torch.float64, device=trace.device)
-    elif tuple(out.shape) != shape or out.dtype != torch.float64:
-        _check.refuse("out", f"float64 of shape {shape}", f"{out.dtype} of shape {tuple(out.shape)}")
-    else:
+    out = torch.empty(shape, dtype=torch.float64, device=trace.device) if out is None else _writable(out, shape)
+
+    def blocks(trace: Trace) -> None:
         out.zero_()
-    for classes in _ranges(C, plan.classes):
-        part = out[classes.start : classes.stop] if pairing == "class" else out
-        for i, j, block in _blocks(trace, plan, x1, x2, (n1, n2), classes, pairing):
-            _place(part, i, j, block, pairing, x2 is None)
+        for classes in _ranges(C, plan.classes):
+            part = out[classes.start : classes.stop] if pairing == "class" else out
+            for i, j, block in _blocks(trace, plan, x1, x2, (n1, n2), classes, pairing):
+                _place(part, i, j, block, pairing, x2 is None)
+
+    following(trace, blocks)
+    return out
+
+
+def _writable(out: Any, shape: tuple[int, ...]) -> Tensor:
+    if not isinstance(out, Tensor):
+        _check.refuse("out", f"a float64 tensor of shape {shape}", f"a {type(out).__name__}")
+    if tuple(out.shape) != shape or out.dtype != torch.float64:
+        _check.refuse("out", f"float64 of shape {shape}", f"{out.dtype} of shape {tuple(out.shape)}")
+    if out.requires_grad or out.is_meta or 0 in out.stride():
+        _check.refuse(
+            "out", "memory of its own for every entry, without gradient", "a tensor that cannot be written to"
+        )
     return out
 
 

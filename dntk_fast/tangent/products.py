@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,8 +21,12 @@ from dntk_fast.tangent.capture import Outputs, Parameters, network
 from dntk_fast.tangent.generic import (
     Wrapped,
     _plain_attention,
+    alike,
     chunk_rows,
     differentiable,
+    ends,
+    gradients,
+    gradients_one_by_one,
     probe,
     saved_bytes,
     take,
@@ -33,8 +37,9 @@ from dntk_fast.tangent.kernel import MEMORY, cast
 __all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
 
 # How often what a sample saves for its backward pass is held: by a backward pass itself, its gradients and what the
-# layer at hand needs; by forward mode, activations and workspace, to which every direction adds its tangents once.
-_BACKWARD, _FORWARD = 3, 2
+# layer at hand needs; by forward mode, activations and workspace, to which every direction adds its tangents once; by two
+# backward passes, what the first one saves for the second as well.
+_BACKWARD, _FORWARD, _TWICE = 3, 2, 6
 
 
 @differentiable
@@ -72,8 +77,8 @@ def jacobian_vector(
     >>> jacobian_vector(model, torch.tensor([[3.0, 4.0]]), {"weight": torch.tensor([[1.0, 2.0]])})
     tensor([[11.]])
     """
-    task = _task(model, x, memory, dtype, outputs, list(weights))
-    directions = {name: _per_output(name, w.to(task.like), task) for name, w in weights.items()}
+    task = _task(model, x, memory, dtype, outputs, list(weights)).forwards()
+    directions = {name: _per_output(name, w, task) for name, w in weights.items()}
     if all(len(w) == 1 for w in directions.values()):
         return task.forward({name: w[0] for name, w in directions.items()})
     wide = {name: w.expand(task.outputs, *w.shape[1:]) for name, w in directions.items()}
@@ -134,7 +139,7 @@ def kernel_vector(
     >>> kernel_vector(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
     tensor([[28.,  4.]])
     """
-    task = _task(model, x, memory, dtype, outputs, parameters)
+    task = _task(model, x, memory, dtype, outputs, parameters).forwards()
     v = _coefficients("vectors", vectors, task)
     parts = []
     for some in task.within_memory(range(task.outputs)):
@@ -161,13 +166,14 @@ def quadratic_forms(
     tensor([[25.,  1.]], dtype=torch.float64)
     """
     task = _task(model, x, memory, dtype, outputs, parameters)
-    if vectors.ndim != 3 or vectors.shape[:2] != (task.outputs, task.n):
-        _check.refuse("vectors", f"shape ({task.outputs}, {task.n}, r)", f"shape {tuple(vectors.shape)}")
+    if not isinstance(vectors, Tensor) or vectors.ndim != 3 or vectors.shape[:2] != (task.outputs, task.n):
+        _check.refuse("vectors", f"a tensor of shape ({task.outputs}, {task.n}, r)", _described(vectors))
     found = torch.empty(task.outputs, vectors.shape[2], dtype=torch.float64, device=vectors.device)
     for some in task.within_memory(range(found.numel())):
         seeds = [(at // vectors.shape[2], at % vectors.shape[2]) for at in some]
         pulled = task.backward([(c, vectors[c, :, r].to(task.like)) for c, r in seeds])
-        sizes = sum(torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64) ** 2 for g in pulled.values())
+        flat = (g.reshape(len(g), -1) for g in pulled.values())
+        sizes = sum(torch.linalg.vector_norm(g, dim=1, dtype=torch.float64) ** 2 for g in flat)
         found.view(-1)[some.start : some.stop] = torch.as_tensor(sizes)
     return found
 
@@ -204,7 +210,7 @@ def trace_probes(
 
 @dataclass(frozen=True)
 class _Task:
-    """A model, its samples, what it saves of one sample, and the bytes that may be used."""
+    """A model, its samples, what it saves of one sample, the bytes that may be used, the way to J w that serves it."""
 
     module: Wrapped
     x: Any
@@ -214,6 +220,25 @@ class _Task:
     memory: int
     wanted: dict[str, nn.Parameter]
     like: Tensor
+    way: str = "forward mode"
+
+    def forwards(self) -> _Task:
+        """The task with a way to J w: forward mode where it gives what backward passes do, on two samples and one direction.
+
+        Forward mode is unaware of `no_grad` and of hooks in the backward pass, and not every function has a derivative of
+        its kind, nor of the kind that two backward passes take.
+        """
+        pair = replace(self, x=ends(self.x), n=2)
+        direction = {name: (p + (float(p.detach().abs().mean()) or 1.0)).detach() for name, p in self.wanted.items()}
+        try:
+            other, truth = "two backward passes", pair._twice_backward([direction], slice(None))
+        except (RuntimeError, NotImplementedError):
+            other, truth = "one by one", pair._one_by_one([direction], slice(None))
+        try:
+            serves = alike(pair._forward_mode([direction], slice(None)), truth)
+        except (RuntimeError, NotImplementedError):
+            serves = False
+        return self if serves else replace(self, way=other)
 
     def chunks(self, copies: int) -> Iterator[slice]:
         """The rows, as many at a time as fit with so many copies of what a sample saves."""
@@ -235,38 +260,72 @@ class _Task:
                 last = at + 1 == len(seeds)
                 weight = torch.zeros_like(values)
                 weight[:, c] = a[rows]
-                found = torch.autograd.grad(values, leaves, weight, retain_graph=not last, materialize_grads=True)
+                found = gradients(values, leaves, weight, retain_graph=not last)
                 for name, g in zip(names, found, strict=True):
                     total[name][at].add_(g) if rows.start else total[name][at].copy_(g)
         return total
 
     def forward(self, direction: dict[str, Tensor]) -> Tensor:
         """<grad f_c(x_i), w> of one direction for all outputs, (C, n)."""
-        return torch.cat([self._tangents(direction, rows).T for rows in self.chunks(_FORWARD)], 1)
+        return torch.cat([self._along([direction], rows)[0].T for rows in self.chunks(self._copies(0))], 1)
 
     def forward_each(self, directions: dict[str, Tensor], outputs: range) -> Tensor:
         """<grad f_c(x_i), w_c> for some outputs, a direction each, (C', n); `vmap` shares the forward pass."""
         together = max(1, min(len(outputs), self.memory // self.saved - _FORWARD))
         found = self.like.new_empty(len(outputs), self.n)
-        for rows in self.chunks(_FORWARD + together):
+        for rows in self.chunks(self._copies(together)):
             for at in range(0, len(outputs), together):
-                some = {name: w[at : at + together] for name, w in directions.items()}
-                values = self._all_tangents(some, rows)
                 columns = list(outputs[at : at + together])
-                found[at : at + together, rows] = values[range(len(columns)), :, columns]
+                some = [{name: w[at + k] for name, w in directions.items()} for k in range(len(columns))]
+                found[at : at + together, rows] = self._along(some, rows)[range(len(columns)), :, columns]
         return found
 
-    def _all_tangents(self, directions: dict[str, Tensor], rows: slice) -> Tensor:
-        """The tangents of all outputs along each direction, (directions, rows, C); one by one where vmap cannot follow."""
+    def _copies(self, together: int) -> int:
+        """Copies of what a sample saves, by so many directions at a time."""
+        return _FORWARD + together if self.way == "forward mode" else _TWICE
+
+    def _along(self, directions: Sequence[dict[str, Tensor]], rows: slice) -> Tensor:
+        """The tangents of all outputs along each direction, (directions, rows, C)."""
+        if self.way == "forward mode":
+            return self._forward_mode(directions, rows)
+        return (self._one_by_one if self.way == "one by one" else self._twice_backward)(directions, rows)
+
+    def _forward_mode(self, directions: Sequence[dict[str, Tensor]], rows: slice) -> Tensor:
+        """Where vmap cannot follow, direction by direction."""
 
         def along(direction: dict[str, Tensor]) -> Tensor:
             return self._tangents(direction, rows)
 
-        try:
-            return vmap(along)(directions)
-        except RuntimeError:
-            count = len(next(iter(directions.values())))
-            return torch.stack([along({name: w[at] for name, w in directions.items()}) for at in range(count)])
+        if len(directions) > 1:
+            try:
+                return vmap(along)({name: torch.stack([w[name] for w in directions]) for name in directions[0]})
+            except RuntimeError:
+                pass
+        return torch.stack([along(direction) for direction in directions])
+
+    def _one_by_one(self, directions: Sequence[dict[str, Tensor]], rows: slice) -> Tensor:
+        """The gradient of each output at each sample, formed."""
+        batch, found = take(self.x, rows), []
+        for i in range(_check.samples("x", batch)):
+            every = gradients_one_by_one(
+                self.module, take(batch, slice(i, i + 1)), list(directions[0]), range(self.outputs)
+            )
+            parts = [[sum((g[name][0] * w[name]).sum() for name in w) for w in directions] for _, g in every]
+            found.append(torch.as_tensor(parts, dtype=self.like.dtype, device=self.like.device).T)
+        return torch.stack(found, 1)
+
+    def _twice_backward(self, directions: Sequence[dict[str, Tensor]], rows: slice) -> Tensor:
+        """The derivative of <J^T a, w> with respect to a."""
+        leaves = [self.wanted[name] for name in directions[0]]
+        with _plain_attention():
+            values = self.module(take(self.x, rows))
+            a = torch.zeros_like(values, requires_grad=True)
+            pulled = gradients(values, leaves, a, create_graph=True)
+            found: list[Tensor] = []
+            for at, direction in enumerate(directions):
+                product = torch.stack([(g * w).sum() for g, w in zip(pulled, direction.values(), strict=True)]).sum()
+                found += gradients(product, [a], None, retain_graph=at + 1 < len(directions))
+        return torch.stack(found)
 
     def _tangents(self, direction: dict[str, Tensor], rows: slice) -> Tensor:
         batch = take(self.x, rows)
@@ -293,20 +352,25 @@ def _task(
     n = _check.samples("x", _check.inputs("x", x))
     model, x = cast(model, x, dtype)
     module, wanted = network(model, outputs), trainable(model, parameters)
+    for name, layer in model.named_modules():
+        if getattr(layer, "scale_grad_by_freq", False):
+            _check.refuse("model", "backward passes that give derivatives", f"scale_grad_by_freq of {name or 'it'}")
     values = probe(module, x)
     return _Task(module, x, n, values.shape[1], max(1, saved_bytes(module, x)), memory, wanted, values)
 
 
 def _coefficients(name: str, value: Tensor, task: _Task) -> Tensor:
     if not isinstance(value, Tensor) or tuple(value.shape) != (task.outputs, task.n):
-        _check.refuse(name, f"shape ({task.outputs}, {task.n})", f"shape {tuple(getattr(value, 'shape', ()))}")
+        _check.refuse(name, f"a tensor of shape ({task.outputs}, {task.n})", _described(value))
     return value.to(task.like)
+
+
+def _described(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _per_output(name: str, w: Tensor, task: _Task) -> Tensor:
     shape = tuple(task.wanted[name].shape)
-    if tuple(w.shape) == shape:
-        return w[None]
-    if tuple(w.shape) != (task.outputs, *shape):
-        _check.refuse(f"weights[{name!r}]", f"shape {shape} or {(task.outputs, *shape)}", f"shape {tuple(w.shape)}")
-    return w
+    if not isinstance(w, Tensor) or tuple(w.shape) not in (shape, (task.outputs, *shape)):
+        _check.refuse(f"weights[{name!r}]", f"a tensor of shape {shape} or {(task.outputs, *shape)}", _described(w))
+    return w.to(task.like).reshape(-1, *shape)

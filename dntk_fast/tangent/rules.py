@@ -56,7 +56,10 @@ def _elementwise(
     return build
 
 
-def _linear(input: Tensor, weight: Any, bias: Any = None, transposed: bool = False) -> Call:
+def _linear(input: Tensor, weight: Any, bias: Any = None, transposed: bool = False) -> Call | None:
+    if weight.dim() != 2 or (bias is not None and tuple(bias.shape) != (weight.shape[1 if transposed else 0],)):
+        return None  # one number for all outputs, or a functional of the input
+
     def build(names: Names, shapes: Shapes, source: Tensor, D: Tensor) -> Tangent:
         def unfold(x: Tensor) -> Tensor:
             return x.reshape(len(x), 1, -1, x.shape[-1])
@@ -73,7 +76,7 @@ def _matmul(input: Tensor, other: Any) -> Call | None:
 
 
 def _addmm(input: Any, mat1: Tensor, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Call | None:
-    return _linear(mat1, mat2, input, True) if beta == alpha == 1 and input.dim() == 1 else None
+    return _linear(mat1, mat2, input, True) if beta == alpha == 1 else None
 
 
 def _margins(padding: Any, kernel: list[int], dilation: list[int]) -> list[int]:

@@ -23,7 +23,7 @@ def jacobian(model, x):
             torch.autograd.grad(f, list(parameters.values()), retain_graph=True, materialize_grads=True)
             for f in values[0]
         ]
-        rows.append([torch.stack(gradients) for gradients in zip(*per_output, strict=True)])
+        rows.append([torch.stack([g.to_dense() for g in gradients]) for gradients in zip(*per_output, strict=True)])
     return {name: torch.stack(parts, 1) for name, parts in zip(parameters, zip(*rows, strict=True), strict=True)}
 
 

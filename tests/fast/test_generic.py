@@ -191,13 +191,39 @@ class Noisy(nn.Module):
         return self.fc(x + torch.randn_like(x))
 
 
-@pytest.mark.parametrize("make", [Centred, Noisy])
-def test_outputs_that_depend_on_more_than_their_sample_are_refused(make):
-    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    with pytest.raises(
-        ValueError, match=r"^model: expected outputs of a sample that depend on it alone, got a change of"
-    ):
-        generic.probe(Wrapped(build(make)), x)
+class Summed(nn.Module):
+    """Outputs that depend on the samples before, never on those behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x).cumsum(0)
+
+
+class Dropping(nn.Module):
+    """Random numbers that hardly ever show."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(nn.functional.dropout(x, 1e-9))
+
+
+ALONE = "^model: expected outputs of a sample that depend on it alone, got a change of"
+DRAWN = "^model: expected outputs that are not drawn at random, got random numbers drawn by it"
+
+
+@pytest.mark.parametrize(("make", "message"), [(Centred, ALONE), (Summed, ALONE), (Noisy, DRAWN), (Dropping, DRAWN)])
+def test_outputs_that_depend_on_more_than_their_sample_are_refused(make, message):
+    x, model = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), build(make)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        generic.probe(Wrapped(model), x)
+    assert torch.equal(before, torch.get_rng_state())
     assert generic.probe(Wrapped(build(MODELS["perceptron"])), x).shape == (2, 2)
 
 
