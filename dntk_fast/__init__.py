@@ -23,6 +23,7 @@ try:
     from dntk_fast.barycenter import Barycenter, barycenter, quantisation_cost
     from dntk_fast.certificate import (
         FullProblem,
+        Seen,
         certify,
         fidelity_bound,
         held_out,
@@ -36,8 +37,10 @@ try:
     from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
     from dntk_fast.estimator import DistilledNTK
     from dntk_fast.moments import Moments, moments_of
+    from dntk_fast.parameter_weights import parameter_weights
     from dntk_fast.pipeline import Report, run
-    from dntk_fast.refine import solve
+    from dntk_fast.refine import refine, solve
+    from dntk_fast.ridge import ridge_weights
     from dntk_fast.spectral import spectral_certificate
 except ModuleNotFoundError as _error:
     if str(_error.name).startswith("dntk_fast"):
@@ -63,6 +66,7 @@ __all__ = [
     "FullProblem",
     "Moments",
     "Report",
+    "Seen",
     "Sketch",
     "TangentFeatures",
     "barycenter",
@@ -85,11 +89,14 @@ __all__ = [
     "load_weights",
     "moments_of",
     "norm_errors",
+    "parameter_weights",
     "penultimate",
     "process_group",
     "quadratic_forms",
     "quantisation_cost",
+    "refine",
     "residual",
+    "ridge_weights",
     "run",
     "save_weights",
     "solve",

@@ -15,8 +15,9 @@ from dntk_fast._stages import write_atomically
 from dntk_fast.data_distillation import distil_images
 from dntk_fast.gradient_distillation import METHODS
 from dntk_fast.models import alike, final_linear, fingerprint, read_tensors, write_tensors
+from dntk_fast.parameter_weights import Weights, parameter_weights
 from dntk_fast.predictors import fit_features, weigh_rows
-from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.features import feature_plan, tangent_features
 
 __all__ = ["DistilledNTK"]
 
@@ -144,6 +145,15 @@ class DistilledNTK:
     def predict(self, X: Tensor | np.ndarray) -> Tensor | np.ndarray:
         """Return the predicted classes (n,), in the caller's kind of array; ties go to the smallest class."""
         return self.logits(X).argmax(1)
+
+    def parameter_weights(self) -> Weights:
+        """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
+
+        logits(X) = Phi(X) w, w = A^T w~ (section 9.3): the same predictor without its sketch.
+        """
+        self._fitted()
+        plan = feature_plan(self.model, self.images_, k=self.k, seed=self.seed)
+        return parameter_weights(self.weights_, self.model, plan)
 
     def save(self, folder: str | Path) -> None:
         """Write distilled images, weights and settings (safetensors and JSON, no pickle), but not the network."""

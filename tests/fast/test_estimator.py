@@ -10,7 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from dntk_fast import DistilledNTK
+from dntk_fast import (
+    DistilledNTK,
+    FullProblem,
+    Seen,
+    held_out,
+    held_out_bounds,
+    jacobian_vector,
+    refine,
+    residual,
+    tangent_kernel,
+    training_subset,
+)
 from dntk_fast.models import write_tensors
 from tests.tolerances import TOL
 
@@ -45,6 +56,23 @@ def test_masses_sum_to_one_in_each_class_and_images_are_as_many_as_asked(fitted)
     assert fitted.images_.shape == (24, 1, 3, 3)
     for c in range(3):
         assert float(fitted.masses_[fitted.labels_ == c].sum()) == pytest.approx(1, abs=TOL["float32"])
+
+
+def test_its_weights_in_parameter_space_predict_the_same_and_can_be_certified(fitted):
+    model, (x, _) = network(), data()
+    weights = fitted.parameter_weights()
+    assert torch.allclose(jacobian_vector(model, x, weights).T, fitted.logits(x), atol=100 * TOL["float32"])
+    problem = FullProblem(model, x, model(x).detach().T, lam=0.1)
+    subset = training_subset(problem, torch.arange(0, 60, 6))
+    held = held_out(subset, x)
+    bounds = held_out_bounds(Seen(subset, residual(problem, weights)), held)
+    K = tangent_kernel(model, x, dtype=torch.float64)
+    exact = K @ torch.linalg.solve(K + 0.1 * torch.eye(60), problem.targets.double()[..., None])
+    apart = (fitted.logits(x).T - exact[..., 0]).square().mean(1).sqrt()
+    assert bool((apart <= bounds.rms).all())
+    better = refine(problem, weights, subset, held, rms=1e-3, steps=40)
+    assert better.converged
+    assert bool((better.held_out.rms < bounds.rms).all())
 
 
 def test_numpy_in_numpy_out(fitted):
