@@ -90,6 +90,7 @@ def run(
     full = do("full kernel", steps.full_kernel, model, data, net, config)
     do("last layer", steps.last_layer, model, data, net)
     test = do("features, held-out", steps.held_out_features, model, data, config)
+    do("drawn images", steps.drawn_kernel, model, data, test, net, config)
     for size in config.sizes:
         images = f"distillation, {size} per class"
         checkpoint = store.path(images, ".checkpoint.safetensors")
@@ -202,6 +203,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         "network": {"name": name, "parameters": models.parameter_count(model), **done["network"].numbers},
         **full.numbers,
         "last_layer": done["last layer"].numbers,
+        "drawn": done["drawn images"].numbers,
         "distilled": sizes[-1],
         **done[REFINEMENT].numbers,
         "distilled_sizes": sizes,

@@ -136,6 +136,19 @@ def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, 
     return Stage(arrays, numbers, n, n * len(data.classes), rows.nbytes)
 
 
+def drawn_kernel(model: nn.Module, data: Dataset, test: Stage, logits: Stage, config: Config) -> Stage:
+    """What distillation has to beat: as many training images of every class, drawn once, their features, the same ridge."""
+    generator = torch.Generator().manual_seed(config.seeds["sampler"])
+    shuffled = torch.randperm(len(data.y_train), generator=generator)
+    labels = data.y_train[shuffled]
+    rows = torch.cat([shuffled[labels == c][: config.per_class] for c in range(len(data.classes))])
+    features = _features(model, data.x_train[rows], config).values
+    fit = fit_features(features, logits.arrays["logits.train"][:, rows], test.arrays["values"])
+    n = len(rows)
+    numbers = _predictor(fit, "drawn images", data, logits) | {"per_class": config.per_class}
+    return Stage({"rows": rows}, numbers, n, n * len(data.classes), features.nbytes)
+
+
 def local_structure(base: Stage, config: Config) -> Stage:
     """Section 3.4 on the distilled rows: what the union of local eigenspaces misses, weighted and unweighted."""
     kernel = _double_gram(base.arrays["rows"])

@@ -14,6 +14,7 @@ PREDICTORS = {
     "full_kernel": "full kernel",
     "full_kernel_labels": "full kernel, label targets",
     "last_layer": "last layer (Theorem R)",
+    "drawn": "as many images, drawn",
     "distilled": "distilled kernel",
     "refined": "refined to the full kernel",
 }

@@ -95,6 +95,7 @@ def record():
         "full_kernel": predictor(),
         "full_kernel_labels": predictor(on_edge=True),
         "last_layer": predictor(),
+        "drawn": predictor(),
         "distilled": sizes[-1],
         "distilled_sizes": sizes,
         "refined": predictor(steps=7, forward=9, backward=11, method="7 CG steps"),

@@ -133,6 +133,12 @@ def test_passes_are_counted(small):
     assert all(row["seconds"] > 0 for row in stages.values())
 
 
+def test_drawn_images_are_training_images_as_many_of_every_class(small, folder, pack):
+    rows = load_file(folder / "stages" / "drawn images.safetensors")["rows"]
+    assert len(set(rows.tolist())) == len(rows) == 10 * SMALL["per_class"] == small.record["drawn"]["n"]
+    assert data.load(pack).y_train[rows].bincount().tolist() == [SMALL["per_class"]] * 10
+
+
 def test_finished_stages_are_reused(small, config, folder):
     """Repeated, the run returns at once with the same record, the seconds of the first time included."""
     assert run(config, folder).record == small.record
@@ -140,7 +146,7 @@ def test_finished_stages_are_reused(small, config, folder):
 
 def test_the_same_seed_gives_the_same_numbers(small, config, tmp_path):
     again = run(config, tmp_path / "again").record
-    for key in ("network", "last_layer", "distilled", "refined", "distance", "gap", "seeds", "fingerprints"):
+    for key in ("network", "last_layer", "drawn", "distilled", "refined", "distance", "gap", "seeds", "fingerprints"):
         assert again[key] == small.record[key]
 
 
