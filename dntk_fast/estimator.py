@@ -150,6 +150,20 @@ class DistilledNTK:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
         logits(X) = Phi(X) w, w = A^T w~ (section 9.3): the same predictor without its sketch.
+
+        >>> import torch
+        >>> from dntk_fast import DistilledNTK, FullProblem, Seen, held_out, held_out_bounds, refine, residual, training_subset
+        >>> layers = torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
+        >>> model = torch.nn.Sequential(*layers).eval()
+        >>> x = torch.linspace(-1, 1, 160).reshape(40, 1, 2, 2).sin()
+        >>> distilled = DistilledNTK(model, per_class=10, k=16, seed=0, steps=5).fit(x, torch.arange(40) % 2)
+        >>> problem = FullProblem(model, x, model(x).detach().T, lam=0.1)  # the kernel machine on all data and parameters
+        >>> subset, weights = training_subset(problem, torch.arange(0, 40, 4)), distilled.parameter_weights()
+        >>> held = held_out(subset, x[:8])  # new inputs, measured once for all predictors
+        >>> bounds = held_out_bounds(Seen(subset, residual(problem, weights)), held)  # how far it is from there, at most
+        >>> better = refine(problem, weights, subset, held, rms=1e-3, steps=20)
+        >>> better.converged, bool((better.held_out.rms < bounds.rms).all())
+        (True, True)
         """
         self._fitted()
         plan = feature_plan(self.model, self.images_, k=self.k, seed=self.seed)

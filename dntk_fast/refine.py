@@ -233,6 +233,8 @@ def solve(
     _check.nonnegative("rms", rms)
     _check.integer("steps", steps, 0)
     _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
+    if held.subset.problem is not problem:
+        _check.refuse("held", "inputs measured by a subset of this problem", "those of another one")
     file = _Checkpoint(checkpoint, problem, held, {"features": {"": features}})
     near = _near_features(problem, features)
     state, history = file.load()

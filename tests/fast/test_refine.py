@@ -452,6 +452,10 @@ def test_refused():
         ValueError, match=r"^lam: expected one at which the preconditioner is positive .*\+200 times its"
     ):
         solve(case.problem, sketched(case) * 1e200, held, rms=0.0, steps=1)
+    with pytest.raises(
+        ValueError, match="^held: expected inputs measured by a subset of this problem, got those of another"
+    ):
+        solve(other.problem, sketched(other), held, rms=0.0, steps=1)
     with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
         solve(case.problem, sketched(case), held, rms=-1.0, steps=1)
     with pytest.raises(ValueError, match="steps: expected an integer in"):
