@@ -152,7 +152,8 @@ class DistilledNTK:
         logits(X) = Phi(X) w, w = A^T w~ (section 9.3): the same predictor without its sketch.
 
         >>> import torch
-        >>> from dntk_fast import DistilledNTK, FullProblem, Seen, held_out, held_out_bounds, refine, residual, training_subset
+        >>> from dntk_fast import DistilledNTK, FullProblem, Seen
+        >>> from dntk_fast import held_out, held_out_bounds, refine, residual, training_subset
         >>> layers = torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
         >>> model = torch.nn.Sequential(*layers).eval()
         >>> x = torch.linspace(-1, 1, 160).reshape(40, 1, 2, 2).sin()

@@ -453,7 +453,7 @@ def test_refused():
     ):
         solve(case.problem, sketched(case) * 1e200, held, rms=0.0, steps=1)
     with pytest.raises(
-        ValueError, match="^held: expected inputs measured by a subset of this problem, got those of another"
+        ValueError, match=r"^held: expected inputs measured by a subset of this problem, got those of another"
     ):
         solve(other.problem, sketched(other), held, rms=0.0, steps=1)
     with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):
