@@ -309,7 +309,12 @@ class _Found:
         kept = {key: full[key] for key in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
         measured = scores(self.predictions[-1], given.logits.arrays["logits.test"], given.data.y_test)
         passes = {"forward": last.forward_passes, "backward": last.backward_passes + SETUP_PASSES}
-        return asdict(measured) | kept | {"method": f"{last.step} CG steps", "steps": last.step} | passes
+        return (
+            asdict(measured)
+            | kept
+            | {"method": f"{last.step} CG step{'s' * (last.step != 1)}", "steps": last.step}
+            | passes
+        )
 
 
 # Over the training rows, beside those of the steps: the squared norms of all gradients, and their projections; for the

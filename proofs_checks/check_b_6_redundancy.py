@@ -433,7 +433,7 @@ def _no_tie(case: Kept) -> bool:
 
 
 # Half of the spectrum stretched and half shrunk: the measured tail is (1 - e) / 2 of the trace where the true one is half.
-HALF = Kept((fmpq(1),) * 4, (fmpq(1), fmpq(1), fmpq(-1), fmpq(-1)), fmpq(1, 100), fmpq(99, 200))
+STRETCHED = Kept((fmpq(1),) * 4, (fmpq(1), fmpq(1), fmpq(-1), fmpq(-1)), fmpq(1, 100), fmpq(99, 200))
 KEPT = drawn(kept())
 CEX_17 = Mapped(qq.identity(3) - qq.ones(3, 3) * fmpq(1, 3))
 WIDTHS = fixed((500, fmpq(1, 10), fmpq(1, 100), "275438"), (40, fmpq(1, 10), fmpq(1, 100), "38523"))
@@ -510,18 +510,20 @@ B_6_JL = Statement(
             "from kept eigenvalues",
             r"\sum_{i>r}\lambda_i\leq\epsilon\frac{1+e}{1-e}\mathrm{tr}K,"
             r"\quad\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\epsilon\frac{\tilde\lambda_{r+1}}"
-            r"{\mathrm{mean}\,\tilde\lambda}\Big(\frac{1+e}{1-e}\Big)^2,\quad r=r_\epsilon(\tilde K)",
+            r"{\mathrm{mean}\,\tilde\lambda}\left(\frac{1+e}{1-e}\right)^2,\quad r=r_\epsilon(\tilde K)",
             Verdict.HOLDS,
             (
                 Step(
                     "the tail behind the measured rank",
                     true_tail,
-                    lambda n: (*KEPT(n), HALF),
+                    lambda n: (*KEPT(n), STRETCHED),
                     (
                         Twin(
-                            "measured and true tail alike", {"limit": lambda c: tail_limit(c) / c.stretch}, fixed(HALF)
+                            "measured and true tail alike",
+                            {"limit": lambda c: tail_limit(c) / c.stretch},
+                            fixed(STRETCHED),
                         ),
-                        Twin("half the bound", {"limit": lambda c: tail_limit(c) / 2}, fixed(HALF)),
+                        Twin("half the bound", {"limit": lambda c: tail_limit(c) / 2}, fixed(STRETCHED)),
                     ),
                     {"limit": tail_limit},
                     "half of a flat spectrum stretched, half shrunk",
@@ -529,10 +531,10 @@ B_6_JL = Statement(
                 Step(
                     "the share of squares",
                     true_ratio,
-                    lambda n: (*KEPT(n), HALF),
+                    lambda n: (*KEPT(n), STRETCHED),
                     (
-                        Twin("the stretch once", {"limit": lambda c: ratio_limit(c) / c.stretch}, fixed(HALF)),
-                        Twin("half the bound", {"limit": lambda c: ratio_limit(c) / 2}, fixed(HALF)),
+                        Twin("the stretch once", {"limit": lambda c: ratio_limit(c) / c.stretch}, fixed(STRETCHED)),
+                        Twin("half the bound", {"limit": lambda c: ratio_limit(c) / 2}, fixed(STRETCHED)),
                     ),
                     {"limit": ratio_limit},
                 ),

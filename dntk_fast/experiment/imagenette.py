@@ -130,7 +130,7 @@ def estimate(setting: Setting, data: Dataset) -> str:
     ]
     head = f"{'stage':<40}{'forward':>10}{'backward':>10}{'seconds':>9}"
     total = (
-        f"about {sum(seconds) / 60:.0f} minutes of passes on {torch.get_num_threads()} threads; linear algebra on top"
+        f"minutes of passes, about: {sum(seconds) / 60:.0f} (threads: {torch.get_num_threads()}); linear algebra on top"
     )
     return "\n".join([f"{setting.model} on {data.name}", head, *lines, total])
 
