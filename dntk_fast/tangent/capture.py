@@ -34,6 +34,7 @@ from dntk_fast.tangent.generic import (
     ends,
     gradients_one_by_one,
     per_sample_gradients,
+    saved_bytes,
     take,
     trainable,
     vectorises,
@@ -302,6 +303,7 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
         recorder.unruled = set(shapes)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             values = wrapped(pair)
+        saved = {0: 2 * saved_bytes(wrapped, inputs)}
     values = alone(values, again)
     for mark in recorder.marks:
         if mark.call is not None and mark.call.source is not None:

@@ -396,7 +396,10 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
 
 
 def saved_bytes(module: Wrapped, batch: Any) -> int:
-    """Bytes of the tensors that one sample's forward pass keeps for the backward pass, parameters left out."""
+    """Bytes of the tensors that one sample's forward pass keeps for the backward pass, parameters left out.
+
+    Of all that it makes, where transforms of torch.func inside admit no look at what is kept.
+    """
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
     seen: dict[int, int] = {}
 
@@ -406,9 +409,27 @@ def saved_bytes(module: Wrapped, batch: Any) -> int:
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.enable_grad(), _plain_attention(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        module(take(batch, torch.tensor([0])))  # a copy: a slice would count the storage of all samples
+    one = take(batch, torch.tensor([0]))  # a copy: a slice would count the storage of all samples
+    with torch.enable_grad(), _plain_attention():
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+                module(one)
+        except RuntimeError:
+            with _Made() as made:
+                module(one)
+            return made.bytes
     return sum(seen.values())
+
+
+class _Made(TorchFunctionMode):
+    """Adds up the bytes of all tensors that functions give back."""
+
+    bytes = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.bytes += sum(leaf.nbytes for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
 
 
 def chunk_rows(memory: int, per_sample: int, fixed: int = 0) -> int:

@@ -39,7 +39,10 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """What a kernel will take: rows and outputs in hand, outputs by one pass, passes, bytes, the rule of each layer."""
+    """What a kernel will take: rows and outputs in hand, outputs by one pass, passes, bytes, the rule of each layer.
+
+    `generic` names the parameters without a rule, whose gradients are formed sample by sample.
+    """
 
     rows: int
     classes: int
@@ -49,6 +52,7 @@ class KernelPlan:
     peak_bytes: int
     forward_passes: int
     backward_passes: int
+    generic: tuple[str, ...] = ()
 
     def rule(self, tangent: Tangent) -> str:
         """The rule of a layer."""
@@ -68,6 +72,7 @@ class KernelPlan:
             lines.append(
                 f"{layer.names[0]:<40} {layer.positions:>6} {layer.p:>6} {layer.q:>6}  {layer.rule:<9} {ratio:>14}"
             )
+        lines += [f"{name:<40} {'':>20}  {'generic':<9} {'-':>14}" for name in self.generic]
         return "\n".join(lines)
 
 
@@ -207,7 +212,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     layers = tuple(_layer(tangent, blocks, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
         rows, classes, trace.together(rows, classes), layers, workspace, peak(rows, classes) + workspace,
-        passes(rows) * -(-C // classes), passes(rows) * C,
+        passes(rows) * -(-C // classes), passes(rows) * C, trace.generic,
     )  # fmt: skip
 
 

@@ -91,6 +91,17 @@ class Transform(Gate):
         return self.outer(along(x))
 
 
+class Slopes(Transform):
+    """One more, that admits no look at what is kept for the backward pass."""
+
+    def forward(self, x):
+        def energy(v):
+            return self.outer(torch.tanh(self.inner(v)))[0]
+
+        slopes = torch.vmap(torch.func.grad(energy))(x)
+        return torch.stack([slopes.sum(1), slopes[:, 0]], 1)
+
+
 class View(nn.Module):
     """An autoencoder that keeps the transpose of its own weight."""
 
@@ -186,6 +197,7 @@ CASES = {
     "force": lambda: (Force(True), normal(4, 3)),
     "force where gradients are on": lambda: (Force(False), normal(4, 3)),
     "transform": lambda: (Transform(), normal(4, 3)),
+    "slopes": lambda: (Slopes(), normal(4, 3)),
     "view": lambda: (View(), normal(4, 3)),
     "stopped": lambda: (Stopped(), normal(4, 3)),
     "bias of one entry": lambda: (OneBias((1,)), normal(4, 3)),

@@ -102,3 +102,11 @@ def test_the_plan_reads_as_a_table():
     assert "4 forward passes of one row, 12 backward passes" in text
     assert re.search(r"body\.0\.weight +4 +7 +4 +(factors|explicit)", text)  # 3 taps of 2 channels and the bias
     assert re.search(r"body\.3\.weight +1 +17 +3 +factors", text)
+
+
+def test_parameters_without_a_rule_are_in_the_table_too():
+    model = nn.Sequential(nn.ConvTranspose1d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.warns(UserWarning, match="no rule"):
+        plan = kernel_plan(model, torch.randn(4, 1, 3))
+    assert plan.generic == ("0.weight", "0.bias")
+    assert [line.split() for line in str(plan).splitlines()[-2:]] == [[name, "generic", "-"] for name in plan.generic]
