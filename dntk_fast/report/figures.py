@@ -29,7 +29,11 @@ def size_figure(record: Mapping[str, Any]) -> str:
             shares.plot(sizes, [row[key] for row in rows], color=colour, marker=marker, label=key)
         shares.axhline(record["network"]["accuracy"], color=INK, lw=1, ls="--", label="network accuracy")
         shares.axhline(record["last_layer"]["fidelity"], color="#7F7F7F", lw=1, ls=":", label="last-layer fidelity")
-        errors.plot(sizes, [row["mse_relative"] for row in rows], color=COLOURS[2], marker="D")
+        errors.plot(
+            sizes, [row["mse_relative"] for row in rows], color=COLOURS[2], marker="D", label="distilled images"
+        )
+        drawn = record["drawn"]
+        errors.plot([drawn["n"]], [drawn["mse_relative"]], color=INK, marker="x", ls="", label="as many, drawn")
         errors.set_yscale("log")
         conditions.plot(
             sizes,
@@ -56,6 +60,7 @@ def size_figure(record: Mapping[str, Any]) -> str:
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
         shares.legend(fontsize=8, loc="lower right")
+        errors.legend(fontsize=8)
         conditions.legend(fontsize=8)
         return svg(figure)
 
