@@ -31,6 +31,7 @@ from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
 from tests.fast.test_store import StopError, content, network, samples
+from tests.processes import threads
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -224,7 +225,15 @@ def interrupt(*_):
     raise StopError
 
 
+@pytest.fixture
+def _one_thread():
+    """As many as each of the processes that the results are compared with bit for bit."""
+    with threads(1):
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_two_processes_under_torchrun_are_as_one(tmp_path):
     with pytest.raises(StopError):  # the store was begun by one process; two go on
         write_features(tmp_path / "store", network(), samples(), shard_rows=2, progress=interrupt, **SETTINGS)
@@ -234,9 +243,7 @@ def test_two_processes_under_torchrun_are_as_one(tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
     for n, shard_rows in ((11, 2), (1, 4)):
@@ -277,12 +284,13 @@ from tests.fast.test_distributed import *
 def end(done, total):
     if os.environ["RANK"] == "1" and done >= 3:
         os.kill(os.getpid(), signal.SIGKILL)
-with process_group(timeout=20):
+with process_group():
     write_distributed(Path(sys.argv[1]), network(), samples(), shard_rows=2, progress=end, **SETTINGS)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp_path):
     """Without torchrun's agent, which would stop the other itself: as on two machines."""
     with socket.socket() as free:
@@ -296,7 +304,7 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp
         for rank in "01"
     ]
     try:
-        told = pair[0].communicate(timeout=90)[1]
+        told = pair[0].communicate()[1]
     finally:
         for process in pair:
             process.kill()

@@ -23,6 +23,7 @@ from dntk_fast.config import Config, default_folder
 from dntk_fast.gradient_distillation import METHODS
 from dntk_fast.pipeline import run
 from dntk_fast.tangent.kernel import tangent_kernel
+from tests.processes import interruptible
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,8 +290,7 @@ def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
     arguments = started(pack, 2, tmp_path / "o")
     record = tmp_path / "o" / "stages" / "network.json"
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not record.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not record.exists() and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -308,14 +308,14 @@ def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(pack, tmp_path):
-    arguments = started(pack, 2000, tmp_path / "o")
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "o" / "config.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    arguments = interruptible(started(pack, 1_000_000, tmp_path / "o"))  # it does not end by itself
+    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, **given) as process:
+        while not (tmp_path / "o" / "config.json").exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
     # Python ends by the signal itself where the interruption hit a library's import; a shell reports 130 for both.
     assert process.returncode in (130, -signal.SIGINT)
     assert "the same command goes on from there" in " ".join(out.split())
