@@ -12,8 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dntk_fast import _processes, distributed
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     Seen,
     certify,
@@ -22,11 +21,12 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.distributed import distributed_features, process_group, write_distributed
-from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
-from dntk_fast.models import fingerprint
-from dntk_fast.moments import load_moments, moments_of
-from dntk_fast.refine import refine
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.kernels.moments import load_moments, moments_of
+from dntk_fast.parallel import distributed, processes
+from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
+from dntk_fast.parallel.distributed_sums import DistributedProblem, distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
@@ -149,7 +149,7 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
     def lost(*_, **__):
         raise RuntimeError("[/a/path/pair.cc:553] Connection closed by peer [127.0.0.1]:1. Check the\nlogs.")
 
-    for name, call in (("all_gather", _processes.meet), ("all_reduce", lambda: _processes.add(torch.ones(1)))):
+    for name, call in (("all_gather", processes.meet), ("all_reduce", lambda: processes.add(torch.ones(1)))):
         monkeypatch.setattr(distributed.dist, name, lost)
         with pytest.raises(SystemExit) as ended, process_group():
             call()
@@ -168,13 +168,13 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
 def test_processes_that_differ_are_told_what_in(monkeypatch):
     """Another process answers with the digests of another model."""
     answers = []
-    monkeypatch.setattr(_processes, "gather", lambda own: answers.append(own) or [own])
+    monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     for seed in (0, 1):
-        _processes.agree({"x": 5, "model": fingerprint(network(seed))})
-    monkeypatch.setattr(_processes, "gather", lambda own: [own, answers[1]])
+        processes.agree({"x": 5, "model": fingerprint(network(seed))})
+    monkeypatch.setattr(processes, "gather", lambda own: [own, answers[1]])
     with pytest.raises(ValueError, match="model: expected the same in every process, got different ones"):
-        _processes.agree({"x": 5, "model": fingerprint(network(0))})
-    _processes.agree({"x": 5, "model": fingerprint(network(1))})
+        processes.agree({"x": 5, "model": fingerprint(network(0))})
+    processes.agree({"x": 5, "model": fingerprint(network(1))})
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

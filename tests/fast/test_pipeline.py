@@ -17,12 +17,15 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
 
-from dntk_fast import data, models, report
 from dntk_fast.cli import main
-from dntk_fast.config import Config, default_folder
-from dntk_fast.gradient_distillation import METHODS
-from dntk_fast.pipeline import run
+from dntk_fast.distillation.gradient_distillation import METHODS
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.report.record import read_record, schema
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow import data
+from dntk_fast.workflow.config import Config, default_folder
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.pipeline import run
 from tests.processes import interruptible
 from tests.tolerances import TOL
 
@@ -62,13 +65,13 @@ def small(config, folder):
 
 
 def test_the_record_is_valid_json_of_the_schema(small):
-    jsonschema.validate(json.loads(json.dumps(small.record, allow_nan=False)), report.schema())
+    jsonschema.validate(json.loads(json.dumps(small.record, allow_nan=False)), schema())
 
 
 def test_the_record_is_true(small, folder, pack):
     """Shares again, from the stored weights and images by another route: NumPy on logits, scikit-learn on exact kernels."""
     record, digits = small.record, data.load(pack)
-    model = models.build("mlp", seed=Config().seeds["network"], outputs=10, inputs=64)
+    model = build("mlp", seed=Config().seeds["network"], outputs=10, inputs=64)
     arrays = load_file(folder / "stages" / "network.safetensors")
     model.load_state_dict({name[8:]: value for name, value in arrays.items() if name.startswith("weights.")})
     with torch.no_grad():
@@ -82,7 +85,7 @@ def test_the_record_is_true(small, folder, pack):
     found = np.stack(fitted, 1)
     assert record["full_kernel"]["fidelity"] == np.mean(found.argmax(1) == test.argmax(1))
     assert record["full_kernel"]["mse"] == pytest.approx(np.mean((found - test) ** 2), rel=TOL["float32"])
-    assert record["fingerprints"]["model"] == models.fingerprint(model)
+    assert record["fingerprints"]["model"] == fingerprint(model)
     assert record["network"]["parameters"] == sum(p.numel() for p in model.parameters())
 
 
@@ -299,8 +302,8 @@ def test_a_killed_run_goes_on_where_it_stopped(pack, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "gradient distillation" in done.stdout
     assert record.read_bytes() == before
-    content = report.read_record(tmp_path / "o" / "report.json")
-    jsonschema.validate(content, report.schema())
+    content = read_record(tmp_path / "o" / "report.json")
+    jsonschema.validate(content, schema())
     assert "<h1>Distilled neural tangent kernel on" in (tmp_path / "o" / "report.html").read_text()
     assert not list((tmp_path / "o").rglob("*.part"))
     assert not list((tmp_path / "o").rglob("*.checkpoint*"))

@@ -24,8 +24,8 @@ import torch.distributed as dist
 from torch import nn
 
 from dntk_fast import _check
-from dntk_fast._processes import LostProcessError, agree, collect, meet, place, reason
-from dntk_fast.models import fingerprint
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.parallel.processes import LostProcessError, agree, collect, meet, place, reason
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.result import TangentFeatures
