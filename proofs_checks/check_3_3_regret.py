@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from dntk_ref.regret import (
     exact_regret,
-    model_regret as reference_regret,
     printed_regret_bound,
     regret_decomposition,
     true_regret_bound_convex,
     true_regret_bound_smooth,
+)
+from dntk_ref.regret import (
+    model_regret as reference_regret,
 )
 from proofs_checks import rational as qq
 from proofs_checks.instances import Population, drawn, fixed, matrices, orthogonal, populations, positive

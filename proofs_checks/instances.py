@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from flint import fmpq, fmpq_mat
-from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 from proofs_checks import rational as qq
 from proofs_checks.statement import Cases

@@ -22,7 +22,8 @@ from dntk_fast.report.table import method_table, predictor_table, stage_table
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import known, load
 from dntk_fast.workflow.models import MODELS
-from dntk_fast.workflow.pipeline import explain as explain_run, run as run_pipeline
+from dntk_fast.workflow.pipeline import explain as explain_run
+from dntk_fast.workflow.pipeline import run as run_pipeline
 
 __all__ = ["app", "main"]
 

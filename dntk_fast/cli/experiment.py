@@ -14,8 +14,14 @@ from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.output import finish, folder_exists, show
 from dntk_fast.experiment import (
     certificates as bounds,
+)
+from dntk_fast.experiment import (
     imagenette as paper,
+)
+from dntk_fast.experiment import (
     imagenette_page as page,
+)
+from dntk_fast.experiment import (
     real_gradients,
     write_arrays,
 )

@@ -6,7 +6,11 @@ from hypothesis import given
 from dntk_fast.distillation.barycenter import barycenter, quantisation_cost
 from dntk_ref.barycenter import (
     barycenter as reference_barycenter,
+)
+from dntk_ref.barycenter import (
     quantisation_cost as reference_cost,
+)
+from dntk_ref.barycenter import (
     voronoi_weights,
     wasserstein,
 )

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dntk_fast.certificates import certificate as fast
 from dntk_fast.certificates.conjugate_gradients import refine
 from dntk_fast.kernels.moments import moments_of
-from dntk_ref import certificate as reference, network as ref_network, ridge
+from dntk_ref import certificate as reference
+from dntk_ref import network as ref_network
+from dntk_ref import ridge
 from tests.agree.test_tangent_kernel import twin
 from tests.kinds import CLOSE, back, kinds, to
 from tests.tolerances import TOL

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.distillation import gradient_distillation as fast
 from dntk_ref import gradient_distillation as reference

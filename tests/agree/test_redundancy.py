@@ -1,7 +1,8 @@
 """Redundancy: the fast path and the reference say the same, class by class."""
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.kernels import redundancy as fast
 from dntk_ref import redundancy as reference

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel, tangent_kernel_full, tangent_kernel_sum
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
-from dntk_ref import kernel as ref_kernel, network as ref_network
+from dntk_ref import kernel as ref_kernel
+from dntk_ref import network as ref_network
 from tests.tolerances import TOL
 
 

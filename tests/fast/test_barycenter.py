@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.distillation.barycenter import barycenter, quantisation_cost
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, kinds, to

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from dntk_fast.bench import complexity

@@ -5,7 +5,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast.cli import app, experiment as commands
+from dntk_fast.cli import app
+from dntk_fast.cli import experiment as commands
 from dntk_fast.experiment import eigen_factor, real_gradients, write_arrays
 from dntk_fast.workflow.data import load
 from tests.tolerances import TOL

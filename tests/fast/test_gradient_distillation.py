@@ -4,7 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.distillation import gradient_distillation as gd
 from dntk_fast.distillation.row_samplers import medoid_rows

@@ -11,8 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 from dntk_fast._arrays import gram
-from dntk_fast.cli import app, experiment as commands
-from dntk_fast.experiment import imagenette as im, imagenette_stages as own
+from dntk_fast.cli import app
+from dntk_fast.cli import experiment as commands
+from dntk_fast.experiment import imagenette as im
+from dntk_fast.experiment import imagenette_stages as own
 from dntk_fast.experiment.imagenette_page import paper_table, predictor_table, rivals_table, write_page
 from dntk_fast.experiment.imagenette_record import _locality, comparison
 from dntk_fast.files.fingerprint import digest, fingerprint

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.files.tensors import write_tensors
 from dntk_fast.kernels.moments import accumulate, load_moments, merge, moments_of

@@ -16,7 +16,8 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.projection import KINDS, Sketch, hashing, maps
 from tests.tolerances import TOL

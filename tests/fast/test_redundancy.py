@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_fast.kernels import redundancy
 from tests.kinds import CLOSE, assert_same_kind, back, kernel_stacks, kinds, to

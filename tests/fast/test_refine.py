@@ -4,7 +4,8 @@ from importlib import import_module
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dntk_fast.certificates import subset as subset_module
 from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset

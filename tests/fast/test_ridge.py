@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from dntk_fast.kernels import ridge
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, feature_stacks, gpu_kinds, kinds, to

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_ref import cases, network
 from tests.ref.sides import CLOSE, HAND, differs

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from dntk_ref import certificate as c, kernel, network, redundancy, ridge
+from dntk_ref import certificate as c
+from dntk_ref import kernel, network, redundancy, ridge
 from dntk_ref.cases import orthonormal, random_projector
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.tolerances import TOL

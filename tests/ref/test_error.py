@@ -5,9 +5,11 @@ from math import exp, log, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dntk_ref import error as er, ridge
+from dntk_ref import error as er
+from dntk_ref import ridge
 from dntk_ref.redundancy import truncation_rank
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.tolerances import TOL

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.cluster.vq import kmeans2
 
-from dntk_ref import gradient_distillation as gd, ridge
+from dntk_ref import gradient_distillation as gd
+from dntk_ref import ridge
 from dntk_ref.cases import kernel_with_spectrum
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.tolerances import TOL

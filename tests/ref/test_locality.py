@@ -4,7 +4,8 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from dntk_ref import cases, redundancy
 from dntk_ref.cases import COUNTEREXAMPLES

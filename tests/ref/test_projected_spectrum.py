@@ -5,10 +5,12 @@ from math import exp, log, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from dntk_ref import projected_spectrum as ps, projection as pr
+from dntk_ref import projected_spectrum as ps
+from dntk_ref import projection as pr
 from dntk_ref.redundancy import truncation_rank
 from tests.ref.sides import CLOSE, differs
 from tests.tolerances import TOL

@@ -6,7 +6,8 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.linalg import hadamard
 from scipy.stats import beta, chi2
 

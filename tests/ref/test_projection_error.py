@@ -4,7 +4,8 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_ref import projection_error as pe
 from dntk_ref.projection import gaussian, kernel_error_expectation

@@ -4,7 +4,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from dntk_ref import cases, redundancy, subspace
 from dntk_ref.cases import COUNTEREXAMPLES

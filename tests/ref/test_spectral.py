@@ -6,7 +6,8 @@ from math import inf, log, log1p
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_ref import spectral
 from dntk_ref.projected_spectrum import rank_upper_bound, trace_failure_bound

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dntk_ref import cases, redundancy, subspace
 from dntk_ref.barycenter import wasserstein
