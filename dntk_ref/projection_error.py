@@ -16,7 +16,7 @@ __all__ = [
     "combined_bound",
     "combined_bound_by_coefficients",
     "combined_bound_printed",
-    "combined_bound_printed_projected",
+    "combined_bound_projected_printed",
     "cross_norm_bound",
     "intrinsic_dimension",
     "prediction_difference",
@@ -185,10 +185,10 @@ def combined_bound_printed(p: ProjectedProblem) -> float:
     return term_i_bound(p) + _lengths(p.cross, p) * resolvent_bound_printed(p)
 
 
-def combined_bound_printed_projected(p: ProjectedProblem) -> float:
+def combined_bound_projected_printed(p: ProjectedProblem) -> float:
     """The printed combination with |k~_*| in place of |k_*|; fails too (CEX-27).
 
-    >>> combined_bound_printed_projected(projected_problem([[1.0]], [1.0], [[0.0]], [4.0], 1.0))
+    >>> combined_bound_projected_printed(projected_problem([[1.0]], [1.0], [[0.0]], [4.0], 1.0))
     2.0
     """
     return term_i_bound(p) + _lengths(p.projected_cross, p) * resolvent_bound_printed(p)
