@@ -10,6 +10,8 @@ error d = H^-1 r obeys d^T H_S d <= d^T H d = r^T d, so it lies in the ellipsoid
 
 and any d inside it is the error of some full problem (one more row suffices): the bounds called "centred" are the exact
 maxima over this ellipsoid, never above the ones of Cauchy and Schwarz.
+
+Every bound is rounded up: what float64 gives is at least the bound of exact arithmetic on the same numbers.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from dntk_ref import _check
 from dntk_ref._check import Array, IntArray
-from dntk_ref._linear import norm, root
+from dntk_ref._linear import UNIT, Split, norm, root, rounded_up, split
 from dntk_ref.ridge import dual_coefficients, objective
 
 __all__ = [
@@ -87,7 +89,7 @@ def fidelity_error(rows: ArrayLike, network_weights: ArrayLike, test: ArrayLike,
     Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
     w_0 = _check.vector("network_weights", network_weights, Phi.shape[1])
     phi = _check.matrix("test", test, columns=Phi.shape[1])
-    return np.asarray(_shrunk(Phi, phi, lam) @ w_0)
+    return np.asarray(split(Phi, phi.T).shrunk(lam).T @ w_0)
 
 
 def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: float) -> Array:
@@ -97,12 +99,14 @@ def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: f
     root is |lam (Phi^T Phi + lam I)^-1 phi|, which is computed: the three terms cancel down to rounding.
     Parameters: rows (m, k), network_norm >= 0, test (t, k), lam > 0. Returns: (t,). Raises: ValueError.
 
-    >>> fidelity_bound([[1.0, 0.0]], 5.0, [[1.0, 0.0], [0.0, 1.0]], 1.0).tolist()
+    >>> fidelity_bound([[1.0, 0.0]], 5.0, [[1.0, 0.0], [0.0, 1.0]], 1.0).round(12).tolist()
     [2.5, 5.0]
     """
     Phi, lam = _check.matrix("rows", rows), _check.positive("lam", lam)
-    norm, phi = _check.nonnegative("network_norm", network_norm), _check.matrix("test", test, columns=Phi.shape[1])
-    return np.asarray(norm * np.linalg.norm(_shrunk(Phi, phi, lam), axis=1))
+    length, phi = _check.nonnegative("network_norm", network_norm), _check.matrix("test", test, columns=Phi.shape[1])
+    parts = split(Phi, phi.T)
+    shrunk = np.linalg.norm(parts.shrunk(lam), axis=0)
+    return np.asarray(rounded_up(length, phi.shape[1]) * (shrunk + parts.shrunk_doubt(lam)))
 
 
 def certified(predictions: ArrayLike, bounds: ArrayLike) -> Array:
@@ -195,10 +199,11 @@ def weights_bound(residual: ArrayLike, lam: float) -> float:
 
     Parameters: residual (P,), lam > 0. Returns: a number. Raises: ValueError.
 
-    >>> weights_bound([3.0, 4.0], 2.0)
+    >>> round(weights_bound([3.0, 4.0], 2.0), 12)
     2.5
     """
-    return norm(_check.vector("residual", residual)) / _check.positive("lam", lam)
+    r = _check.vector("residual", residual)
+    return rounded_up(norm(r) / _check.positive("lam", lam), r.size)
 
 
 def weights_bound_lower(features: ArrayLike, residual: ArrayLike, lam: float) -> float:
@@ -206,11 +211,12 @@ def weights_bound_lower(features: ArrayLike, residual: ArrayLike, lam: float) ->
 
     Parameters: features (n, P), residual (P,), lam > 0. Returns: a number. Raises: ValueError.
 
-    >>> weights_bound_lower([[2.0, 0.0]], [3.0, 4.0], 1.0)
+    >>> round(weights_bound_lower([[2.0, 0.0]], [3.0, 4.0], 1.0), 12)
     1.0
     """
     Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
-    return norm(_check.vector("residual", residual, Phi.shape[1])) / (float(np.linalg.norm(Phi, 2)) ** 2 + lam)
+    r, largest = _check.vector("residual", residual, Phi.shape[1]), float(np.linalg.norm(Phi, 2))
+    return norm(r) / rounded_up(largest**2 + lam, 2 * sum(Phi.shape))
 
 
 def excess(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float) -> float:
@@ -218,12 +224,11 @@ def excess(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: flo
 
     Parameters: features (n, P), targets (n,), weights (P,), lam > 0. Returns: a number. Raises: ValueError.
 
-    >>> excess([[1.0]], [2.0], [2.0], 1.0)
+    >>> round(excess([[1.0]], [2.0], [2.0], 1.0), 12)
     1.0
     """
     Phi, y, w, lam = _check.ridge_problem(features, targets, weights, lam)
-    r = residual(Phi, y, w, lam)
-    return float(r @ np.linalg.solve(_hessian(Phi, lam), r)) / 2
+    return float(np.sum(split(Phi, residual(Phi, y, w, lam)[:, None]).whitened(lam) ** 2)) / 2
 
 
 def excess_bound(residual: ArrayLike, lam: float) -> float:
@@ -231,10 +236,11 @@ def excess_bound(residual: ArrayLike, lam: float) -> float:
 
     Parameters: residual (P,), lam > 0. Returns: a number. Raises: ValueError.
 
-    >>> excess_bound([3.0, 4.0], 2.0)
+    >>> round(excess_bound([3.0, 4.0], 2.0), 12)
     6.25
     """
-    return norm(_check.vector("residual", residual)) ** 2 / (2 * _check.positive("lam", lam))
+    r = _check.vector("residual", residual)
+    return rounded_up(norm(r) ** 2 / (2 * _check.positive("lam", lam)), 2 * r.size)
 
 
 def optimal_objective(kernel: ArrayLike, targets: ArrayLike, lam: float) -> float:
@@ -310,11 +316,12 @@ def training_rms_bound(residual: ArrayLike, lam: float, n: int) -> float:
 
     Parameters: residual (P,), lam > 0, n examples. Returns: a number. Raises: ValueError.
 
-    >>> training_rms_bound([3.0, 4.0], 4.0, 25)
+    >>> round(training_rms_bound([3.0, 4.0], 4.0, 25), 12)
     0.25
     """
     lam, n = _check.positive("lam", lam), _check.integer("n", n, 1)
-    return norm(_check.vector("residual", residual)) / (2 * root(lam * n))
+    r = _check.vector("residual", residual)
+    return rounded_up(norm(r) / (2 * root(lam * n)), r.size)
 
 
 def training_rms_bound_by_energy(features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> float:
@@ -323,11 +330,11 @@ def training_rms_bound_by_energy(features: ArrayLike, subset: ArrayLike, residua
     Parameters: features (n, P), subset: distinct training rows, residual (P,), lam > 0. Returns: a number. Raises:
     ValueError.
 
-    >>> training_rms_bound_by_energy([[1.0]], [0], [2.0], 3.0)
+    >>> round(training_rms_bound_by_energy([[1.0]], [0], [2.0], 3.0), 12)
     1.0
     """
     Phi = _check.matrix("features", features)
-    return root(residual_energy(_rows(Phi, subset), residual, lam) / len(Phi))
+    return rounded_up(root(residual_energy(_rows(Phi, subset), residual, lam) / len(Phi)), 0)
 
 
 def training_rms_bound_by_rows(features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> float:
@@ -343,13 +350,14 @@ def training_rms_bound_by_rows(features: ArrayLike, subset: ArrayLike, residual:
     """
     Phi, rows, lam = _check.matrix("features", features), _rows(features, subset), _check.positive("lam", lam)
     r = _check.vector("residual", residual, Phi.shape[1])
+    parts = split(rows, r[:, None])
 
     def dual(log_mu: float) -> float:
         mu = float(np.exp(log_mu))
-        return (1 + mu) ** 2 / (4 * mu) * residual_energy(rows, r, lam, shift=lam * (1 + 1 / mu))
+        return (1 + mu) ** 2 / (4 * mu) * _energy(parts, lam * (1 + 1 / mu))
 
     found = scipy.optimize.minimize_scalar(dual, bounds=(-20, 20), method="bounded")  # any mu gives a bound
-    return root(min(found.fun, np.sum(r**2) / (4 * lam)) / len(Phi))
+    return rounded_up(root(min(found.fun, np.sum(r**2) / (4 * lam)) / len(Phi)), r.size)
 
 
 def pointwise_bound(test: ArrayLike, residual: ArrayLike, lam: float) -> Array:
@@ -357,28 +365,29 @@ def pointwise_bound(test: ArrayLike, residual: ArrayLike, lam: float) -> Array:
 
     Parameters: test (t, P), residual (P,), lam > 0. Returns: (t,). Raises: ValueError.
 
-    >>> pointwise_bound([[0.0, 2.0]], [3.0, 4.0], 5.0).tolist()
+    >>> pointwise_bound([[0.0, 2.0]], [3.0, 4.0], 5.0).round(12).tolist()
     [2.0]
     """
     r, lam = _check.vector("residual", residual), _check.positive("lam", lam)
     phi = _check.matrix("test", test, columns=r.size)
-    return np.asarray(np.linalg.norm(phi, axis=1) * norm(r) / lam)
+    return np.asarray(np.linalg.norm(phi, axis=1) * rounded_up(norm(r) / lam, 2 * r.size))
 
 
 def residual_energy(rows: ArrayLike, residual: ArrayLike, lam: float, *, shift: float | None = None) -> float:
-    """The form r^T (Phi_S^T Phi_S + s I)^-1 r by Woodbury: (|r|^2 - (Phi_S r)^T (K_SS + s I)^-1 Phi_S r) / s, s = lam.
+    """The form r^T (Phi_S^T Phi_S + s I)^-1 r, s = lam, as a sum of squares: |V^T r / sqrt(sigma^2 + s)|^2 + |rest|^2 / s.
 
+    V are the right singular vectors of Phi_S; Woodbury's (|r|^2 - (Phi_S r)^T (K_SS + s I)^-1 Phi_S r) / s would cancel.
     Parameters: rows Phi_S (m, P), m may be 0, residual (P,), lam > 0, shift s > 0 in its place. Returns: a number.
     Raises: ValueError.
 
-    >>> residual_energy([[1.0, 0.0]], [2.0, 3.0], 1.0)
+    >>> round(residual_energy([[1.0, 0.0]], [2.0, 3.0], 1.0), 12)
     11.0
     """
     s = _check.positive("lam", lam) if shift is None else _check.positive("shift", shift)
     r = _check.vector("residual", residual)
     none = np.shape(rows)[:1] == (0,)
     Phi = np.zeros((0, r.size)) if none else _check.matrix("rows", rows, columns=r.size)
-    return float(r @ _solve_rows(Phi, r[:, None], s)[:, 0])
+    return _energy(split(Phi, r[:, None]), s)
 
 
 def pointwise_bound_by_rows(
@@ -434,8 +443,8 @@ def held_out_rms_bound(
     >>> round(held_out_rms_bound([[0.0, 2.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0), 12)
     2.0
     """
-    _, spread, q, t = _spread(test, features, subset, residual, lam)
-    return root(spread * q / t)
+    phi, r, excess = _lengths(test, features, subset, residual, lam)
+    return excess * float(np.linalg.norm(phi, 2)) * norm(r) / root(phi.shape[1])
 
 
 def held_out_rms_bound_centred(
@@ -449,22 +458,16 @@ def held_out_rms_bound_centred(
     >>> round(held_out_rms_bound_centred([[2.0, 0.0]], [[0.0, 2.0]], [0], [0.0, 5.0], 1.0), 6)
     2.236068
     """
-    shift, spread, q, t = _spread(test, features, subset, residual, lam)
-    return (norm(shift) + root(spread * q)) / (2 * root(t))
+    phi, r, excess = _lengths(test, features, subset, residual, lam)
+    return (norm(phi.T @ r) + excess * float(np.linalg.norm(phi, 2)) * norm(r)) / (2 * root(phi.shape[1]))
 
 
 # The parts.
 
 
-def _shrunk(Phi: Array, phi: Array, lam: float) -> Array:
-    """Rows of lam (Phi^T Phi + lam I)^-1 phi, by the right singular vectors of Phi, so that nothing cancels."""
-    _, sigma, Vt = np.linalg.svd(Phi, full_matrices=True)
-    squared = np.concatenate([sigma**2, np.zeros(len(Vt) - sigma.size)])
-    return np.asarray(phi @ Vt.T * (lam / (squared + lam)) @ Vt)
-
-
-def _hessian(Phi: Array, lam: float) -> Array:
-    return np.asarray(Phi.T @ Phi + lam * np.eye(Phi.shape[1]))
+def _energy(parts: Split, s: float) -> float:
+    """r^T H_S^-1 r of the one column of the parts, rounded up."""
+    return float(np.sum(parts.whitened(s) ** 2)) * (1 + parts.doubt(s)) ** 2
 
 
 def _rows(features: ArrayLike, subset: ArrayLike) -> Array:
@@ -484,27 +487,19 @@ def _rows(features: ArrayLike, subset: ArrayLike) -> Array:
     return Phi[found]
 
 
-def _solve_rows(rows: Array, right: Array, s: float) -> Array:
-    """(Phi_S^T Phi_S + s I)^-1 B by Woodbury, from m x m systems alone."""
-    inside = np.linalg.solve(rows @ rows.T + s * np.eye(len(rows)), rows @ right)
-    return np.asarray((right - rows.T @ inside) / s)
+def _lengths(
+    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
+) -> tuple[Array, Array, float]:
+    """W phi (r + P, t) and W r (r + P,) with W^T W = H_S^-1, and the factor that covers the roundings of both."""
+    rows, lam = _rows(features, subset), _check.positive("lam", lam)
+    phi = _check.matrix("test", test, columns=rows.shape[1])
+    r = _check.vector("residual", residual, rows.shape[1])
+    parts = split(rows, np.column_stack([phi.T, r]))
+    found = parts.whitened(lam)
+    # Two lengths, and their inner product where the interval has a centre: each off by at most its doubt.
+    return found[:, :-1], found[:, -1], 1 + 4 * parts.doubt(lam) + len(phi) * UNIT
 
 
 def _ellipsoid(test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> Interval:
-    rows, lam = _rows(features, subset), _check.positive("lam", lam)
-    phi = _check.matrix("test", test, columns=rows.shape[1])
-    r = _check.vector("residual", residual, rows.shape[1])
-    scale = np.sqrt(np.clip(np.sum(phi.T * _solve_rows(rows, phi.T, lam), axis=0), 0.0, None))
-    z = _solve_rows(rows, r[:, None], lam)[:, 0]
-    return Interval(phi @ z / 2, scale * root(r @ z) / 2)
-
-
-def _spread(
-    test: ArrayLike, features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float
-) -> tuple[Array, float, float, int]:
-    """Phi_t z, lambda_max(Phi_t H_S^-1 Phi_t^T), q and t."""
-    rows, lam = _rows(features, subset), _check.positive("lam", lam)
-    phi = _check.matrix("test", test, columns=rows.shape[1])
-    r = _check.vector("residual", residual, rows.shape[1])
-    z = _solve_rows(rows, r[:, None], lam)[:, 0]
-    return phi @ z, float(np.linalg.norm(phi @ _solve_rows(rows, phi.T, lam), 2)), max(float(r @ z), 0.0), len(phi)
+    phi, r, excess = _lengths(test, features, subset, residual, lam)
+    return Interval(phi.T @ r / 2, excess * np.linalg.norm(phi, axis=0) * norm(r) / 2)

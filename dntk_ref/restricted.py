@@ -1,11 +1,14 @@
-"""Certificates from kernels alone (9.3: dual, arbitrary rows, subsampled) and of the restricted (Nystroem) solve (9.4)."""
+"""Certificates from kernels alone (9.3: dual, arbitrary rows, subsampled) and of the restricted (Nystroem) solve (9.4).
+
+Every bound is rounded up: what float64 gives is at least the bound of exact arithmetic on the same numbers.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dntk_ref import _check
 from dntk_ref._check import Array
-from dntk_ref._linear import norm, root
+from dntk_ref._linear import UNIT, norm, root, rounded_up, solve_doubt
 from dntk_ref.ridge import dual_coefficients, ridge_weights
 
 __all__ = [
@@ -49,12 +52,13 @@ def dual_bound_by_norm(diagonal: ArrayLike, dual_residual: ArrayLike, lam: float
 
     Parameters: diagonal K(x, x) >= 0 (t,), dual_residual (n,), lam > 0. Returns: (t,). Raises: ValueError.
 
-    >>> dual_bound_by_norm([4.0], [3.0, 4.0], 25.0).tolist()
+    >>> dual_bound_by_norm([4.0], [3.0, 4.0], 25.0).round(12).tolist()
     [1.0]
     """
     kappa, lam = _check.vector("diagonal", diagonal), _check.positive("lam", lam)
     _check.nonnegative("smallest of diagonal", kappa.min())
-    return np.asarray(np.sqrt(kappa) * norm(_check.vector("dual_residual", dual_residual)) / (2 * lam**0.5))
+    rho = _check.vector("dual_residual", dual_residual)
+    return np.asarray(np.sqrt(kappa) * rounded_up(norm(rho) / (2 * lam**0.5), rho.size))
 
 
 def dual_bound_by_cross(cross: ArrayLike, kernel: ArrayLike, dual_residual: ArrayLike, lam: float) -> Array:
@@ -63,13 +67,15 @@ def dual_bound_by_cross(cross: ArrayLike, kernel: ArrayLike, dual_residual: Arra
     Parameters: cross (t, n) with rows k(x), kernel (n, n), dual_residual (n,), lam > 0. Returns: (t,). Raises:
     ValueError.
 
-    >>> dual_bound_by_cross([[3.0]], [[1.0]], [4.0], 2.0).tolist()
+    >>> dual_bound_by_cross([[3.0]], [[1.0]], [4.0], 2.0).round(12).tolist()
     [4.0]
     """
     K, lam = _check.kernel("kernel", kernel), _check.positive("lam", lam)
     rho = _check.vector("dual_residual", dual_residual, len(K))
     lengths = np.linalg.norm(_check.matrix("cross", cross, columns=len(K)), axis=1)
-    return np.asarray(lengths * norm(rho) / (lam + max(float(np.linalg.eigvalsh(K)[0]), 0.0)))
+    # The smallest eigenvalue is known to roundings of the largest.
+    smallest = float(np.linalg.eigvalsh(K)[0]) - 4 * len(K) * UNIT * float(np.linalg.norm(K, 2))
+    return np.asarray(lengths * rounded_up(norm(rho) / (lam + max(smallest, 0.0)), 2 * len(K)))
 
 
 def residual_norm_by_kernels(
@@ -128,13 +134,13 @@ def subsampled_bound(estimate_norm: float, largest_term: float, drawn: int, delt
     Parameters: estimate_norm |r_hat| >= 0, largest_term M >= 0, drawn b >= 1, delta in (0, 1]. Returns: a number.
     Raises: ValueError.
 
-    >>> subsampled_bound(1.0, 4.0, 4, 1.0)
+    >>> round(subsampled_bound(1.0, 4.0, 4, 1.0), 12)
     3.0
     """
-    norm, M = _check.nonnegative("estimate_norm", estimate_norm), _check.nonnegative("largest_term", largest_term)
+    length, M = _check.nonnegative("estimate_norm", estimate_norm), _check.nonnegative("largest_term", largest_term)
     b = _check.integer("drawn", drawn, 1)
     share = _check.positive("delta", _check.fraction("delta", delta))
-    return norm + M * (1 + root(-2 * np.log(share))) / root(b)
+    return rounded_up(length + M * (1 + root(-2 * np.log(share))) / root(b), 4)
 
 
 # 9.4: the restricted (Nystroem) solve.
@@ -200,10 +206,10 @@ def restricted_excess_bound(kernel: ArrayLike, approximation: ArrayLike, targets
 
     Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
 
-    >>> restricted_excess_bound([[4.0]], [[0.0]], [3.0], 1.0)
+    >>> round(restricted_excess_bound([[4.0]], [[0.0]], [3.0], 1.0), 12)
     18.0
     """
-    return restricted_residual_norm(kernel, approximation, targets, lam) ** 2 / (2 * lam)
+    return _upper_norm(kernel, approximation, targets, lam) ** 2 / (2 * lam)
 
 
 def restricted_excess_bound_by_trace(
@@ -213,11 +219,12 @@ def restricted_excess_bound_by_trace(
 
     Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
 
-    >>> restricted_excess_bound_by_trace([[4.0]], [[0.0]], [3.0], 1.0)
+    >>> round(restricted_excess_bound_by_trace([[4.0]], [[0.0]], [3.0], 1.0), 12)
     18.0
     """
     E, alpha, lam = _restricted(kernel, approximation, targets, lam)
-    return lam * float(np.trace(E)) * norm(alpha) ** 2 / 2
+    length = norm(alpha) + solve_doubt(*_solved(approximation, alpha, targets), lam)
+    return rounded_up(lam * float(np.trace(E)) * length**2 / 2, 2 * len(E))
 
 
 def restricted_training_bound(kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float) -> float:
@@ -225,12 +232,12 @@ def restricted_training_bound(kernel: ArrayLike, approximation: ArrayLike, targe
 
     Parameters, Raises: as `restricted_residual_norm`. Returns: a number.
 
-    >>> restricted_training_bound([[4.0]], [[0.0]], [5.0], 1.0)
+    >>> round(restricted_training_bound([[4.0]], [[0.0]], [5.0], 1.0), 12)
     4.0
     """
     E, _, lam = _restricted(kernel, approximation, targets, lam)
     size = float(np.linalg.norm(E, 2))
-    return size / (lam + size) * norm(_check.vector("targets", targets))
+    return rounded_up(size / (lam + size) * norm(_check.vector("targets", targets)), 8 * len(E))
 
 
 def restricted_pointwise_bound(
@@ -240,12 +247,12 @@ def restricted_pointwise_bound(
 
     Parameters: diagonal K(x, x) >= 0 (t,); the rest, Raises: as `restricted_residual_norm`. Returns: (t,).
 
-    >>> restricted_pointwise_bound([4.0], [[4.0]], [[0.0]], [3.0], 1.0).tolist()
+    >>> restricted_pointwise_bound([4.0], [[4.0]], [[0.0]], [3.0], 1.0).round(12).tolist()
     [12.0]
     """
     kappa = _check.vector("diagonal", diagonal)
     _check.nonnegative("smallest of diagonal", kappa.min())
-    return np.asarray(np.sqrt(kappa) * restricted_residual_norm(kernel, approximation, targets, lam) / lam)
+    return np.asarray(np.sqrt(kappa) * _upper_norm(kernel, approximation, targets, lam) / lam)
 
 
 def restricted_pointwise_bound_by_trace(
@@ -255,13 +262,13 @@ def restricted_pointwise_bound_by_trace(
 
     Parameters: diagonal K(x, x) >= 0 (t,); the rest, Raises: as `restricted_residual_norm`. Returns: (t,).
 
-    >>> restricted_pointwise_bound_by_trace([4.0], [[4.0]], [[0.0]], [3.0], 1.0).tolist()
+    >>> restricted_pointwise_bound_by_trace([4.0], [[4.0]], [[0.0]], [3.0], 1.0).round(12).tolist()
     [12.0]
     """
     kappa = _check.vector("diagonal", diagonal)
     _check.nonnegative("smallest of diagonal", kappa.min())
     E, _, lam = _restricted(kernel, approximation, targets, lam)
-    size = root(np.trace(E)) * norm(_check.vector("targets", targets))
+    size = rounded_up(root(np.trace(E)) * norm(_check.vector("targets", targets)), 2 * len(E))
     return np.asarray(np.sqrt(kappa) * size / lam)
 
 
@@ -276,3 +283,15 @@ def _restricted(
         if lowest < -_check.ROUNDING * float(np.abs(K).max()):
             raise ValueError(f"{name}: expected a positive semi-definite matrix, got an eigenvalue {lowest:.3g}")
     return K - K_Pi, dual_coefficients(K_Pi, targets, lam), _check.positive("lam", lam)
+
+
+def _solved(approximation: ArrayLike, alpha: Array, targets: ArrayLike) -> tuple[Array, Array, Array]:
+    return np.asarray(approximation, dtype=np.float64), alpha, np.asarray(targets, dtype=np.float64)
+
+
+def _upper_norm(kernel: ArrayLike, approximation: ArrayLike, targets: ArrayLike, lam: float) -> float:
+    """`restricted_residual_norm` with all that rounding may have taken off: alpha, and the terms of alpha^T E alpha."""
+    E, alpha, lam = _restricted(kernel, approximation, targets, lam)
+    doubt, size = solve_doubt(*_solved(approximation, alpha, targets), lam), float(np.linalg.norm(E, 2))
+    lost = 4 * len(E) * UNIT * norm(E.ravel()) * norm(alpha) ** 2
+    return rounded_up(lam * (root(alpha @ E @ alpha + lost) + root(size) * doubt), 4)

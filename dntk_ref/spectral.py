@@ -9,6 +9,7 @@ from scipy.special import lambertw
 
 from dntk_ref import _check
 from dntk_ref._check import Array
+from dntk_ref._linear import UNIT, norm
 from dntk_ref.projection import kernel_error_expectation, padded_dimension
 from dntk_ref.redundancy import COMPARISON, truncation_rank
 
@@ -36,6 +37,10 @@ __all__ = [
     "trace_interval",
 ]
 
+
+# Def 3.1 counts a share as held from 1 - COMPARISON of it on. An upper bound asks for more than that by what rounding cannot
+# reach, and for less than the share itself: ties are ties, and no bound falls below the rank.
+HELD = 1 - COMPARISON / 2
 
 # Ranks without the whole kernel (9.1).
 
@@ -107,10 +112,10 @@ def completed_rank_bound(features: Any, directions: Any, epsilon: float) -> int:
     Phi = _check.matrix("features", features)
     energies = captured_by_directions(Phi, directions)
     n, r, trace, held = len(Phi), len(energies), float(np.sum(Phi**2)), float(np.sum(energies))
-    missing = (1 - _check.fraction("epsilon", epsilon)) * trace * (1 - COMPARISON) - held
+    missing = (1 - _check.fraction("epsilon", epsilon)) * trace * HELD - held
     if missing <= 0:
         return rank_upper_bound(Phi, directions, epsilon)
-    return r + ceil((n - r) * missing / (trace - held) * (1 - COMPARISON))
+    return r + ceil((n - r) * missing / (trace - held))
 
 
 # 9.1: parameter redundancy (Def 3.2) of V = span of r vector-Jacobian products, with n gradient norms.
@@ -137,7 +142,7 @@ def redundancy_bound_r2(features: Any, directions: Any) -> float:
     >>> round(redundancy_bound_r2([[3.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]]), 12)
     0.1
     """
-    return 1.0 - captured_share(features, directions)
+    return _missed(features, directions) / _trace(features)
 
 
 def redundancy_bound_r1(features: Any, directions: Any) -> float:
@@ -152,7 +157,7 @@ def redundancy_bound_r1(features: Any, directions: Any) -> float:
     """
     G = _products(features, directions)
     size = _check.positive("|Z^T K Z|_F", np.linalg.norm(G.T @ G))
-    return float(_trace(features) - np.sum(G**2)) / size
+    return _missed(features, directions) / size
 
 
 def redundancy_bound_by_energies(features: Any, directions: Any) -> float:
@@ -343,9 +348,16 @@ def _confidence(delta: float) -> float:
     return _check.positive("delta", _check.below_one("delta", delta))
 
 
+def _missed(features: Any, directions: Any) -> float:
+    """The energy missed, tr K - tr Z^T K Z = |Phi - Z Z^T Phi|_F^2, rounded up: a sum of squares never falls below 0."""
+    Phi, Z = _check.matrix("features", features), _check.basis("directions", directions, rows=len(features))
+    lost = 4 * sum(Phi.shape) * UNIT * norm(Phi)
+    return (norm(Phi - Z @ (Z.T @ Phi)) + lost) ** 2
+
+
 def _first_holding(held: Array, whole: float, epsilon: float, otherwise: int) -> int:
-    """The first number of directions, from 0, that hold a share 1 - epsilon of the whole, compared as Def 3.1 compares."""
-    wanted = (1 - _check.fraction("epsilon", epsilon)) * whole * (1 - COMPARISON)
+    """The first number of directions, from 0, that hold a share 1 - epsilon of the whole, or `otherwise`."""
+    wanted = (1 - _check.fraction("epsilon", epsilon)) * whole * HELD
     enough = np.flatnonzero(np.concatenate([[0.0], held]) >= wanted)
     return int(enough[0]) if enough.size else otherwise
 
