@@ -119,9 +119,11 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
 
 
 def path(name: str, value: Any) -> Path:
-    """The path that a string or a path object names."""
+    """The path that a string or a path object names; none is named by an empty string."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name}: expected a path, got {type(value).__name__}")
+    if value == "" or "\0" in str(value):
+        refuse(name, "a path", repr(value))
     return Path(value)
 
 

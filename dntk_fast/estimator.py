@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from dntk_fast import _check
 from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.gradient_distillation import METHODS
-from dntk_fast.files.atomic import write_atomically
 from dntk_fast.files.fingerprint import fingerprint, same_to_rounding
+from dntk_fast.files.sealed import read_sealed, write_sealed
 from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.predictors import fit_features, weigh_rows
 from dntk_fast.tangent.features import feature_plan, tangent_features
@@ -23,7 +24,8 @@ from dntk_fast.tangent.head import final_linear
 
 __all__ = ["DistilledNTK"]
 
-FORMAT = 2
+FORMAT = 3
+_ARRAYS, _RECORD = "distilled.safetensors", "distilled.json"
 _SETTINGS = ("per_class", "k", "seed", "steps", "gradients", "method", "lam")
 _NUMBERS = ("lam", "lam_relative", "sketch_error")
 
@@ -173,28 +175,23 @@ class DistilledNTK:
         return parameter_weights(self.weights_, self.model, plan)
 
     def save(self, folder: str | Path) -> None:
-        """Write distilled images, weights and settings (safetensors and JSON, no pickle), but not the network."""
+        """Write distilled images, weights and settings (safetensors and JSON, no pickle), but not the network.
+
+        The settings stand in `distilled.safetensors` too, so that this one file is the kernel: a process that is killed here
+        leaves the kernel that was saved before, or the new one. `distilled.json` is for people, and checked.
+        """
         self._fitted()
         folder = _check.path("folder", folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(
-            folder / "distilled.safetensors",
-            {
-                "images": self.images_,
-                "labels": self.labels_,
-                "masses": self.masses_,
-                "weights": self.weights_,
-                "first": self._first_logits(),
-            },
-        )
         record = {
             "format": FORMAT,
             "fingerprint": fingerprint(self.model),
             "settings": self._settings(),
             **dict(zip(_NUMBERS, (self.lam_, self.lam_relative_, self.sketch_error_), strict=True)),
         }
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write_atomically(folder / "distilled.json", lambda part: part.write_text(text, encoding="utf-8"))
+        kept = {"images": self.images_, "labels": self.labels_, "masses": self.masses_, "weights": self.weights_}
+        tensors = kept | {"first": self._first_logits()}
+        write_tensors(folder / _ARRAYS, tensors, {"record": json.dumps(record, allow_nan=False)})
+        write_sealed(folder / _RECORD, record)
 
     @classmethod
     def load(cls, folder: str | Path, model: nn.Module) -> DistilledNTK:
@@ -203,23 +200,24 @@ class DistilledNTK:
         Raises
         ------
         ValueError
-            The folder holds no distilled kernel, or one of a network with other weights, layers or logits.
+            The folder holds no distilled kernel, a damaged one, one whose parts do not fit each other, or one of a network
+            with other weights, layers or logits.
         """
         folder = _check.path("folder", folder)
-        record = _record(folder)
+        record, tensors = _saved(folder)
         if fingerprint(model) != record["fingerprint"]:
             saved, own = record["fingerprint"][:16], fingerprint(model)[:16]
             raise ValueError(f"model: expected the network with fingerprint {saved}, got {own}")
-        self = cls(model, **record["settings"])
-        tensors, _ = read_tensors(folder / "distilled.safetensors")
-        missing = sorted({"images", "labels", "masses", "weights", "first"} - tensors.keys())
-        if missing:
-            _check.refuse("folder", "a saved distilled kernel", f"{folder} without {missing[0]}")
+        try:
+            self = cls(model, **record["settings"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"folder: expected a saved distilled kernel, got {folder} with settings {error}") from None
         place = _check.parameter(model).device
         self.images_, self.labels_, self.masses_, self.weights_ = (
             tensors[name].to(place) for name in ("images", "labels", "masses", "weights")
         )
         self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in _NUMBERS)
+        self._fits(folder)
         # A folder travels: float32 on a GPU may be TF32, which has the digits of float16.
         first = self._first_logits()
         if not same_to_rounding(
@@ -227,6 +225,19 @@ class DistilledNTK:
         ):
             _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
+
+    def _fits(self, folder: Path) -> None:
+        """Refuse images that the network does not take, and weights of features that it does not have."""
+        try:
+            expected = (
+                self._first_logits().shape[1],
+                self.k + final_linear(self.model, self.images_[:1])[1].in_features + 1,
+            )
+        except RuntimeError:
+            _check.refuse("folder", "images that the model takes", f"{folder}, shape {tuple(self.images_.shape)}")
+        if self.weights_.shape != expected:
+            got = f"{folder} with shape {tuple(self.weights_.shape)}"
+            _check.refuse("folder", f"weights of shape {expected}", got)
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _SETTINGS}
@@ -247,22 +258,62 @@ class DistilledNTK:
         return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """The settings and numbers of a saved kernel, each of its kind."""
-    path = folder / "distilled.json"
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings, numbers and arrays of a saved kernel, each of its kind."""
+    paths = folder / _RECORD, folder / _ARRAYS
+    if not any(path.exists() for path in paths):
+        _check.refuse("folder", "a saved distilled kernel", f"{folder} without {_RECORD} and {_ARRAYS}")
+    if paths[0].exists():
+        _readable(paths[0], lambda: read_sealed(paths[0]))
+    tensors, words = read_tensors(paths[1], sealed=True)
+    record = _readable(paths[1], lambda: json.loads(words["record"]))
+    _of_kinds(folder, record)
+    _fitting(folder, tensors, record)
+    return record, tensors
+
+
+def _readable(path: Path, read: Callable[[], Any]) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"folder: expected a saved distilled kernel, got {folder} ({error})") from None
+        return read()
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        raise ValueError(f"folder: expected a saved distilled kernel, got {path.parent} ({error})") from None
+
+
+def _of_kinds(folder: Path, record: Any) -> None:
+    version = record.get("format") if isinstance(record, dict) else None
     if version != FORMAT:
-        raise ValueError(f"folder: expected format {FORMAT}, got {version!r} in {path}")
+        raise ValueError(f"folder: expected format {FORMAT}, got {version!r} in {folder}")
     kinds = {"fingerprint": str, "settings": dict} | dict.fromkeys(_NUMBERS, float)
-    odd = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-    odd = odd or sorted(found["settings"].keys() ^ set(_SETTINGS))
+    odd = [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]
+    odd = odd or sorted(record["settings"].keys() ^ set(_SETTINGS))
+    odd = odd or [name for name in _NUMBERS if not 0 <= record[name] < float("inf")]
     if odd:
-        _check.refuse("folder", "a saved distilled kernel", f"{folder} with no or another {odd[0]} in {path.name}")
-    return dict(found)
+        _check.refuse("folder", "a saved distilled kernel", f"{folder} with no or another {odd[0]}")
+
+
+def _fitting(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Refuse arrays that cannot be those of one kernel."""
+    missing = sorted({"images", "labels", "masses", "weights", "first"} - tensors.keys())
+    if missing:
+        _check.refuse("folder", "a saved distilled kernel", f"{folder} without {missing[0]}")
+    n, classes = len(tensors["images"]) if tensors["images"].ndim else 0, tensors["first"].shape[-1:]
+    fits = {
+        "images": n > 0,
+        "labels": tensors["labels"].shape == (n,) and tensors["labels"].dtype == torch.int64,
+        "masses": tensors["masses"].shape == (n,),
+        "first": tensors["first"].ndim == 2 and len(tensors["first"]) == 1,
+        "weights": tensors["weights"].ndim == 2 and tensors["weights"].shape[:1] == classes,
+    }
+    real = [name for name in fits if name != "labels"]
+    fits |= {
+        name: fits[name] and tensors[name].is_floating_point() and bool(torch.isfinite(tensors[name]).all())
+        for name in real
+    }
+    fits["labels"] = fits["labels"] and 0 <= int(tensors["labels"].min()) <= int(tensors["labels"].max()) < classes[0]
+    fits["masses"] = fits["masses"] and bool((tensors["masses"] >= 0).all())
+    odd = [name for name, fit in fits.items() if not fit]
+    if odd:
+        _check.refuse("folder", "the arrays of one distilled kernel", f"{folder} with other {odd[0]}")
 
 
 def _tensor(name: str, value: Any) -> Tensor:

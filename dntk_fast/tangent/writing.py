@@ -24,8 +24,9 @@ from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.atomic import remove_drafts, write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
+from dntk_fast.files.sealed import checksum, of_kinds, read_sealed
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.capture import Outputs, Parameters, network
 from dntk_fast.tangent.features import feature_plan, tangent_features
@@ -120,19 +121,19 @@ class Job:
         if self.folder.exists() and not self.folder.is_dir():
             _check.refuse("folder", "a folder", f"the file {self.folder}")
         if not (self.folder / "manifest.json").exists():
-            drafts = set(self.folder.glob(".*.part"))
-            if self.folder.exists() and set(self.folder.iterdir()) - drafts:
+            if self.folder.exists():
+                remove_drafts(self.folder, lambda name: name == "manifest.json")
+            if self.folder.exists() and any(self.folder.iterdir()):
                 _check.refuse("folder", "an empty folder or an earlier store", f"{self.folder} with other files in it")
             content = self._new_manifest()
-            content["sha256"] = _checksum({**content, "sha256": None})
+            content["sha256"] = checksum({**content, "sha256": None})
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):  # a link to nothing; a file above it
                 _check.refuse("folder", "a folder, or a place for one", self.folder)
             self._save(self.folder / "manifest.json", json.dumps(content, indent=1, sort_keys=True).encode())
         self.match()
-        for draft in self.folder.glob(".*.part"):
-            draft.unlink(missing_ok=True)
+        remove_drafts(self.folder, lambda name: name == "manifest.json" or name.startswith("shard-"))
 
     def match(self) -> None:
         """Read the manifest, and refuse the folder if it holds other features than these.
@@ -191,7 +192,7 @@ class Job:
 
     def _save(self, path: Path, content: bytes) -> None:
         try:
-            write_atomically(path, lambda draft: draft.write_bytes(content))
+            write_atomically(path, content)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
@@ -207,7 +208,7 @@ class Job:
         outputs, projection = given["outputs"], given["projection"]
         found = {
             "model": fingerprint(self.model),
-            "data": _checksum(self.digests),
+            "data": checksum(self.digests),
             "samples": self.samples,
             "seed": self.seed,
             "k": self.k,
@@ -262,38 +263,60 @@ def stands(folder: Path, index: int) -> bool:
     return path.exists() and path.with_suffix(".sha256").exists()
 
 
-def _checksum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}..."
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, or in one line why there is none."""
+    """The manifest of a folder, every entry of its kind, or in one line why there is none."""
     path = folder / "manifest.json"
     try:
-        found = json.loads(path.read_bytes())
-        whole = isinstance(found, dict) and _checksum({**found, "sha256": None}) == found.get("sha256")
+        found = read_sealed(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"folder: expected a store of features, got {folder} without manifest.json") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"manifest.json: expected JSON in {folder}, got a damaged one ({error})") from None
-    if not whole:
-        _check.refuse("manifest.json", f"the one that was written into {folder}", "a damaged one")
-    if found["format"] != _FORMAT:
-        _check.refuse("manifest.json", _FORMAT, found["format"])
-    return found
+    if found.get("format") != _FORMAT:
+        _check.refuse("manifest.json", _FORMAT, found.get("format"))
+    of_kinds(path, found, {"settings": dict, "map": list, "plan": dict, "first": list})
+    settings = of_kinds(path, found["settings"], _SETTINGS)
+    for name in ("samples", "shard_rows", "k"):
+        _check.integer(f"manifest.json: {name}", settings[name], 1)
+    _check.choice("manifest.json: dtype", settings["dtype"], list(DTYPES))
+    of_kinds(path, {"memory": 0} | found["plan"], _PLAN)
+    for name in ("outputs", "rows", "classes"):
+        _check.integer(f"manifest.json: {name}", found["plan"][name], 1)
+    drawn = all(_is_map(entry) for entry in found["map"]) and len(found["map"]) > 0
+    lists = found["settings"]["parameters"] + found["plan"]["generic"]
+    values = [value for value in found["first"] if isinstance(value, float)]
+    if not drawn or not all(isinstance(name, str) for name in lists) or len(values) != found["plan"]["outputs"]:
+        _check.refuse("manifest.json", "names, shapes and kinds of maps, and an output of each logit", "others")
+    return found | {"sha256": checksum(found | {"sha256": None})}
+
+
+_SETTINGS = {"model": str, "data": str, "samples": int, "seed": int, "k": int, "dtype": str, "shard_rows": int}
+_SETTINGS |= {"parameters": list}
+_PLAN = {"head": (str, type(None)), "outputs": int, "rows": int, "classes": int, "peak_bytes": int, "generic": list}
+_PLAN |= {"memory": int}  # younger than the format: absent in stores from before
+
+
+def _is_map(entry: Any) -> bool:
+    """Whether an entry is [name, shape, kind]."""
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[1], list):
+        return False
+    sizes = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in entry[1])
+    return sizes and isinstance(entry[0], str) and isinstance(entry[2], str)
 
 
 def stored_plan(manifest: Mapping[str, Any]) -> FeaturePlan:
     """The plan that a manifest describes, its map included."""
     settings, drawn = manifest["settings"], manifest["map"]
     shapes, kinds = {name: tuple(shape) for name, shape, _ in drawn}, {name: kind for name, _, kind in drawn}
-    chosen = {**manifest["plan"], "generic": tuple(manifest["plan"]["generic"])}
-    return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
+    fields = {field.name for field in dataclasses.fields(FeaturePlan)} & manifest["plan"].keys()
+    chosen = {name: manifest["plan"][name] for name in fields} | {"generic": tuple(manifest["plan"]["generic"])}
+    try:
+        return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
+    except ValueError as error:
+        raise ValueError(f"manifest.json: expected a map that can be drawn, got {error}") from None
 
 
 def batch_digest(batch: Any) -> str:

@@ -22,7 +22,7 @@ from dntk_fast import (
     tangent_kernel,
     training_subset,
 )
-from dntk_fast.files.tensors import write_tensors
+from dntk_fast.files.tensors import read_tensors, write_tensors
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,13 @@ def test_another_function_between_the_same_layers_is_refused(tmp_path):
         DistilledNTK.load(tmp_path, Computed(torch.sigmoid).eval())
 
 
+def rewritten(folder, change=None, **tensors):
+    """A saved kernel with other contents under a valid checksum, as another program or version could write it."""
+    kept, words = read_tensors(folder / "distilled.safetensors")
+    record = json.dumps(json.loads(words["record"]) | (change or {}))
+    write_tensors(folder / "distilled.safetensors", kept | tensors, {"record": record})
+
+
 def test_a_folder_without_a_kernel_is_refused(tmp_path):
     with pytest.raises(ValueError, match="folder: expected a saved distilled kernel"):
         DistilledNTK.load(tmp_path, network())
@@ -142,27 +149,35 @@ def test_a_folder_without_a_kernel_is_refused(tmp_path):
 
 def test_another_format_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    record = json.loads((tmp_path / "distilled.json").read_text())
-    (tmp_path / "distilled.json").write_text(json.dumps(record | {"format": 99}))
-    with pytest.raises(ValueError, match="folder: expected format 2, got 99"):
+    rewritten(tmp_path, {"format": 99})
+    with pytest.raises(ValueError, match="folder: expected format 3, got 99"):
         DistilledNTK.load(tmp_path, network())
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"settings": {"bogus": 1}}, "bogus"),
-        ({"settings": [1]}, "settings"),
-        ({"fingerprint": 3}, "fingerprint"),
-        ({"lam": None}, "lam"),
+        ({"settings": {"bogus": 1}}, "with no or another bogus"),
+        ({"settings": [1]}, "with no or another settings"),
+        ({"fingerprint": 3}, "with no or another fingerprint"),
+        ({"lam": None}, "with no or another lam"),
+        ({"lam": -1.0}, "with no or another lam"),
+        ({"sketch_error": float("inf")}, "with no or another sketch_error"),
     ],
 )
 def test_a_record_of_another_kind_is_refused(fitted, tmp_path, change, told):
     fitted.save(tmp_path)
-    record = json.loads((tmp_path / "distilled.json").read_text())
-    (tmp_path / "distilled.json").write_text(json.dumps(record | change))
-    got = rf"{tmp_path} with no or another {told} in distilled\.json"
-    with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got {got}$"):
+    rewritten(tmp_path, change)
+    with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got {tmp_path} {told}$"):
+        DistilledNTK.load(tmp_path, network())
+
+
+@pytest.mark.parametrize("change", [{"per_class": "8"}, {"k": 0}, {"method": "magic"}, {"seed": -1}])
+def test_settings_out_of_their_range_are_refused(fitted, tmp_path, change):
+    fitted.save(tmp_path)
+    rewritten(tmp_path, {"settings": fitted._settings() | change})
+    name = next(iter(change))
+    with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got .* with settings {name}: "):
         DistilledNTK.load(tmp_path, network())
 
 
@@ -174,9 +189,63 @@ def test_a_record_nested_without_end_is_refused(tmp_path):
 
 def test_missing_arrays_are_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    write_tensors(tmp_path / "distilled.safetensors", {"images": torch.ones(1)})
+    words = read_tensors(tmp_path / "distilled.safetensors")[1]
+    write_tensors(tmp_path / "distilled.safetensors", {"images": torch.ones(1)}, words)
     with pytest.raises(ValueError, match=r"^folder: expected a saved distilled kernel, got .* without first$"):
         DistilledNTK.load(tmp_path, network())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"images": torch.full((24, 1, 3, 3), torch.nan)}, "the arrays of one distilled kernel, .* with other images"),
+        ({"images": torch.ones(24, 5)}, r"images that the model takes, .* shape \(24, 5\)"),
+        ({"labels": torch.full((24,), 3)}, ".* with other labels"),
+        ({"labels": torch.zeros(24)}, ".* with other labels"),
+        ({"masses": torch.full((24,), -1.0)}, ".* with other masses"),
+        ({"weights": torch.ones(1)}, ".* with other weights"),
+        ({"weights": torch.ones(3, 7)}, r"weights of shape \(3, 53\), got .* with shape \(3, 7\)"),
+        ({"first": torch.ones(3)}, ".* with other first"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_kernel_are_refused_though_their_checksum_is_right(fitted, tmp_path, change, told):
+    fitted.save(tmp_path)
+    rewritten(tmp_path, **change)
+    with pytest.raises(ValueError, match=f"^folder: expected {told}") as caught:
+        DistilledNTK.load(tmp_path, network())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["distilled.json", "distilled.safetensors"])
+def test_a_flipped_bit_is_found_or_means_nothing(fitted, tmp_path, name):
+    fitted.save(tmp_path)
+    path, (x, _) = tmp_path / name, data()
+    whole, refused = path.read_bytes(), 0
+    for place in np.random.default_rng(0).integers(8 * len(whole), size=30).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            assert torch.equal(DistilledNTK.load(tmp_path, network()).logits(x), fitted.logits(x))
+        except ValueError as error:
+            assert str(error).startswith(("folder: expected", "path: expected"))  # noqa: PT017
+            refused += 1
+    assert refused > 20
+
+
+def test_a_save_that_is_killed_between_its_files_leaves_a_whole_kernel(fitted, tmp_path, monkeypatch):
+    old = DistilledNTK(network(), per_class=2, k=8, seed=0, steps=0).fit(*data())
+    old.save(tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dntk_fast.estimator.write_sealed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(tmp_path)
+    x, _ = data()
+    assert torch.equal(DistilledNTK.load(tmp_path, network()).logits(x), fitted.logits(x))
 
 
 def test_cut_off_arrays_are_refused(fitted, tmp_path):
