@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -299,16 +300,12 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp
     common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", END, str(tmp_path / "store")]
-    pair = [
-        subprocess.Popen(command, env={**common, "RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    try:
-        told = pair[0].communicate()[1]
-    finally:
+    with ExitStack() as stack:
+        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+        pair = [stack.enter_context(subprocess.Popen(command, env={**common, "RANK": r}, **given)) for r in "01"]
         for process in pair:
-            process.kill()
-            process.communicate()
+            stack.callback(process.kill)
+        told = pair[0].stderr.read()
     assert pair[0].returncode == 1
     assert re.fullmatch(rf"dntk: process 0 of 2 lost another one \([^()]+\){GOES_ON}\n", told)
 
