@@ -37,7 +37,7 @@ from dntk_fast.certificates.certificate import (
 )
 from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
 from dntk_fast.files.tensors import read_tensors, write_tensors
-from dntk_fast.tangent.generic import take
+from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.writing import batch_digest
 
 __all__ = ["Refinement", "Solution", "Step", "refine", "solve"]

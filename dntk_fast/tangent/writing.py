@@ -27,9 +27,9 @@ from dntk_fast._device import readable_bytes
 from dntk_fast.files.atomic import write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.capture import Outputs, Parameters, network
+from dntk_fast.tangent.batches import Outputs, Parameters, network, take
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.generic import probe, take, trainable
+from dntk_fast.tangent.probes import probe, trainable
 from dntk_fast.tangent.result import FeaturePlan
 
 __all__ = [
