@@ -59,6 +59,7 @@ def _classes(rng: np.random.Generator, i: int) -> Instance:
         tau_v=0.9,
         tau_g=float((0.5, 0.9)[i % 2]),
         Phi=other[0],
+        low=other[1][:, :2].copy(),
         y=rng.standard_normal(n),
         rows=np.array([2, 0]),
         m=3,
@@ -89,6 +90,11 @@ def restricted(e: Instance) -> np.ndarray:
     made = independent(e).T @ e.Phi
     H = e.Phi.T @ e.Phi + eye(e.k) * e.lam
     return made.T @ solve(made @ H @ made.T, made @ (e.Phi.T @ e.y))
+
+
+def of_low_rank(f: Any, c: Instance) -> np.ndarray:
+    """The weights of dntk_ref for a kernel of rank two and three independent columns: their span is everything."""
+    return c.low.T @ c.dependent @ f(c.low @ c.low.T, c.y, c.dependent, c.lam)
 
 
 def sketched(e: Instance) -> np.ndarray:
@@ -250,6 +256,7 @@ AGREEMENTS: dict[str, tuple[Agreement, ...]] = {
             restricted,
             loss=lambda c: 1e5,
         ),
+        on(gd.restricted_coefficients, of_low_rank, lambda e: ridge(e.low, e.y, e.lam), loss=lambda c: 1e4),
         on(
             gd.sketch_residual,
             lambda f, c: f(c.Phi, c.y, c.dependent, c.lam),

@@ -260,8 +260,8 @@ AGREEMENTS: dict[str, tuple[Agreement, ...]] = {
         on(redundancy.truncation_rank, lambda f, c: f(c.K, c.epsilon), lambda e: truncated(spectrum(e.K), e.epsilon)),
         on(
             redundancy.truncation_rank_of_spectrum,
-            lambda f, c: f(c.values[c.order], c.epsilon),
-            lambda e: truncated(e.values, e.epsilon),
+            lambda f, c: [f(c.values[c.order], x) for x in (c.epsilon, 0.0, 1.0)],
+            lambda e: [truncated(e.values, x) for x in (e.epsilon, arb(0), arb(1))],
             TIED,
         ),
         on(
