@@ -177,9 +177,9 @@ def order(case: Sketch, *, middle: Callable, upper: Callable) -> Margin:
 
 
 def scale_of(case: Sketch) -> float:
-    """Size of the weights times the condition number of the normal equations, squared for the restricted solve."""
-    size = float(qq.frobenius2(case.ridge.features)) * (1 + float(qq.frobenius2(case.synthesis)))
-    return (1 + size / float(case.ridge.lam)) ** 2 * (1 + float(qq.norm2(case.ridge.targets)))
+    """Size of the weights times the condition number of the normal equations; the basis of U costs a digit."""
+    condition = 1 + float(qq.frobenius2(case.ridge.features)) / float(case.ridge.lam)
+    return 10 * condition * (1 + float(qq.norm2(case.ridge.weights)) ** 0.5)
 
 
 def _reference(function: Callable) -> Callable:

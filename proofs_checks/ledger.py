@@ -14,6 +14,7 @@ from proofs_checks.instances import SEED
 from proofs_checks.judge import judge
 from proofs_checks.margin import ALLOWED, Kind, Margin
 from proofs_checks.mutation import footer
+from proofs_checks.references.table import UNNAMED
 from proofs_checks.registry import Registry, file_of
 from proofs_checks.statement import (
     Evidence,
@@ -101,6 +102,15 @@ def _step(step: StepEvidence) -> Record:
     }
 
 
+def _reference(step: StepEvidence) -> Record:
+    return {
+        "function": step.step.sides["agreement"].path,
+        "instances": step.instances,
+        "excess": float(f"{step.margin.excess:.3g}"),
+        "carries": step.carries,
+    }
+
+
 def _refutation(found: RefutationEvidence) -> Record:
     return {
         "name": found.refutation.name,
@@ -150,6 +160,7 @@ def record_of(evidence: Evidence) -> Record:
         "disagreement": statement.disagreement,
         "steps": [_step(step) for step in evidence.steps],
         "refutations": [_refutation(refutation) for refutation in evidence.refutations],
+        "references": [_reference(step) for step in evidence.references],
         "measurements": [_measurement(found) for found in reading.measured()],
     }
 
@@ -210,6 +221,7 @@ def differences(found: list[Record]) -> list[str]:
                 if not twin["rejected"]
             ]
             broken += [r["name"] for r in record["refutations"] if not r["carries"]]
+            broken += [f"dntk_ref.{r['function']}" for r in record["references"] if not r["carries"]]
             why = f" ({'; '.join(broken)})" if broken else ""
             lines.append(
                 f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
@@ -261,6 +273,7 @@ def counts(found: list[Record]) -> Record:
         "violations_found_by_search": sum(r["found"] is not None for r in refutations),
         "controls": sum(len(r["controls"]) for r in refutations),
         "instances": sum(step["instances"] for record in found for step in record["steps"]),
+        "functions": len({r["function"] for record in found for r in record["references"]}),
     }
 
 
@@ -383,6 +396,14 @@ def _details(record: Record) -> Iterator[str]:
             f"* {step['claim']}: {step['margin']['kind']}, {step['instances']} instances, "
             f"{_show(step['margin'])}. Rejected: {twins}"
         )
+    if record["references"]:
+        worst = max(r["excess"] for r in record["references"])
+        instances = sum(r["instances"] for r in record["references"])
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(r["function"] for r in record["references"]))
+        yield (
+            f"* in dntk_ref, beside exact values on {instances} instances, at most {worst:.3g} roundings apart, "
+            f"and seen when a millionth off: {names}"
+        )
     for r in record["refutations"]:
         search = f"; a search found `{r['found'][:200]}` in {r['examples']} examples" if r["found"] is not None else ""
         controls = "; ".join(c["name"] for c in r["controls"])
@@ -391,6 +412,17 @@ def _details(record: Record) -> Iterator[str]:
             f"Passes: {controls}{search}"
         )
     yield ""
+
+
+def _reference_lines(found: list[Record]) -> Iterator[str]:
+    """Return how many functions of dntk_ref the readings name, and those that none names, by reason."""
+    yield (
+        f"{counts(found)['functions']} functions of `dntk_ref` are held beside exact rational numbers or balls, each under "
+        "the readings whose sides it computes. Not named by any reading:"
+    )
+    yield ""
+    for reason in dict.fromkeys(UNNAMED.values()):
+        yield f"* {reason}: {', '.join(f'`{name}`' for name, why in UNNAMED.items() if why == reason)}"
 
 
 def to_markdown(found: list[Record], count: int) -> str:
@@ -421,6 +453,7 @@ def to_markdown(found: list[Record], count: int) -> str:
     lines += ["## Evidence", ""]
     for record in found:
         lines += _details(record)
+    lines += ["## The reference", "", *_reference_lines(found), ""]
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
     lines += [
         f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.",

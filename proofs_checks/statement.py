@@ -108,7 +108,10 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One way to read a statement whose formula was lost, with the recorded verdict and its evidence."""
+    """One way to read a statement whose formula was lost, with the recorded verdict and its evidence.
+
+    `references` are the functions of dntk_ref that compute its sides, each a step beside the exact value.
+    """
 
     key: str
     formula: str
@@ -120,6 +123,7 @@ class Reading:
     added: tuple[str, ...] = ()
     note: str = ""
     measured: Callable[[], tuple[Measurement, ...]] = tuple
+    references: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +198,7 @@ class Evidence:
     reading: Reading
     steps: tuple[StepEvidence, ...]
     refutations: tuple[RefutationEvidence, ...]
+    references: tuple[StepEvidence, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -205,7 +210,7 @@ def found_verdict(evidence: Evidence) -> Verdict:
     """Return the verdict that the evidence supports, without looking at the recorded one."""
     parts = evidence.steps + evidence.refutations
     reading = evidence.reading
-    if not all(part.carries for part in parts):
+    if not all(part.carries for part in (*parts, *evidence.references)):
         return Verdict.BROKEN
     if not parts:
         return Verdict.PENDING
