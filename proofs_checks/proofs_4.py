@@ -4,7 +4,7 @@ import numpy as np
 
 from proofs_checks.algebra.argument import Argument, Certificate
 from proofs_checks.algebra.proof import SPECTRAL, Kind, Proof
-from proofs_checks.algebra.settings import cut, onto, ridge, top
+from proofs_checks.algebra.settings import cut, onto, ridge, top, top_of
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
 from proofs_checks.proofs_3 import joined, two_blocks
 
@@ -53,7 +53,7 @@ def uncovered() -> Argument:
     b.assume(P * T, T, "P keeps the global eigenvectors")
     G = b.matrix("G", "n", "r", space[:, :2])
     b.assume(T * G, G)
-    e = b.matrix("e", "n", "s", (np.eye(5) - b.model.matrices["T"]) @ b.rng.standard_normal((5, 3)))
+    e = b.matrix("e", "n", "k", (np.eye(5) - b.model.matrices["T"]) @ b.rng.standard_normal((5, 3)))
     b.assume(T * e, 0 * e, "K = G G^T + e e^T, tail e e^T")
     K = G * G.T + e * e.T
     b.at_most("the trace outside is at most the tail", tr((1 - P) * K), sq(e), P * e)
@@ -173,11 +173,11 @@ def completion() -> Certificate:
     a.assume(W.T * W, 1, "W is orthonormal")
     a.assume(P * W, 0 * W, "and orthogonal to the local vectors")
     a.identity("on the complement the metrics agree", W.T * K * W, W.T * (1 - P) * K * (1 - P) * W)
-    B = a.symmetric("B", "n", a.model.matrix((1 - P) * K * (1 - P)))
-    t = top(a, B, 2)
+    t = top_of(a, a.model.matrix((1 - P) * K * (1 - P)), "n", 2)
+    B = t.K
     a.assume(tr(t.T), tr(Matrix.identity("q")), "T has rank q")
     V = W * W.T
-    a.at_most("Ky Fan on the compressed kernel B = (1 - P) K (1 - P)", tr(W.T * B * W), t.sum, (1 - V) * t.A, V * t.B)
+    a.at_most("Ky Fan on the compressed kernel (1 - P) K (1 - P) = mu + A A^T - B B^T", tr(W.T * B * W), t.sum, (1 - V) * t.A, V * t.B)
     a.wrong("half of the top", right=t.sum / 9)
     a.identity("attained: an orthonormal basis of the top space has trace tr T B", tr(t.T * B * t.T), t.sum)
     return a.certificate()
@@ -271,30 +271,31 @@ def soft_targets() -> Certificate:
     a.at_most("(a) the synthetic solve minimises the sketched loss", loss(best), loss(w), U.T * F * (w - best), (l, w - best))
     a.wrong("a hundredth", right=loss(w) / 100)
     b = Argument()
-    r = ridge(b)
-    values, vectors = np.linalg.eigh(b.model.matrix(r.K))
+    F, l, y = b.matrix(r"\Phi", "n", "P", b.rng.standard_normal((4, 3))), b.positive(r"\lambda", 0.7), b.vector("y", "n", b.rng.standard_normal(4))  # noqa: E741
+    values, vectors = np.linalg.eigh(b.model.matrix(F * F.T))
     order = vectors[:, ::-1]
     U, W = b.matrix("U", "n", "m", order[:, :2]), b.matrix("W", "n", "q", order[:, 2:])
     L, M = b.symmetric(r"\Lambda", "m", np.diag(values[::-1][:2])), b.symmetric("M", "q", np.diag(values[::-1][2:]))
     b.assume(U.T * U, 1)
-    b.assume(r.F * (r.F.T * U), U * L, "K U = U Lambda")
+    b.assume(F * (F.T * U), U * L, "K U = U Lambda")
     b.assume(W.T * W, 1)
     b.assume(U.T * W, 0 * (U.T * W))
-    b.assume(r.F * (r.F.T * W), W * M, "the modes left out")
-    N, O = b.inverse("N", L + r.l), b.inverse("O", M + r.l)
-    synthetic = (U.T * r.F).T
-    b.identity("(b) the synthetic solve, ridge unchanged", (synthetic.T * synthetic + r.l) * N * U.T * r.y, U.T * r.y)
+    b.assume(F * (F.T * W), W * M, "the modes left out")
+    N, O = b.inverse("N", L + l), b.inverse("O", M + l)
+    synthetic = (U.T * F).T
+    b.identity("(b) the synthetic solve, ridge unchanged", (synthetic.T * synthetic + l) * N * U.T * y, U.T * y)
     b.identity("the kernel of the modes", synthetic.T * synthetic, L)
-    what = synthetic * N * U.T * r.y
-    split = r.F.T * r.R * (U * U.T + W * W.T) * r.y
-    b.identity("error: the modes left out (1 = U U^T + W W^T)", sq(split - what), r.y.T * W * O * M * O * W.T * r.y)
-    b.wrong("with the ridge doubled", right=r.y.T * W * O * M * W.T * r.y)
+    what = synthetic * N * U.T * y
+    full = F.T * (U * N * U.T + W * O * W.T) * y
+    b.identity("(K + lambda)^-1 on all modes, 1 = U U^T + W W^T", (F * F.T + l) * (U * N * U.T + W * O * W.T), U * U.T + W * W.T)
+    b.identity("error: the modes left out", sq(full - what), y.T * W * O * M * O * W.T * y)
+    b.wrong("with the ridge doubled", right=y.T * W * O * M * W.T * y)
     D = b.symmetric("D", "m", np.diag([1.0, -1.0]))
     b.assume(D * D, 1, "signs")
     b.assume(D * L, L * D)
     b.assume(D * N, N * D)
     flipped = U * D
-    b.identity("(c) signs do not matter", r.F.T * flipped * N * flipped.T * r.y, what)
+    b.identity("(c) signs do not matter", F.T * flipped * N * flipped.T * y, what)
     return joined(a, b)
 
 
@@ -386,8 +387,9 @@ def pca() -> Certificate:
     b.at_most("Frobenius error of any K_U of rank at most m", t.tail, sq(K - N), (1 - Q) * t.A, Q * t.B, t.mu * q, Q * (K - N))
     b.wrong("all of K^2", left=tr(K * K) + sq(N))
     c = Argument()
-    K = _psd(c, "K", "n", 5)
-    t = top(c, K, 2)
+    x = c.rng.standard_normal((5, 5))
+    t = top_of(c, x @ x.T, "n", 2)
+    K = t.K
     U = c.matrix("U", "n", "m", np.linalg.qr(c.rng.standard_normal((5, 2)))[0])
     c.assume(U.T * U, 1)
     c.assume(tr(t.T), tr(Matrix.identity("m")))
@@ -415,15 +417,15 @@ def one_gradient() -> Certificate:
 
 def spectral_filter() -> Certificate:
     a = Argument()
-    r = ridge(a)
-    values, vectors = np.linalg.eigh(a.model.matrix(r.K))
+    values, vectors = np.linalg.eigh((lambda x: x @ x.T)(a.rng.standard_normal((4, 4))))
     U, L = a.matrix("U", "n", "m", vectors), a.symmetric(r"\Lambda", "m", np.diag(values))
+    l, y = a.positive(r"\lambda", 0.5), a.vector("y", "n", a.rng.standard_normal(4))  # noqa: E741
     a.assume(U.T * U, 1)
-    a.assume(U * U.T, 1, "all modes")
-    a.assume(r.F * (r.F.T * U), U * L, "K U = U Lambda")
-    N = a.inverse("N", L + r.l)
-    a.identity("the fitted values, mode by mode", r.K * (r.R * U), U * (L * N))
-    a.wrong("without the ridge", right=U * (1 + 0 * L))
+    a.assume(U * U.T, 1, "all modes: K = U Lambda U^T")
+    N, K = a.inverse("N", L + l), U * L * U.T
+    a.identity("U N U^T is the inverse of K + lambda", (K + l) * (U * N * U.T), Matrix.identity("n"))
+    a.identity("the fitted values, mode by mode", K * (U * N * U.T) * y, U * (L * N) * (U.T * y))
+    a.wrong("without the ridge", right=y)
     b = Argument()
     lam, l = b.nonnegative(r"\lambda_j", 0.3), b.positive(r"\lambda", 0.5)  # noqa: E741
     d = b.positive("d", 0.8)

@@ -85,15 +85,21 @@ class Argument:
         self.theory, self.model = Theory(), Model()
         self.rng = np.random.default_rng(seed)
         self.hypotheses: list[str] = []
+        self.signs: dict[str, str] = {}
         self.lines: list[Line] = []
         self.wrongs: list[Wrong] = []
         self._last: tuple[str, Element, Element | int, tuple[Term, ...]] | None = None
 
     def matrix(self, name: str, rows: str, cols: str, value: object) -> Matrix:
         """Declare a matrix with its value in the model."""
+        self._new(name)
         self.theory.ranks.setdefault(name, -len(self.theory.ranks))
         self.model.put(name, rows, cols, value)
         return Matrix.of(Letter(name, rows, cols))
+
+    def _new(self, name: str) -> None:
+        if name in self.model.matrices:
+            raise ValueError(f"{name}: expected a new name, got that of a letter")
 
     def vector(self, name: str, rows: str, value: object) -> Matrix:
         """Declare a column."""
@@ -101,6 +107,7 @@ class Argument:
 
     def symmetric(self, name: str, size: str, value: object) -> Matrix:
         """Declare a symmetric matrix."""
+        self._new(name)
         self.theory.ranks.setdefault(name, -len(self.theory.ranks))
         array = np.asarray(value, float)
         if np.abs(array - array.T).max() > CLOSE:
@@ -123,6 +130,8 @@ class Argument:
     def _number(self, name: str, sign: str, value: float, fits: bool) -> Scalar:
         if not fits:
             raise ValueError(f"{name}: expected a {sign} number, got {value}")
+        if self.signs.setdefault(name, sign) != sign or self.model.numbers.get(name, value) != value:
+            raise ValueError(f"{name}: expected a new name, got that of another number")
         self.model.numbers[name] = float(value)
         return Scalar.of(Symbol(name, sign))
 

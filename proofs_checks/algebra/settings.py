@@ -7,7 +7,7 @@ import numpy as np
 from proofs_checks.algebra.argument import Argument
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
 
-__all__ = ["Ridge", "Top", "cut", "onto", "ridge", "top"]
+__all__ = ["Ridge", "Top", "cut", "onto", "ridge", "top", "top_of"]
 
 
 def onto(columns: np.ndarray) -> np.ndarray:
@@ -95,6 +95,20 @@ def top(a: Argument, K: Matrix, rank: int, mark: str = "") -> Top:
     a.assume(T * B, 0 * B)
     a.assume(A * A.T, K - mu + B * B.T)  # type: ignore[operator]
     return Top(K, T, A, B, mu)
+
+
+def top_of(a: Argument, value: np.ndarray, size: str, rank: int, mark: str = "") -> Top:
+    """State the same for a K of which nothing else is used: K is mu + A A^T - B B^T itself."""
+    eigenvalues, space, eye = np.linalg.eigvalsh(value)[::-1], cut(value, rank), np.eye(len(value))
+    level = float(eigenvalues[rank - 1] + eigenvalues[rank]) / 2
+    mu = a.nonnegative(rf"\mu{mark}", level)
+    T = a.projector(f"T{mark}", size, space)
+    A = a.matrix(f"A{mark}", size, f"{size}_{{A{mark}}}", space @ _root(space @ (value - level * eye) @ space))
+    below = (eye - space) @ (level * eye - value) @ (eye - space)
+    B = a.matrix(f"B{mark}", size, f"{size}_{{B{mark}}}", (eye - space) @ _root(below))
+    a.assume(T * A, A)
+    a.assume(T * B, 0 * B)
+    return Top(mu + A * A.T - B * B.T, T, A, B, mu)
 
 
 def _root(psd: np.ndarray) -> np.ndarray:
