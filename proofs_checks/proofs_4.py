@@ -11,6 +11,11 @@ from proofs_checks.proofs_3 import joined, two_blocks
 __all__ = ["PROOFS"]
 
 
+def _psd_value(a: Argument, n: int) -> np.ndarray:
+    x = a.rng.standard_normal((n, n))
+    return x @ x.T
+
+
 def _psd(a: Argument, name: str, size: str, n: int, rank: int = 0) -> Matrix:
     x = a.rng.standard_normal((n, rank or n))
     return a.symmetric(name, size, x @ x.T)
@@ -376,16 +381,16 @@ def pca() -> Certificate:
     a.at_most("tr K_U with K_U = F P F^T", tr(F * P * F.T), t.sum, *certificate)
     a.wrong("half", right=t.sum / 6)
     b = Argument()
-    K = _psd(b, "K", "n", 5)
-    t = top(b, K * K, 3)
+    K = b.matrix("K", "n", "n", _psd_value(b, 5))
+    t = top(b, K * K.T, 3)
     X = b.rng.standard_normal((5, 2))
     N = b.symmetric("K_U", "n", X @ X.T)
     Q = b.projector("Q", "n", onto(X))
     b.assume(Q * N, N, "Q projects onto the range of K_U")
     q = b.nonnegative("q", 1.0)
     b.assume(tr(t.T), tr(Q) + q, "of rank at most m")
-    b.at_most("Frobenius error of any K_U of rank at most m", t.tail, sq(K - N), (1 - Q) * t.A, Q * t.B, t.mu * q, Q * (K - N))
-    b.wrong("all of K^2", left=tr(K * K) + sq(N))
+    b.at_most("Frobenius error of any K_U of rank at most m", t.tail, sq((K - N).T), (1 - Q) * t.A, Q * t.B, t.mu * q, Q * (K - N))
+    b.wrong("all of K^2", left=tr(K * K.T) + sq(N))
     c = Argument()
     x = c.rng.standard_normal((5, 5))
     t = top_of(c, x @ x.T, "n", 2)

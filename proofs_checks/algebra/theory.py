@@ -22,7 +22,7 @@ from proofs_checks.algebra.words import (
 
 __all__ = ["NotConfluentError", "Pair", "Term", "Theory"]
 
-RULES, STEPS = 120, 2_000
+RULES, STEPS = 80, 2_000
 Element = Matrix | Scalar
 
 
@@ -68,10 +68,6 @@ class Term:
         for x in self.squares:
             total = total * (x.square() if isinstance(x, Pair) else sq(x))
         return total
-
-
-def _places(word: Word, part: Word) -> Iterator[int]:
-    return (i for i in range(len(word) - len(part) + 1) if word[i : i + len(part)] == part)
 
 
 class Theory:
@@ -122,7 +118,7 @@ class Theory:
 
     def _words(self, value: Matrix) -> Matrix:
         for _ in range(STEPS):
-            found = next(((w, at, part) for w in value.terms for part in self.rules for at in _places(w, part)), None)
+            found = next(((w, *place) for w in value.terms for place in self._matches(w)), None)
             if found is None:
                 return value
             word, at, part = found
@@ -130,6 +126,10 @@ class Theory:
             rest = Matrix(value.rows, value.cols, {w: x for w, x in value.terms.items() if w != word})
             value = rest + Matrix(value.rows, value.cols, self._replaced(word, at, part, c))
         raise NotConfluentError("a normal form was not reached")
+
+    def _matches(self, word: Word) -> Iterator[tuple[int, Word]]:
+        lengths = {len(part) for part in self.rules}
+        return ((i, w) for i in range(len(word)) for k in lengths if (w := word[i : i + k]) in self.rules and len(w) == k)
 
     def _replaced(self, word: Word, at: int, part: Word, c: Scalar) -> dict[Word, Scalar]:
         head, tail = word[:at], word[at + len(part) :]
@@ -158,12 +158,11 @@ class Theory:
         word = generator.word
         turns = [word] if word[0].rows == ONE else [word[i:] + word[:i] for i in range(len(word))]
         for turn in turns:
-            for part in self.rules:
-                for at in _places(turn, part):
-                    new = self._traced(self._replaced(turn, at, part, Scalar(1)), turn[0].rows)
-                    # A rule that commutes two letters would turn a cyclic word for ever: it must become smaller.
-                    if all(self._key(g.word) < self._key(word) for m in new.terms for g, _ in m if isinstance(g, Loop)):
-                        return new
+            for at, part in self._matches(turn):
+                new = self._traced(self._replaced(turn, at, part, Scalar(1)), turn[0].rows)
+                # A rule that commutes two letters would turn a cyclic word for ever: it must become smaller.
+                if all(self._key(g.word) < self._key(word) for m in new.terms for g, _ in m if isinstance(g, Loop)):
+                    return new
         return None
 
     @staticmethod
@@ -220,7 +219,7 @@ class Theory:
         rest = Matrix(equation.rows, equation.cols, {w: x for w, x in equation.terms.items() if w != lead})
         new = -(c.inverse() * rest)
         again = []
-        for word in [w for w in self.rules if any(_places(w, lead))]:
+        for word in [w for w in self.rules if any(w[i : i + len(lead)] == lead for i in range(len(w)))]:
             old = self.rules.pop(word)
             again.append(Matrix(old.rows, old.cols, {word: Scalar(1)}) - old)
         self.rules[lead] = new
