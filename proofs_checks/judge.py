@@ -127,6 +127,7 @@ def _judge_reading(statement: Statement, reading: Reading, count: int) -> Eviden
         reading,
         tuple(judge_step(step, count) for step in reading.steps),
         tuple(judge_refutation(refutation) for refutation in reading.refutations),
+        reading.proof.certificate() if reading.proof and reading.proof.certificate else None,
     )
 
 

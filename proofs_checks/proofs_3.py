@@ -68,7 +68,7 @@ class Step:
         self.best = -(self.P * self.g) / self.L
 
     def Q(self, d: Matrix) -> Scalar:
-        """c + <g, d> + L/2 |d|^2."""
+        """C + <g, d> + L/2 |d|^2."""
         return self.c + self.g.T * d + self.L / 2 * sq(d)
 
     def right(self) -> Scalar:
@@ -255,18 +255,35 @@ def misalignment_sign() -> Certificate:
     T = a.projector(r"\Pi_r", "P", cut(a.model.matrix(K), 3))
     a.assume(T * t.T, t.T, "q at most r")
     inner = t.T
-    a.at_most("rank at most r: at least the energies from q to r", tr(T * K) - tr(inner * K), tr(T * K) - tr(P * K), *certificate)
+    a.at_most(
+        "rank at most r: at least the energies from q to r",
+        tr(T * K) - tr(inner * K),
+        tr(T * K) - tr(P * K),
+        *certificate,
+    )
     a.at_most("which are not negative", Scalar(0), sq(F * T) - sq(F * P), *certificate, F * (T - inner))
     a.wrong("twice the top energies bound it", left=tr(inner * K))
     b = Argument()
-    F, P = b.matrix(r"\Phi", "n", "P", b.rng.standard_normal((4, 5))), b.projector(r"\Pi", "P", onto(b.rng.standard_normal((5, 4))))
+    F, P = (
+        b.matrix(r"\Phi", "n", "P", b.rng.standard_normal((4, 5))),
+        b.projector(r"\Pi", "P", onto(b.rng.standard_normal((5, 4)))),
+    )
     t = top(b, F.T * F, 4, "_q")
     b.assume(tr(P), tr(t.T), "q = rank of P")
     T = b.projector(r"\Pi_r", "P", cut(b.model.matrix(F.T * F), 2))
     K = t.K
-    b.at_most("any rank: at least minus the energies from r to q", tr(T * K) - tr(t.T * K), tr(T * K) - tr(P * K), (1 - P) * t.A, P * t.B)
+    b.at_most(
+        "any rank: at least minus the energies from r to q",
+        tr(T * K) - tr(t.T * K),
+        tr(T * K) - tr(P * K),
+        (1 - P) * t.A,
+        P * t.B,
+    )
     c = Argument()
-    F, P = c.matrix(r"\Phi", "n", "P", c.rng.standard_normal((2, 5))), c.projector(r"\Pi", "P", onto(c.rng.standard_normal((5, 4))))
+    F, P = (
+        c.matrix(r"\Phi", "n", "P", c.rng.standard_normal((2, 5))),
+        c.projector(r"\Pi", "P", onto(c.rng.standard_normal((5, 4)))),
+    )
     T = c.projector(r"\Pi_r", "P", onto(c.model.matrices[r"\Phi"].T))
     c.assume(F * T, F, "r at least the rank of Phi")
     c.at_most("r at least the rank of Phi", Scalar(0), sq(F * T) - sq(F * P), F * (1 - P))
@@ -316,7 +333,10 @@ def angles() -> Certificate:
     P = a.projector(r"\Pi", "P", onto(a.rng.standard_normal((5, 2))))
     a.assume(tr(P), tr(T), "rank of P is r")
     a.assume(T * H, H * T, "T projects onto eigenvectors")
-    s, t, u = (a.nonnegative(name, float(eigenvalues[i])) for name, i in ((r"\sigma_r^2", 1), (r"\sigma_{r+1}^2", 2), (r"\sigma_1^2", 0)))
+    s, t, u = (
+        a.nonnegative(name, float(eigenvalues[i]))
+        for name, i in ((r"\sigma_r^2", 1), (r"\sigma_{r+1}^2", 2), (r"\sigma_1^2", 0))
+    )
     A = a.root("A", (H - s) * T)
     B = a.root("B", (t - H) * (1 - T))
     C = a.root("C", (u - H) * T)
@@ -333,7 +353,10 @@ def smooth() -> Certificate:
     a, L, P, g = s.a, s.L, s.P, s.g
     model = a.model
     pg = model.matrix(P * g)
-    p, q = a.positive("p", float(np.linalg.norm(pg))), a.positive("q", float(np.linalg.norm(model.matrix(s.D - s.best))))
+    p, q = (
+        a.positive("p", float(np.linalg.norm(pg))),
+        a.positive("q", float(np.linalg.norm(model.matrix(s.D - s.best)))),
+    )
     a.assume(g.T * (P * g), p**2, "p = |P g|")
     d = a.vector("d", "P", model.matrix(s.D - s.best))
     a.assume(P * d, d, "d = D - D* lies in the span")
@@ -341,14 +364,27 @@ def smooth() -> Certificate:
     shift = a.rng.standard_normal((4, 1))
     h = a.vector("h", "P", model.matrices["g"] + 0.9 * model.scalar(p) * shift / np.linalg.norm(shift))
     slack = a.slack("s", p**2 - sq(h - g), "the gradient h at D* is L-Lipschitz and |D*| = p / L")
-    a.at_most("the projected gradient at D*", sq(P * h), 4 * p**2, P * g - P * (h - g), (Scalar(2), (1 - P) * (h - g)), 2 * slack)
+    a.at_most(
+        "the projected gradient at D*",
+        sq(P * h),
+        4 * p**2,
+        P * g - P * (h - g),
+        (Scalar(2), (1 - P) * (h - g)),
+        2 * slack,
+    )
     b = Argument()
     P = b.projector(r"\Pi", "P", onto(b.rng.standard_normal((4, 2))))
-    h, d = b.vector("h", "P", b.rng.standard_normal(4)), b.vector("d", "P", b.model.matrices[r"\Pi"] @ b.rng.standard_normal(4))
+    h, d = (
+        b.vector("h", "P", b.rng.standard_normal(4)),
+        b.vector("d", "P", b.model.matrices[r"\Pi"] @ b.rng.standard_normal(4)),
+    )
     b.assume(P * d, d, "d in the span")
     L = b.positive("L", 2.0)
     m = b.model
-    p, q = b.positive("p", 0.6 * float(np.linalg.norm(m.matrix(P * h)))), b.positive("q", float(np.linalg.norm(m.matrices["d"])))
+    p, q = (
+        b.positive("p", 0.6 * float(np.linalg.norm(m.matrix(P * h)))),
+        b.positive("q", float(np.linalg.norm(m.matrices["d"]))),
+    )
     s1, s2 = b.slack("s", 4 * p**2 - sq(P * h), "as just shown"), b.nonnegative("u", 0.7)
     b.assume(d.T * d, q**2, "q = |d|")
     loss, after = h.T * d + L / 2 * sq(d) - s2, 2 * p * q + L / 2 * q**2
@@ -369,28 +405,69 @@ def convex() -> Certificate:
     a.wrong("to a hundredth of it", right=sq(P * g) / 100)
     c = Argument()
     P = c.projector(r"\Pi", "P", onto(c.rng.standard_normal((4, 2))))
-    h, d = c.vector("h", "P", c.rng.standard_normal(4)), c.vector("d", "P", c.model.matrices[r"\Pi"] @ c.rng.standard_normal(4))
+    h, d = (
+        c.vector("h", "P", c.rng.standard_normal(4)),
+        c.vector("d", "P", c.model.matrices[r"\Pi"] @ c.rng.standard_normal(4)),
+    )
     c.assume(P * d, d, "d in the span")
     L, m = c.positive("L", 2.0), c.model
-    p, q = c.positive("p", 1.1 * float(np.linalg.norm(m.matrix(P * h)))), c.positive("q", float(np.linalg.norm(m.matrices["d"])))
+    p, q = (
+        c.positive("p", 1.1 * float(np.linalg.norm(m.matrix(P * h)))),
+        c.positive("q", float(np.linalg.norm(m.matrices["d"]))),
+    )
     s1, s2 = c.slack("s", p**2 - sq(P * h), "as just shown, p = |P g|"), c.nonnegative("u", 0.7)
     c.assume(d.T * d, q**2, "q = |d|")
     t = p / q
     loss = h.T * d + L / 2 * sq(d) - s2
-    c.at_most("descent lemma at D*, Cauchy-Schwarz", loss, p * q + L / 2 * q**2, (1 / (2 * t), P * h - t * d), s1 / (2 * t), s2)
+    c.at_most(
+        "descent lemma at D*, Cauchy-Schwarz",
+        loss,
+        p * q + L / 2 * q**2,
+        (1 / (2 * t), P * h - t * d),
+        s1 / (2 * t),
+        s2,
+    )
     return joined(a, c)
+
+
+def storage() -> Certificate:
+    a = Argument()
+    n, c, s = a.positive("n", 5.0), a.positive("C", 3.0), a.positive("s", 2.0)
+    a.at_most(
+        "P = n + s with s > 0: gradients of C classes cost more than their kernels",
+        c * n**2,
+        c * n * (n + s),
+        c * n * s,
+    )
+    a.wrong("twice as much", left=2 * c * n**2)
+    a.at_most("P = n - s: not more", c * n * (n - s), c * n**2, c * n * s)
+    a.identity("by the difference C n (P - n)", c * n * (n + s) - c * n**2, c * n * s)
+    return a.certificate()
 
 
 ROOTS = "both sides are non-negative, so the root may be taken"
 PROOFS: dict[tuple[str, str], Proof] = {
-    ("eq_4", "as stated"): Proof(Kind.ALGEBRA, chain_rule, (CHAIN,), "chain rule for one sample; induction over samples; then the projector onto the span keeps the update"),
+    ("sec_3_1", "counts"): Proof(
+        Kind.ALGEBRA,
+        storage,
+        (),
+        "the counts are entries of arrays and multiply-adds, by definition; figures are evaluated",
+    ),
+    ("eq_4", "as stated"): Proof(
+        Kind.ALGEBRA,
+        chain_rule,
+        (CHAIN,),
+        "chain rule for one sample; induction over samples; then the projector onto the span keeps the update",
+    ),
     ("thm_3_3", "R1"): Proof(Kind.ALGEBRA, regret_r1, (), "equality, so the inequality"),
     ("thm_3_3", "R2"): Proof(Kind.ALGEBRA, regret_r2, (DESCENT,)),
     ("thm_3_3_minimiser", "as stated"): Proof(Kind.ALGEBRA, minimiser, (DESCENT,)),
     ("thm_3_3_regret", "one task"): Proof(Kind.ALGEBRA, one_task),
     ("regret_identity", "boxed"): Proof(Kind.ALGEBRA, regret_identity),
     ("rem_3_4", "squared loss"): Proof(Kind.ALGEBRA, realisable),
-    ("cor_3_5", "second moment"): Proof(Kind.ALGEBRA, second_moment, (SPECTRAL,), "E g g^T = G G^T; tail = the sum of the eigenvalues below the top r"),
+    ("cor_3_5", "second moment"): Proof(
+        Kind.ALGEBRA, second_moment, (SPECTRAL,), "E g g^T = G G^T; tail = the sum of the eigenvalues below the top r"
+    ),
     ("eq_7_8_9", "pseudo-inverse"): Proof(Kind.ALGEBRA, projected_kernel),
     ("eq_10", "R1"): Proof(Kind.ALGEBRA, eq_10_r1, (), ROOTS),
     ("eq_10", "R2"): Proof(Kind.ALGEBRA, lambda: eq_10_norms(1), (SPECTRAL,), ROOTS),
@@ -400,7 +477,11 @@ PROOFS: dict[tuple[str, str], Proof] = {
     ("eq_10_relations", "exact relations"): Proof(Kind.ALGEBRA, exact_relations, (SPECTRAL,), ROOTS),
     ("task_link", "isotropic sensitivities"): Proof(Kind.ALGEBRA, task_link),
     ("angle_bound", "as stated"): Proof(Kind.ALGEBRA, angles, (SPECTRAL,), "tr T (1 - P) is |sin Theta|_F^2"),
-    ("sec_3_3_2", "smooth"): Proof(Kind.ALGEBRA, smooth, (DESCENT,), "p, q > 0; where one is zero both sides are its limits"),
-    ("sec_3_3_2", "convex"): Proof(Kind.ALGEBRA, convex, (DESCENT, COCOERCIVE), "p, q > 0; where one is zero both sides are its limits"),
+    ("sec_3_3_2", "smooth"): Proof(
+        Kind.ALGEBRA, smooth, (DESCENT,), "p, q > 0; where one is zero both sides are its limits"
+    ),
+    ("sec_3_3_2", "convex"): Proof(
+        Kind.ALGEBRA, convex, (DESCENT, COCOERCIVE), "p, q > 0; where one is zero both sides are its limits"
+    ),
 }
 __all__ += ["joined", "ratio", "swapped", "two_blocks"]

@@ -28,10 +28,19 @@ def primal() -> Certificate:
     a.identity("the residual is H (w - w_*)", s.F.T * (s.F * s.w - s.y) + s.l * s.w, s.r)
     D = Argument()
     X, x = D.matrix(r"\Phi", "n", "P", D.rng.standard_normal((4, 3))), D.vector("z", "P", D.rng.standard_normal(3))
-    t, m = D.positive(r"\lambda_1", float(np.linalg.norm(D.model.matrices[r"\Phi"], 2) ** 2)), D.positive(r"\lambda", 0.7)
+    t, m = (
+        D.positive(r"\lambda_1", float(np.linalg.norm(D.model.matrices[r"\Phi"], 2) ** 2)),
+        D.positive(r"\lambda", 0.7),
+    )
     G = D.root("G", t - X * X.T)
     s1 = D.slack("s", t * sq(x) - sq(X * x), "lambda_1 is the largest eigenvalue")
-    D.at_most("upper bound on the residual, squared", sq(X.T * X * x + m * x), (t + m) ** 2 * sq(x), G.T * X * x, (t + 2 * m) * s1)
+    D.at_most(
+        "upper bound on the residual, squared",
+        sq(X.T * X * x + m * x),
+        (t + m) ** 2 * sq(x),
+        G.T * X * x,
+        (t + 2 * m) * s1,
+    )
     D.wrong("l for lambda_1 + l", right=m**2 * sq(x))
     a.at_most("lower bound, squared", s.l**2 * sq(s.z), sq(s.r), s.F.T * s.F * s.z, (2 * s.l, s.F * s.z))
     a.at_most("training error, squared", sq(s.F * s.z), sq(s.r) / (4 * s.l), (1 / (4 * s.l), (s.F.T * s.F - s.l) * s.z))
@@ -46,7 +55,9 @@ def energy() -> Certificate:
     gap = s.energy(s.best + s.z) - s.energy(s.best)
     a.identity("identity, r = H z", gap, s.r.T * (s.S * s.r) / 2)
     a.wrong("without the half", right=s.r.T * s.S * s.r)
-    a.at_most("bound", s.r.T * s.S * s.r / 2, sq(s.r) / (2 * s.l), (1 / (2 * s.l), s.F.T * s.F * s.z), (half, s.F * s.z))
+    a.at_most(
+        "bound", s.r.T * s.S * s.r / 2, sq(s.r) / (2 * s.l), (1 / (2 * s.l), s.F.T * s.F * s.z), (half, s.F * s.z)
+    )
     d = s.y - s.F * w
     dual = s.y.T * d - sq(d) / 2 - sq(s.F.T * d) / (2 * s.l)
     a.identity("the bound is the duality gap at y - Phi w", s.energy(w) - dual, sq(s.r) / (2 * s.l))
@@ -65,7 +76,10 @@ class Subset:
         self.H = self.HS + self.W.T * self.W
         self.Y, self.S = a.inverse("Y", self.HS), a.inverse("S", self.H)
         self.J = a.root("J", self.Y)
-        self.r, self.f = a.vector("r", "P", a.rng.standard_normal(3)), a.vector(r"\varphi", "P", a.rng.standard_normal(3))
+        self.r, self.f = (
+            a.vector("r", "P", a.rng.standard_normal(3)),
+            a.vector(r"\varphi", "P", a.rng.standard_normal(3)),
+        )
 
     def terms(self, x: Matrix) -> tuple:
         """x^T Y x - x^T S x as squares."""
@@ -82,9 +96,18 @@ def pointwise() -> Certificate:
         a.identity("by kernel evaluations on S", x.T * s.Y * x, (sq(x) - (s.G * x).T * Q * (s.G * x)) / s.l)
     b = Argument()
     S = b.symmetric("S", "P", np.diag([1.0, 0.5, 0.2]) + 0.1)
-    k, f, r = b.root("k", S), b.vector(r"\varphi", "P", b.rng.standard_normal(3)), b.vector("r", "P", b.rng.standard_normal(3))
+    k, f, r = (
+        b.root("k", S),
+        b.vector(r"\varphi", "P", b.rng.standard_normal(3)),
+        b.vector("r", "P", b.rng.standard_normal(3)),
+    )
     u, v = k.T * f, k.T * r
-    b.at_most("Cauchy-Schwarz in S = k k^T, squared", (f.T * (k * v)) ** 2, (f.T * (k * u)) * (r.T * (k * v)), (half, u * v.T - v * u.T))
+    b.at_most(
+        "Cauchy-Schwarz in S = k k^T, squared",
+        (f.T * (k * v)) ** 2,
+        (f.T * (k * u)) * (r.T * (k * v)),
+        (half, u * v.T - v * u.T),
+    )
     b.wrong("no error", right=Scalar(0))
     c = Argument()
     rd = ridge(c)
@@ -98,7 +121,7 @@ def pointwise() -> Certificate:
 def subset() -> Certificate:
     a = Argument()
     E1, E2 = two_blocks(a, "n", 3, 2)
-    F, l = a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((5, 3))), a.positive(r"\lambda", 0.7)  # noqa: E741
+    F, l = a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((5, 3))), a.positive(r"\lambda", 0.7)
     G = E1.T * F
     a.at_most("rows of S, each once", G.T * G + l, F.T * F + l, E2.T * F)
     a.wrong("a row twice", left=4 * (G.T * G) + l)
@@ -106,7 +129,7 @@ def subset() -> Certificate:
     F = b.matrix(r"\Phi", "n", "P", b.rng.standard_normal((5, 3)))
     X = b.rng.standard_normal((5, 2))
     U = b.matrix("U", "n", "m", X / np.linalg.norm(X, 2) / 1.1)
-    C, l = b.root("C", 1 - U * U.T), b.positive(r"\lambda", 0.7)  # noqa: E741
+    C, l = b.root("C", 1 - U * U.T), b.positive(r"\lambda", 0.7)
     b.at_most("a contraction, 1 - U U^T = C C^T", F.T * U * U.T * F + l, F.T * F + l, C.T * F)
     return joined(a, b)
 
@@ -128,15 +151,24 @@ def dual_residual() -> Certificate:
     m, R, C = over_smallest(b, K)
     k, x = b.vector("k", "n", b.rng.standard_normal(4)), b.vector(r"\rho", "n", b.rng.standard_normal(4))
     terms = ((half, k * (x.T * R) - R * x * k.T), (2 / m, k, C.T * R * x), (1 / m**2, k, C * C.T * R * x))
-    b.at_most("second bound, squared, k = F phi, m = lambda + lambda_min", (k.T * R * x) ** 2, sq(k) * sq(x) / m**2, *terms)
+    b.at_most(
+        "second bound, squared, k = F phi, m = lambda + lambda_min", (k.T * R * x) ** 2, sq(k) * sq(x) / m**2, *terms
+    )
     b.wrong("a thousandth", right=sq(k) * sq(x) / (1000 * m**2))
     return joined(a, b)
 
 
 def evaluations() -> Certificate:
     a = Argument()
-    F, Z = a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))), a.matrix(r"\Psi", "m", "P", a.rng.standard_normal((2, 3)))
-    b, y, l = a.vector(r"\beta", "m", a.rng.standard_normal(2)), a.vector("y", "n", a.rng.standard_normal(4)), a.positive(r"\lambda", 0.7)  # noqa: E741
+    F, Z = (
+        a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))),
+        a.matrix(r"\Psi", "m", "P", a.rng.standard_normal((2, 3))),
+    )
+    b, y, l = (
+        a.vector(r"\beta", "m", a.rng.standard_normal(2)),
+        a.vector("y", "n", a.rng.standard_normal(4)),
+        a.positive(r"\lambda", 0.7),
+    )
     e = F * Z.T * b - y
     right = e.T * (F * F.T) * e + 2 * l * (e.T * (F * Z.T) * b) + l**2 * (b.T * (Z * Z.T) * b)
     a.identity("for arbitrary rows Psi", sq(F.T * (F * (Z.T * b) - y) + l * Z.T * b), right)
@@ -149,7 +181,13 @@ def held_out() -> Certificate:
     A, x = a.matrix("A", "t", "P", a.rng.standard_normal((4, 3))), a.vector("x", "P", a.rng.standard_normal(3))
     tau = a.positive(r"\tau", float(np.linalg.norm(a.model.matrices["A"], 2) ** 2))
     C = a.root("C", tau - A * A.T)
-    a.at_most("A = Phi_t J, Y = J J^T, z = J x, tau the largest eigenvalue of A A^T", sq(A * x), tau * sq(x), (1 / tau, tau * x - A.T * A * x), (1 / tau, C.T * A * x))
+    a.at_most(
+        "A = Phi_t J, Y = J J^T, z = J x, tau the largest eigenvalue of A A^T",
+        sq(A * x),
+        tau * sq(x),
+        (1 / tau, tau * x - A.T * A * x),
+        (1 / tau, C.T * A * x),
+    )
     a.wrong("a tenth", right=tau * sq(x) / 100)
     s = Subset()
     z = s.S * s.r
@@ -170,7 +208,12 @@ def ellipsoid() -> Certificate:
 
 def agreement() -> Certificate:
     a = Argument()
-    f, g, B, C = a.real(r"\hat f_1", 2.0), a.real(r"\hat f_c", 0.5), a.nonnegative("B_1", 0.4), a.nonnegative("B_c", 0.3)
+    f, g, B, C = (
+        a.real(r"\hat f_1", 2.0),
+        a.real(r"\hat f_c", 0.5),
+        a.nonnegative("B_1", 0.4),
+        a.nonnegative("B_c", 0.3),
+    )
     s, t, u = a.nonnegative("s", 0.1), a.nonnegative("t", 0.2), a.positive("u", 0.8)
     a.assume(f, g + B + C + u, "a lead of more than both bounds")
     one, other = f - B + s, g + C - t
@@ -182,9 +225,12 @@ def agreement() -> Certificate:
 def stream() -> Certificate:
     a = Argument()
     E1, E2 = two_blocks(a, "n", 3, 2)
-    F1, F2 = a.matrix(r"\Phi_1", "n_1", "P", a.rng.standard_normal((3, 3))), a.matrix(r"\Phi_2", "n_2", "P", a.rng.standard_normal((2, 3)))
+    F1, F2 = (
+        a.matrix(r"\Phi_1", "n_1", "P", a.rng.standard_normal((3, 3))),
+        a.matrix(r"\Phi_2", "n_2", "P", a.rng.standard_normal((2, 3))),
+    )
     y1, y2 = a.vector("y_1", "n_1", a.rng.standard_normal(3)), a.vector("y_2", "n_2", a.rng.standard_normal(2))
-    w, l = a.vector("w", "P", a.rng.standard_normal(3)), a.positive(r"\lambda", 0.7)  # noqa: E741
+    w, l = a.vector("w", "P", a.rng.standard_normal(3)), a.positive(r"\lambda", 0.7)
     F, y = E1 * F1 + E2 * F2, E1 * y1 + E2 * y2
     right = l * w + F1.T * (F1 * w - y1) + F2.T * (F2 * w - y2)
     a.identity("one more block adds its part", l * w + F.T * (F * w - y), right)
@@ -203,7 +249,7 @@ def refinement() -> Certificate:
     a.assume(p.T * H * p, q)
     r = H * w - b
 
-    def J(x: Matrix) -> Scalar:  # noqa: N802
+    def J(x: Matrix) -> Scalar:
         return x.T * H * x / 2 - b.T * x
 
     step = -(r.T * p) / q
@@ -285,16 +331,29 @@ def rounding() -> Certificate:
     a.at_most("(1 + gamma_m)(1 + u) <= 1 + gamma_(m+1), times denominators", (1 + u) * d, d + u, u * g)
     a.wrong("(1 + gamma_m)(1 + 20 u)", left=(1 + 20 * u) * d)
     n, P = a.positive("n", 5.0), a.positive("P", 3.0)
-    a.identity("roundings of one term: product, P - 1 sums, minus y, product, n - 1 sums, plus lambda w", 1 + (P - 1) + 1 + 1 + (n - 1) + 1, n + P + 2)
+    a.identity(
+        "roundings of one term: product, P - 1 sums, minus y, product, n - 1 sums, plus lambda w",
+        1 + (P - 1) + 1 + 1 + (n - 1) + 1,
+        n + P + 2,
+    )
     b = Argument()
-    A, x = b.matrix(r"|\Phi|", "n", "P", np.abs(b.rng.standard_normal((4, 3)))), b.vector("|w|", "P", np.abs(b.rng.standard_normal(3)))
+    A, x = (
+        b.matrix(r"|\Phi|", "n", "P", np.abs(b.rng.standard_normal((4, 3)))),
+        b.vector("|w|", "P", np.abs(b.rng.standard_normal(3))),
+    )
     y = b.vector("|y|", "n", np.abs(b.rng.standard_normal(4)))
 
     def cross(m: Matrix, v: Matrix) -> Pair:
         return Pair(((Scalar(1), m, v.T, False), (Scalar(-1), m, v.T, True)))
 
     b.at_most("entries of |Phi|^T |y|, squared", sq(A.T * y), sq(A) * sq(y), (half, cross(A.T, y)))
-    b.at_most("|Phi|^T |Phi| |w|, squared", sq(A.T * (A * x)), sq(A) ** 2 * sq(x), (half, cross(A.T, A * x)), (half, A, cross(A, x)))
+    b.at_most(
+        "|Phi|^T |Phi| |w|, squared",
+        sq(A.T * (A * x)),
+        sq(A) ** 2 * sq(x),
+        (half, cross(A.T, A * x)),
+        (half, A, cross(A, x)),
+    )
     b.wrong("a twentieth", right=sq(A) ** 2 * sq(x) / 20)
     return joined(a, b)
 
@@ -304,7 +363,10 @@ class Inducing:
 
     def __init__(self) -> None:
         a = self.a = Argument()
-        self.N, self.M = a.matrix("N", "n", "P", a.rng.standard_normal((4, 3))), a.matrix("M", "n", "P", a.rng.standard_normal((4, 3)))
+        self.N, self.M = (
+            a.matrix("N", "n", "P", a.rng.standard_normal((4, 3))),
+            a.matrix("M", "n", "P", a.rng.standard_normal((4, 3))),
+        )
         self.l = a.positive(r"\lambda", 0.7)
         self.KP, self.E = self.N * self.N.T, self.M * self.M.T
         self.Q, self.R = a.inverse("R_P", self.KP + self.l), a.inverse("R", self.KP + self.E + self.l)
@@ -312,8 +374,11 @@ class Inducing:
 
 def inducing() -> Certificate:
     a = Argument()
-    F, P = a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))), a.projector(r"\Pi", "P", onto(a.rng.standard_normal((3, 2))))
-    l, y = a.positive(r"\lambda", 0.7), a.vector("y", "n", a.rng.standard_normal(4))  # noqa: E741
+    F, P = (
+        a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))),
+        a.projector(r"\Pi", "P", onto(a.rng.standard_normal((3, 2)))),
+    )
+    l, y = a.positive(r"\lambda", 0.7), a.vector("y", "n", a.rng.standard_normal(4))
     Q = a.inverse("R_P", F * P * F.T + l)
     w = P * F.T * Q * y
     r = F.T * (F * w - y) + l * w
@@ -323,12 +388,17 @@ def inducing() -> Certificate:
     a.wrong("l for l^2", right=l * energy)
     S = a.inverse("S", F.T * F + l)
     z = S * r
-    a.at_most("energy: J(w_P) - J(w_*) = r^T S r / 2", r.T * z / 2, sq(r) / (2 * l), (1 / (2 * l), F.T * F * z), (half, F * z))
+    a.at_most(
+        "energy: J(w_P) - J(w_*) = r^T S r / 2", r.T * z / 2, sq(r) / (2 * l), (1 / (2 * l), F.T * F * z), (half, F * z)
+    )
     b = Argument()
     rd = ridge(b)
     B = b.matrix("B", "P", "m", b.rng.standard_normal((3, 2)))
     h, span = b.model.matrix(rd.H), b.model.matrices["B"]
-    c, v = b.vector("c", "m", np.linalg.solve(span.T @ h @ span, span.T @ b.model.matrix(rd.F.T * rd.y))), b.vector("v", "m", b.rng.standard_normal(2))
+    c, v = (
+        b.vector("c", "m", np.linalg.solve(span.T @ h @ span, span.T @ b.model.matrix(rd.F.T * rd.y))),
+        b.vector("v", "m", b.rng.standard_normal(2)),
+    )
     b.assume(B.T * (rd.H * (B * c)), B.T * (rd.F.T * rd.y), "w_P is stationary in the span")
     best, wp, other = rd.best, B * c, B * v
 
@@ -349,13 +419,19 @@ def fitted() -> Argument:
     h = a.root("h", s.Q)
     a.at_most("R_P - R is positive", s.R, s.Q, s.M.T * s.R, h.T * s.E * s.R)
     b = Argument()
-    N, t, C = b.matrix("N", "n", "P", b.rng.standard_normal((4, 3))), b.positive("t", 2.0), b.matrix("C", "n", "q", b.rng.standard_normal((4, 2)) / 3)
+    N, t, C = (
+        b.matrix("N", "n", "P", b.rng.standard_normal((4, 3))),
+        b.positive("t", 2.0),
+        b.matrix("C", "n", "q", b.rng.standard_normal((4, 2)) / 3),
+    )
     T, R = b.inverse("R_2", N * N.T + t), b.inverse("R", N * N.T + t - C * C.T)
     g = b.root("g", R)
-    b.at_most("R is above R_2 = (K_P + e + lambda)^-1: e - E = C C^T, t = e + lambda", T, R, C.T * T, g.T * C * (C.T * T))
+    b.at_most(
+        "R is above R_2 = (K_P + e + lambda)^-1: e - E = C C^T, t = e + lambda", T, R, C.T * T, g.T * C * (C.T * T)
+    )
     b.wrong("twice", left=3 * T)
     c = Argument()
-    N, l, e = c.matrix("N", "n", "P", c.rng.standard_normal((4, 3))), c.positive(r"\lambda", 0.7), c.positive("e", 1.3)  # noqa: E741
+    N, l, e = c.matrix("N", "n", "P", c.rng.standard_normal((4, 3))), c.positive(r"\lambda", 0.7), c.positive("e", 1.3)
     K, t = N * N.T, l + e
     Q, T = c.inverse("R_P", K + l), c.inverse("R_2", K + t)
     V, b1 = Q * T, 2 * l + e
@@ -386,7 +462,14 @@ def square() -> Argument:
     D = a.root("D", c - x * x.T)
     y = a.vector("y", "n", a.rng.standard_normal(4))
     Z = x * x.T
-    a.at_most("0 <= Z = x x^T <= c gives |Z y| <= c |y|, squared", sq(Z * y), c**2 * sq(y), (c - Z) * y, (2 / c, D.T * Z * y), (2 / c, x.T * (c - Z) * y))
+    a.at_most(
+        "0 <= Z = x x^T <= c gives |Z y| <= c |y|, squared",
+        sq(Z * y),
+        c**2 * sq(y),
+        (c - Z) * y,
+        (2 / c, D.T * Z * y),
+        (2 / c, x.T * (c - Z) * y),
+    )
     a.wrong("a hundredth", right=c**2 * sq(y) / 100)
     return a
 
@@ -422,7 +505,7 @@ def leave_one_out() -> Certificate:
     eye, X = np.eye(4), a.rng.standard_normal((4, 4))
     K = a.symmetric("K", "n", X @ X.T)
     E, e = a.matrix("E", "n", "q", eye[:, 1:]), a.vector("e", "n", eye[:, 0])
-    l, eta, v = a.positive(r"\lambda", 0.7), a.real("y_i", 0.8), a.vector("v", "q", a.rng.standard_normal(3))  # noqa: E741
+    l, eta, v = a.positive(r"\lambda", 0.7), a.real("y_i", 0.8), a.vector("v", "q", a.rng.standard_normal(3))
     a.assume(e.T * e, 1)
     a.assume(E.T * E, 1)
     a.assume(E.T * e, 0 * (E.T * e))
@@ -443,7 +526,9 @@ PROOFS: dict[tuple[str, str], Proof] = {
     ("certificate_subset", "training rows or a contraction"): Proof(Kind.ALGEBRA, subset, (SPECTRAL,)),
     ("certificate_dual", "dual residual"): Proof(Kind.ALGEBRA, dual_residual, (SPECTRAL,), ROOTS),
     ("certificate_dual", "kernel evaluations only"): Proof(Kind.ALGEBRA, evaluations),
-    ("certificate_held_out", "held-out RMS"): Proof(Kind.ALGEBRA, held_out, (SPECTRAL,), "the lines one after the other; " + ROOTS),
+    ("certificate_held_out", "held-out RMS"): Proof(
+        Kind.ALGEBRA, held_out, (SPECTRAL,), "the lines one after the other; " + ROOTS
+    ),
     ("certificate_held_out", "ellipsoid"): Proof(Kind.ALGEBRA, ellipsoid),
     ("certificate_held_out", "class agreement"): Proof(Kind.ALGEBRA, agreement),
     ("certificate_streaming", "blocks"): Proof(Kind.ALGEBRA, stream, (), "by induction over blocks"),
@@ -457,7 +542,8 @@ PROOFS: dict[tuple[str, str], Proof] = {
         Kind.ALGEBRA,
         rounding,
         (),
-        "by induction m factors 1 + delta differ from 1 by at most gamma_m; every term of fl(r) has at most n + P + 2; norms of the sums of absolute terms",
+        "by induction m factors 1 + delta differ from 1 by at most gamma_m; every term of fl(r) has at most n + P + 2; "
+        "norms of the sums of absolute terms",
     ),
     ("nystrom_bounds", "restricted solve"): Proof(
         Kind.ALGEBRA, inducing, (SPECTRAL,), "Z = lambda (R_P - R) with c = e / (lambda + e), by the three lines before"

@@ -40,15 +40,19 @@ def rank_r() -> Certificate:
     values, vectors = np.linalg.eigh((lambda x: x @ x.T)(a.rng.standard_normal((5, 5))))
     U, L = a.matrix("U_r", "n", "r", vectors[:, 3:]), a.symmetric(r"\Lambda_r", "r", np.diag(values[3:]))
     a.assume(U.T * U, 1)
-    l = a.positive(r"\lambda", 0.7)  # noqa: E741
+    l = a.positive(r"\lambda", 0.7)
     N = a.inverse("N", L + l)
     k, y = a.vector("k", "n", a.rng.standard_normal(5)), a.vector("y", "n", a.rng.standard_normal(5))
     inverse = U * N * U.T + (1 - U * U.T) / l
-    a.identity("the inverse of K_r + lambda, K_r = U_r Lambda_r U_r^T", (U * L * U.T + l) * inverse, Matrix.identity("n"))
+    a.identity(
+        "the inverse of K_r + lambda, K_r = U_r Lambda_r U_r^T", (U * L * U.T + l) * inverse, Matrix.identity("n")
+    )
     a.wrong("without the tail", left=(U * L * U.T + l) * (U * N * U.T))
     tail = k.T * (1 - U * U.T) * y / l
     a.identity("the substitution with its tail of size 1 / lambda", k.T * inverse * y, k.T * U * N * U.T * y + tail)
-    a.identity("with the test row truncated too: the first r modes", (U * (U.T * k)).T * inverse * y, k.T * U * N * U.T * y)
+    a.identity(
+        "with the test row truncated too: the first r modes", (U * (U.T * k)).T * inverse * y, k.T * U * N * U.T * y
+    )
     return a.certificate()
 
 
@@ -62,8 +66,17 @@ def telescope() -> Certificate:
 
 def factor_3() -> Certificate:
     a = Argument()
-    x, b, v = (a.vector(name, "N", a.rng.standard_normal(4)) for name in (r"\varepsilon_a", r"\varepsilon_b", r"\varepsilon_v"))
-    a.at_most("entries: values on the sample space times roots of weights", sq(x + b + v), 3 * (sq(x) + sq(b) + sq(v)), x - b, x - v, b - v)
+    x, b, v = (
+        a.vector(name, "N", a.rng.standard_normal(4)) for name in (r"\varepsilon_a", r"\varepsilon_b", r"\varepsilon_v")
+    )
+    a.at_most(
+        "entries: values on the sample space times roots of weights",
+        sq(x + b + v),
+        3 * (sq(x) + sq(b) + sq(v)),
+        x - b,
+        x - v,
+        b - v,
+    )
     a.wrong("factor 1/10", right=(sq(x) + sq(b) + sq(v)) / 10)
     return a.certificate()
 
@@ -87,27 +100,38 @@ def approximation() -> Certificate:
 
 
 def bias_low(b: Argument) -> None:
-    """s <= 1/2: a = 1/2 + s, b = 1/2 - s, M = mu^a, N = lambda^b, Q = lambda^a, and c = a^a b^b."""
+    """S <= 1/2: a = 1/2 + s, b = 1/2 - s, M = mu^a, N = lambda^b, Q = lambda^a, and c = a^a b^b."""
     mu, lam, s = 0.8, 0.5, 0.25
     x, y = 0.5 + s, 0.5 - s
-    M, N, Q, c = (b.positive(n, v) for n, v in ((r"\mu^a", mu**x), (r"\lambda^b", lam**y), (r"\lambda^a", lam**x), ("c", x**x * y**y)))
+    M, N, Q, c = (
+        b.positive(n, v)
+        for n, v in ((r"\mu^a", mu**x), (r"\lambda^b", lam**y), (r"\lambda^a", lam**x), ("c", x**x * y**y))
+    )
     d = b.positive("d", mu + lam)
     t = b.nonnegative("t", mu + lam - (mu**x * lam**y) / (x**x * y**y))
     v = b.nonnegative("v", (mu**x * lam**y) / (x**x * y**y))
     b.assume(v, d - t, "Jensen: v = (mu/a)^a (lambda/b)^b <= a (mu/a) + b (lambda/b) = d, d = mu + lambda")
     del M, N
     right = Q**2 * c**2
-    b.at_most("one mode, s <= 1/2: lambda^2 mu^(1+2s) / d^2 = Q^2 c^2 v^2 / d^2", right * v**2 / d**2, right, right * t**2 / d**2, 2 * right * t * v / d**2)
+    b.at_most(
+        "one mode, s <= 1/2: lambda^2 mu^(1+2s) / d^2 = Q^2 c^2 v^2 / d^2",
+        right * v**2 / d**2,
+        right,
+        right * t**2 / d**2,
+        2 * right * t * v / d**2,
+    )
     b.wrong("a tenth of the constant", right=right / 10)
 
 
 def bias_high(b: Argument) -> None:
-    """s >= 1/2: m = mu^(2s-1) <= |Sigma|^(2s-1) = z."""
+    """S >= 1/2: m = mu^(2s-1) <= |Sigma|^(2s-1) = z."""
     lam, d, m, u = b.positive(r"\lambda", 0.5), b.positive("d", 1.3), b.nonnegative("m", 0.8), b.nonnegative("u", 0.3)
     mu = b.nonnegative(r"\mu", 0.8)
     b.assume(mu, d - lam, "d = mu + lambda")
     z = m + u
-    b.at_most("one mode, s >= 1/2", lam**2 * mu**2 * m / d**2, lam**2 * z, lam**2 * u, lam**3 * m * (lam + 2 * mu) / d**2)
+    b.at_most(
+        "one mode, s >= 1/2", lam**2 * mu**2 * m / d**2, lam**2 * z, lam**2 * u, lam**3 * m * (lam + 2 * mu) / d**2
+    )
     b.wrong("lambda^4", right=lam**4 * z / 10)
 
 
@@ -141,7 +165,10 @@ def finite_width() -> Certificate:
     B = a.matrix(r"\Phi_S", "m", "P", a.rng.standard_normal((3, 4)))
     D = a.pseudo_inverse("D", B * B.T)
     P = B.T * D * B
-    w, f = a.vector("w", "P", a.rng.standard_normal(4)), a.vector(r"\varphi", "P", a.model.matrix(P) @ a.rng.standard_normal(4))
+    w, f = (
+        a.vector("w", "P", a.rng.standard_normal(4)),
+        a.vector(r"\varphi", "P", a.model.matrix(P) @ a.rng.standard_normal(4)),
+    )
     a.vanish("rows are kept", P * B.T - B.T)
     a.assume(B.T * (D * (B * f)), f, "the gradients of the chosen inputs span every gradient")
     a.identity("an element phi^T w is sum alpha_i K(x_i, .), alpha = D Phi_S w", f.T * (B.T * (D * (B * w))), f.T * w)
@@ -153,7 +180,7 @@ def finite_width() -> Certificate:
 
 def over_smallest(a: Argument, K: Matrix, name: str = "") -> tuple[Scalar, Matrix, Matrix]:
     """State R = (K + lambda)^-1, m = lambda + lambda_min(K): returns m, R, and C with K + lambda = m + C C^T."""
-    l = a.positive(r"\lambda", 0.5)  # noqa: E741
+    l = a.positive(r"\lambda", 0.5)
     low = max(float(np.linalg.eigvalsh(a.model.matrix(K))[0]), 0.0)
     R = a.inverse(f"R{name}", K + l)
     m = a.positive(f"m{name}", 0.5 + low)
@@ -181,7 +208,7 @@ def first_term() -> Certificate:
     a.wrong("m^4 for m^2", right=sq(x) * sq(y) / (m**4 * 1000))
     b = Argument()
     K, N = _kernel(b, "K", 4), _kernel(b, r"\tilde K", 4)
-    l = b.positive(r"\lambda", 0.5)  # noqa: E741
+    l = b.positive(r"\lambda", 0.5)
     R, Q = b.inverse("R", K + l), b.inverse(r"\tilde R", N + l)
     k, z, y = (b.vector(name, "n", b.rng.standard_normal(4)) for name in ("k", r"\tilde k", "y"))
     b.identity("the split of this order", k.T * R * y - z.T * Q * y, (k - z).T * R * y + z.T * (R - Q) * y)
@@ -200,9 +227,20 @@ def both_smallest() -> Certificate:
     a.identity("difference of the inverses", R - Q, R * (N - K) * Q)
     v = (N - K) * Q * y
     z = R * v
-    inner = [(2 * size**2 / (m**2 * o), O.T * Q * y), (size**2 / (m**2 * o**2), O * O.T * Q * y), (1 / m**2, G.T * Q * y), *_shrinks(m, R, C, v)]
+    inner = [
+        (2 * size**2 / (m**2 * o), O.T * Q * y),
+        (size**2 / (m**2 * o**2), O * O.T * Q * y),
+        (1 / m**2, G.T * Q * y),
+        *_shrinks(m, R, C, v),
+    ]
     bound = size**2 / (m**2 * o**2) * sq(k) * sq(y)
-    a.at_most("second term, squared; d = |K - K~|", (k.T * z) ** 2, bound, (half, k * z.T - z * k.T), *((f, k, x) for f, x in inner))
+    a.at_most(
+        "second term, squared; d = |K - K~|",
+        (k.T * z) ** 2,
+        bound,
+        (half, k * z.T - z * k.T),
+        *((f, k, x) for f, x in inner),
+    )
     a.wrong("a ten-thousandth", right=bound / 10**6)
     return joined(a, _first())
 
@@ -225,11 +263,21 @@ def coefficients() -> Certificate:
     f, k = a.vector(r"\varphi", "P", a.rng.standard_normal(3)), a.vector("k", "n", a.rng.standard_normal(4))
     alpha = Q * r.y
     z = r.F * f
-    a.identity("the split: R~ is R, alpha = (K + lambda)^-1 y", k.T * alpha - z.T * r.R * r.y, (k - z).T * alpha + f.T * (r.F.T * r.R * (r.K - K) * alpha))
+    a.identity(
+        "the split: R~ is R, alpha = (K + lambda)^-1 y",
+        k.T * alpha - z.T * r.R * r.y,
+        (k - z).T * alpha + f.T * (r.F.T * r.R * (r.K - K) * alpha),
+    )
     a.wrong("the second term reversed", right=(k - z).T * alpha - f.T * (r.F.T * r.R * (r.K - K) * alpha))
     x = a.vector("x", "n", a.rng.standard_normal(4))
     u = r.F.T * r.R * x
-    a.at_most("the second term, squared, x = (K~ - K) alpha", (f.T * u) ** 2, sq(f) * sq(x) / (4 * r.l), (half, f * u.T - u * f.T), (1 / (4 * r.l), f, (r.K - r.l) * r.R * x))
+    a.at_most(
+        "the second term, squared, x = (K~ - K) alpha",
+        (f.T * u) ** 2,
+        sq(f) * sq(x) / (4 * r.l),
+        (half, f * u.T - u * f.T),
+        (1 / (4 * r.l), f, (r.K - r.l) * r.R * x),
+    )
     a.wrong("1/40", right=sq(f) * sq(x) / (4000 * r.l))
     return a.certificate()
 
@@ -271,7 +319,14 @@ def b_6_r1() -> Certificate:
     s.squares()
     a, t = s.a, s.total
     a.at_most("(25), times n", t**2, s.n * sq(s.K), (s.n, s.flat))
-    a.at_most("combined, squared and times the denominators", t * sq(s.E), s.epsilon * s.low * s.n * sq(s.K), (t, s.F * s.C), t * s.low * s.s, (s.epsilon * s.low * s.n, s.flat))
+    a.at_most(
+        "combined, squared and times the denominators",
+        t * sq(s.E),
+        s.epsilon * s.low * s.n * sq(s.K),
+        (t, s.F * s.C),
+        t * s.low * s.s,
+        (s.epsilon * s.low * s.n, s.flat),
+    )
     a.wrong("a hundredth", right=s.epsilon * s.low * s.n * sq(s.K) / 100)
     return a.certificate()
 
@@ -296,13 +351,26 @@ def improved_gap() -> Certificate:
     D = a.root("D", (s.H - s.top) * s.V)
     a.at_most("the head", s.top * tr(s.V * s.H), tr(s.V * s.H * s.H), s.F * D)
     b = Argument()
-    kappa, low, T, e, d = b.nonnegative(r"\kappa", 0.5), b.positive("b", 2.0), b.nonnegative("T", 9.0), b.nonnegative(r"\epsilon", 0.2), b.positive("d", 0.8)
+    kappa, low, T, e, d = (
+        b.nonnegative(r"\kappa", 0.5),
+        b.positive("b", 2.0),
+        b.nonnegative("T", 9.0),
+        b.nonnegative(r"\epsilon", 0.2),
+        b.positive("d", 0.8),
+    )
     x, y, z, g = (b.nonnegative(n, v) for n, v in (("x", 0.3), ("y", 0.2), ("z", 0.1), ("g", 0.5)))
     b.assume(e, 1 - d, "d = 1 - epsilon")
     b.assume(kappa, 1 - g, "kappa = a / b at most 1")
     t = e * T - z
     A, B = kappa * low * t - y, low * (T - t) + x
-    b.at_most("A <= a t, B >= b (T - t), t <= epsilon T: the gap form", A * (d + kappa * e), kappa * e * (A + B), kappa * e * x, d * y, kappa * low * z)
+    b.at_most(
+        "A <= a t, B >= b (T - t), t <= epsilon T: the gap form",
+        A * (d + kappa * e),
+        kappa * e * (A + B),
+        kappa * e * x,
+        d * y,
+        kappa * low * z,
+    )
     b.wrong("a third", right=kappa * e * (A + B) / 3)
     b.at_most("at most epsilon", kappa * e, e * (d + kappa * e), e * d * g)
     return joined(a, b)
@@ -317,7 +385,13 @@ def improved_mean() -> Certificate:
     head = tr(s.V * s.H)
     a.at_most("Cauchy-Schwarz on the first r", head**2, r * tr(s.V * s.H * s.H), (r, s.V * s.H - head / r * s.V))
     b = Argument()
-    low, T, d, r, e = b.nonnegative("a", 1.0), b.nonnegative("T", 9.0), b.positive("d", 0.8), b.positive("r", 3.0), b.nonnegative(r"\epsilon", 0.2)
+    low, T, d, r, e = (
+        b.nonnegative("a", 1.0),
+        b.nonnegative("T", 9.0),
+        b.positive("d", 0.8),
+        b.positive("r", 3.0),
+        b.nonnegative(r"\epsilon", 0.2),
+    )
     y, z, x = (b.nonnegative(n, v) for n, v in (("y", 0.2), ("z", 0.1), ("x", 0.3)))
     b.assume(e, 1 - d, "d = 1 - epsilon")
     t = e * T - z
@@ -333,7 +407,12 @@ def kept_eigenvalues() -> Certificate:
     a = Argument()
     names = (("x", 0.3), ("y", 0.2), ("z", 0.1), ("u", 0.4), ("v", 0.2))
     x, y, z, u, v = (a.nonnegative(n, w) for n, w in names)
-    e, T, d, p = a.nonnegative(r"\epsilon", 0.3), a.nonnegative(r"\tilde T", 9.0), a.positive("d", 0.8), a.positive("p", 1.2)
+    e, T, d, p = (
+        a.nonnegative(r"\epsilon", 0.3),
+        a.nonnegative(r"\tilde T", 9.0),
+        a.positive("d", 0.8),
+        a.positive("p", 1.2),
+    )
     tail = e * T - z
     t, total = (tail - x) / d, (T + u) / p
     a.at_most("the tail: d = 1 - e, p = 1 + e, kept sums", d * t, e * p * total, z, e * u, x)
@@ -364,7 +443,11 @@ def theorem_r() -> Certificate:
     a.assume(e.T * e, 1)
     a.assume(E.T * e, 0 * (E.T * e))
     a.assume(B.T * e, 0 * (B.T * e))
-    h, W, g = a.vector("h", "h", a.rng.standard_normal(2)), a.vector("W", "h", a.rng.standard_normal(2)), a.vector("g", "q", a.rng.standard_normal(3))
+    h, W, g = (
+        a.vector("h", "h", a.rng.standard_normal(2)),
+        a.vector("W", "h", a.rng.standard_normal(2)),
+        a.vector("g", "q", a.rng.standard_normal(3)),
+    )
     b = a.real("b", 0.7)
     phi, w = B * g + E * h + e, E * W + b * e
     a.identity("phi = (body gradient, h, 1), w_0 = (0, W, b)", phi.T * w, h.T * W + b)
@@ -374,7 +457,11 @@ def theorem_r() -> Certificate:
     c.at_most("the norm in H_K is that of the projection", sq(P * w), sq(w), (1 - P) * w)
     d = Argument()
     x, S = d.positive("x", 2.0), d.positive("S", 1.5)
-    d.identity("Euler: weights 1 / (x S) of layers with x = |theta_l|^2, S the sum of 1 / x", x * (1 / (x * S)) ** 2, 1 / x / S**2)
+    d.identity(
+        "Euler: weights 1 / (x S) of layers with x = |theta_l|^2, S the sum of 1 / x",
+        x * (1 / (x * S)) ** 2,
+        1 / x / S**2,
+    )
     return joined(a, c, d)
 
 
@@ -387,14 +474,22 @@ def sharp() -> Certificate:
     a.assume(F.T * f, 0 * (F.T * f), "normal equations of f_*")
     a.identity("no cross term: columns of D are w^* - w^ of a sample", sq(f * e.T + F * D), sq(f) + sq(F * D))
     a.wrong("with twice the first", right=2 * sq(f) + sq(F * D))
-    b, v, x = a.vector("b", "K", a.rng.standard_normal(4)), a.vector("v", "K", a.rng.standard_normal(4)), a.positive("a", 0.5)
+    b, v, x = (
+        a.vector("b", "K", a.rng.standard_normal(4)),
+        a.vector("v", "K", a.rng.standard_normal(4)),
+        a.positive("a", 0.5),
+    )
     a.at_most("bias and variance, any a > 0", sq(b + v), (1 + x) * sq(b) + (1 + 1 / x) * sq(v), (x, b - v / x))
     return a.certificate()
 
 
 def variance_identity() -> Certificate:
     a = Argument()
-    F, n, l = a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))), a.positive("n", 4.0), a.positive(r"\lambda", 0.5)  # noqa: E741
+    F, n, l = (
+        a.matrix(r"\Phi", "n", "P", a.rng.standard_normal((4, 3))),
+        a.positive("n", 4.0),
+        a.positive(r"\lambda", 0.5),
+    )
     X = a.rng.standard_normal((3, 3))
     G = a.symmetric(r"\Sigma", "P", X @ X.T)
     H = F.T * F / n
@@ -411,15 +506,28 @@ def conditional() -> Certificate:
     a = Argument()
     X, Y = a.rng.standard_normal((3, 3)), a.rng.standard_normal((3, 3))
     G = a.matrix("G", "P", "q", X)
-    l = a.positive(r"\lambda", 0.5)  # noqa: E741
+    l = a.positive(r"\lambda", 0.5)
     Q = a.symmetric(r"\hat\Sigma", "P", 0.6 * X @ X.T + 0.1 * Y @ Y.T)
     A, S = a.inverse(r"\hat S", Q + l), a.inverse("S", G * G.T + l)
     C = a.root("C", Q + l - (G * G.T + l) / 2)
     h = a.root("h", S)
     a.at_most("first step", A * Q * A, A, (l, A))
-    a.at_most("second step: on the event Sigma^ + lambda = (Sigma + lambda) / 2 + C C^T", A, 2 * S, C.T * A, (2, h.T * C * (C.T * A)))
+    a.at_most(
+        "second step: on the event Sigma^ + lambda = (Sigma + lambda) / 2 + C C^T",
+        A,
+        2 * S,
+        C.T * A,
+        (2, h.T * C * (C.T * A)),
+    )
     a.wrong("without the 2", right=S / 20)
-    a.at_most("the noise part, Sigma = G G^T, d_eff = tr Sigma S", tr(G.T * A * Q * A * G), 2 * tr(G.T * S * G), (l, A * G), C.T * A * G, (2, h.T * C * (C.T * A * G)))
+    a.at_most(
+        "the noise part, Sigma = G G^T, d_eff = tr Sigma S",
+        tr(G.T * A * Q * A * G),
+        2 * tr(G.T * S * G),
+        (l, A * G),
+        C.T * A * G,
+        (2, h.T * C * (C.T * A * G)),
+    )
     a.wrong("half of d_eff", right=tr(G.T * S * G) / 20)
     return a.certificate()
 
@@ -432,16 +540,25 @@ def decay() -> Certificate:
     a.identity("one more term", p * (S + Q), 1 - q * Q)
     a.wrong("q for p", left=q * (S + Q))
     b = Argument()
-    mu, l, d = b.nonnegative(r"\mu", 0.3), b.positive(r"\lambda", 0.5), b.positive("d", 0.8)  # noqa: E741
+    mu, l, d = b.nonnegative(r"\mu", 0.3), b.positive(r"\lambda", 0.5), b.positive("d", 0.8)
     b.assume(mu, d - l, "d = mu + lambda")
     b.at_most("a term is at most 1", mu / d, Scalar(1), l / d)
     b.at_most("and at most mu / lambda: lambda above 1 is this, added", mu / d, mu / l, (1 / (l * d), mu))
-    p, J, x, u, v, w = b.positive("p", 0.4), b.nonnegative("J", 3.0), b.nonnegative("x", 2.5), b.nonnegative("u", 0.1), b.nonnegative("v", 0.3), b.nonnegative("w", 0.5)
+    p, J, x, u, v, w = (
+        b.positive("p", 0.4),
+        b.nonnegative("J", 3.0),
+        b.nonnegative("x", 2.5),
+        b.nonnegative("u", 0.1),
+        b.nonnegative("v", 0.3),
+        b.nonnegative("w", 0.5),
+    )
     b.assume(J, x + 1 - w, "J the least number with q^J <= lambda, x = ln(1/lambda) / beta")
     Z, Q, S = b.nonnegative("Z", 2.2), l - u, b.nonnegative("S", 2.2)
     del Z
     b.assume(S, 1 / p - v, "the series is at most 1 / p")
-    b.at_most("lambda at most 1: J terms, then a series from q^J = lambda - u", J + Q / l * S, x + 1 + 1 / p, w, v, u / l * S)
+    b.at_most(
+        "lambda at most 1: J terms, then a series from q^J = lambda - u", J + Q / l * S, x + 1 + 1 / p, w, v, u / l * S
+    )
     b.wrong("without the J terms", right=1 / p)
     return joined(a, b)
 
@@ -451,7 +568,11 @@ def head() -> Certificate:
     r = ridge(a)
     f, w = a.vector(r"\varphi", "P", a.rng.standard_normal(3)), a.vector("w_0", "P", a.rng.standard_normal(3))
     hat = r.F.T * r.R * r.F * w
-    a.identity("error of the pipeline; Phi is U^T of the kept features, labels Phi w_0", f.T * w - f.T * hat, r.l * (f.T * r.S * w))
+    a.identity(
+        "error of the pipeline; Phi is U^T of the kept features, labels Phi w_0",
+        f.T * w - f.T * hat,
+        r.l * (f.T * r.S * w),
+    )
     a.wrong("without lambda", right=f.T * r.S * w)
     k = r.F * f
     x = r.R * k
@@ -472,7 +593,10 @@ def majorisation() -> Certificate:
     a.wrong("a ninth of the top", right=t.sum / 9)
     b = Argument()
     P = b.projector("P", "n", onto(b.rng.standard_normal((4, 2))))
-    M, N = (b.symmetric(name, "n", x + x.T) for name, x in ((r"\tilde K_1", b.rng.standard_normal((4, 4))), (r"\tilde K_2", b.rng.standard_normal((4, 4)))))
+    M, N = (
+        b.symmetric(name, "n", x + x.T)
+        for name, x in ((r"\tilde K_1", b.rng.standard_normal((4, 4))), (r"\tilde K_2", b.rng.standard_normal((4, 4))))
+    )
     p, q = b.positive("p", 0.3), b.positive("q", 0.7)
     b.identity("in the mean over draws, E K~ = K: linear", p * tr(P * M) + q * tr(P * N), tr(P * (p * M + q * N)))
     return joined(a, b)
@@ -495,28 +619,50 @@ def products() -> Certificate:
     return a.certificate()
 
 
-MODES = "the line holds for every eigenvalue mu_j; it is added over modes with the weights g_j^2, by the spectral theorem"
+MODES = (
+    "the line holds for every eigenvalue mu_j; it is added over modes with the weights g_j^2, by the spectral theorem"
+)
 DRAWS = "expectation is linear and monotone"
 PROOFS: dict[tuple[str, str], Proof] = {
     ("eq_16_18", "as stated"): Proof(Kind.ALGEBRA, dual_primal),
     ("eq_17", "Woodbury"): Proof(Kind.ALGEBRA, woodbury),
     ("eq_17", "rank-r substitution"): Proof(Kind.ALGEBRA, rank_r, (SPECTRAL,)),
     ("prop_b_3", "pointwise"): Proof(Kind.ALGEBRA, telescope),
-    ("prop_b_3", "R1, factor 3"): Proof(Kind.ALGEBRA, factor_3, (), "vectors of L2: the same identity of inner products, on any probability space"),
-    ("prop_b_3_sharp", "as stated"): Proof(Kind.ALGEBRA, sharp, (), "rows of Phi: gradients of test points times roots of weights; independence makes D free of the row"),
-    ("b_3_approximation", "R^2"): Proof(Kind.ALGEBRA, approximation, (), "rows of Phi and f: values on the sample space times roots of weights"),
+    ("prop_b_3", "R1, factor 3"): Proof(
+        Kind.ALGEBRA, factor_3, (), "vectors of L2: the same identity of inner products, on any probability space"
+    ),
+    ("prop_b_3_sharp", "as stated"): Proof(
+        Kind.ALGEBRA,
+        sharp,
+        (),
+        "rows of Phi: gradients of test points times roots of weights; independence makes D free of the row",
+    ),
+    ("b_3_approximation", "R^2"): Proof(
+        Kind.ALGEBRA, approximation, (), "rows of Phi and f: values on the sample space times roots of weights"
+    ),
     ("b_3_bias", "s at most 1"): Proof(Kind.ALGEBRA, bias_to_one, (SPECTRAL, JENSEN), MODES),
     ("bias_bound", "all s"): Proof(Kind.ALGEBRA, bias_all, (SPECTRAL, JENSEN), MODES),
     ("rem_b_4", "finite width"): Proof(Kind.ALGEBRA, finite_width),
     ("b_2_i", "order (I)"): Proof(Kind.ALGEBRA, first_term, (SPECTRAL,), ROOTS),
-    ("b_2_corrected", "both smallest eigenvalues"): Proof(Kind.ALGEBRA, both_smallest, (SPECTRAL,), "roots of both terms, added"),
-    ("b_2_corrected", "coefficient form"): Proof(Kind.ALGEBRA, coefficients, (), "root of the second term, added to the first"),
+    ("b_2_corrected", "both smallest eigenvalues"): Proof(
+        Kind.ALGEBRA, both_smallest, (SPECTRAL,), "roots of both terms, added"
+    ),
+    ("b_2_corrected", "coefficient form"): Proof(
+        Kind.ALGEBRA, coefficients, (), "root of the second term, added to the first"
+    ),
     ("prop_b_6", "R1"): Proof(Kind.ALGEBRA, b_6_r1, (SPECTRAL,), ROOTS),
     ("prop_b_6", "R2"): Proof(Kind.ALGEBRA, b_6_r2, (SPECTRAL,), ROOTS),
     ("prop_b_6_improved", "by the gap"): Proof(Kind.ALGEBRA, improved_gap, (SPECTRAL,)),
     ("prop_b_6_improved", "by the mean"): Proof(Kind.ALGEBRA, improved_mean, (SPECTRAL,)),
-    ("b_6_jl", "from kept eigenvalues"): Proof(Kind.ALGEBRA, kept_eigenvalues, (SPECTRAL,), "slacks are sums over modes of what the hypothesis gives"),
-    ("theorem_r", "as stated"): Proof(Kind.ALGEBRA, theorem_r, (CHAIN,), "the gradient in the head is (h, 1), by the chain rule; so is Euler's identity"),
+    ("b_6_jl", "from kept eigenvalues"): Proof(
+        Kind.ALGEBRA, kept_eigenvalues, (SPECTRAL,), "slacks are sums over modes of what the hypothesis gives"
+    ),
+    ("theorem_r", "as stated"): Proof(
+        Kind.ALGEBRA,
+        theorem_r,
+        (CHAIN,),
+        "the gradient in the head is (h, 1), by the chain rule; so is Euler's identity",
+    ),
     ("variance_identity", "as stated"): Proof(Kind.ALGEBRA, variance_identity),
     ("variance_conditional", "noise part"): Proof(Kind.ALGEBRA, conditional, (SPECTRAL,)),
     ("variance_conditional", "exponential decay"): Proof(Kind.ALGEBRA, decay, (), "added over terms"),

@@ -25,7 +25,7 @@ from proofs_checks.algebra.moments import (
     tensor_sketch,
 )
 from proofs_checks.algebra.proof import CHERNOFF, GAUSSIAN, JENSEN, MCDIARMID, Kind, Proof
-from proofs_checks.algebra.words import Matrix, sq
+from proofs_checks.algebra.words import sq
 
 __all__ = ["PROOFS"]
 
@@ -102,7 +102,11 @@ MAPS: dict[str, tuple[Law, Callable[[], Iterator[Draw]], dict]] = {
     "rademacher": (independent(sp.Integer(1)), partial(entries, 3, 2, SIGNS), {k: 2, P: 3}),
     "countsketch": (count_sketch, lambda: columns(3, signed(3, [(0,), (1,), (2,)])), {k: 3, P: 3}),
     "sjlt": (sparse, lambda: columns(2, signed(3, list(combinations(range(3), 2)))), {k: 3, P: 2, s: 2}),
-    "blocks": (block_sparse, lambda: columns(2, signed(4, [(a, b) for a in (0, 1) for b in (2, 3)])), {k: 4, P: 2, s: 2}),
+    "blocks": (
+        block_sparse,
+        lambda: columns(2, signed(4, [(a, b) for a in (0, 1) for b in (2, 3)])),
+        {k: 4, P: 2, s: 2},
+    ),
     "srht_with": (srht(replace=True), lambda: hadamard(list(product(range(4), repeat=2))), {k: 2, P: 4}),
     "srht_without": (srht(replace=False), lambda: hadamard(list(permutations(range(4), 2))), {k: 2, P: 4}),
     "haar": (haar, sphere, {k: 1, P: 3}),
@@ -227,7 +231,9 @@ def tensor() -> Certificate:
     calculation.not_moment("signs taken as independent", found, half * first_part + half * second, model)
     inside, across = 1 / (k - 1), 1 / k
     points = [{k: 4}, {k: 7}]
-    calculation.equal("q within both runs: sum over the k - 1 differences", (k - 1) * inside * inside, 1 / (k - 1), points)
+    calculation.equal(
+        "q within both runs: sum over the k - 1 differences", (k - 1) * inside * inside, 1 / (k - 1), points
+    )
     calculation.equal("q within one run", (k - 1) * inside * across, 1 / k, points)
     calculation.equal("q across both", k * across * across, 1 / k, points)
     return calculation.certificate()
@@ -289,7 +295,12 @@ UNIT_MAP = y / (1 + y)
 def chi_squared(c: Calculation) -> None:
     """State the moment generating function of chi^2_k / k and the best exponents of both tails."""
     m = -sp.log(1 - 2 * t) / 2
-    c.equal("L = ln E exp(t g^2): E g^2 exp(t g^2) = E (1 + 2 t g^2) exp(t g^2) by parts", sp.diff(m, t), 1 + 2 * t * sp.diff(m, t), [{t: 0.1}])
+    c.equal(
+        "L = ln E exp(t g^2): E g^2 exp(t g^2) = E (1 + 2 t g^2) exp(t g^2) by parts",
+        sp.diff(m, t),
+        1 + 2 * t * sp.diff(m, t),
+        [{t: 0.1}],
+    )
     c.equal("and L(0) = 0; k independent ones add", m.subs(t, 0), sp.Integer(0))
     points = [{eps: 0.3, k: 5}, {eps: 0.8, k: 11}]
     up = -t * k * (1 + eps) - k / 2 * sp.log(1 - 2 * t)
@@ -320,7 +331,9 @@ def dasgupta_gupta() -> Certificate:
     cubic(c)
     width = 4 * sp.log(n) / (eps**2 / 2 - eps**3 / 3)
     points = [{n: 30, eps: 0.4}]
-    c.equal("at that width each tail is at most exp(-2 ln n)", width / 2 * (eps**2 / 2 - eps**3 / 3), 2 * sp.log(n), points)
+    c.equal(
+        "at that width each tail is at most exp(-2 ln n)", width / 2 * (eps**2 / 2 - eps**3 / 3), 2 * sp.log(n), points
+    )
     c.equal("union over pairs and tails", n * (n - 1) / 2 * 2 / n**2, 1 - 1 / n, points)
     c.not_equal("one tail of n^-1", n * (n - 1) / 2 * 2 / n, 1 - 1 / n, points)
     return c.certificate()
@@ -332,11 +345,21 @@ def simplified_width() -> Certificate:
     cubic(c)
     width = 8 * sp.log(n) / eps**2
     points = [{n: 30, eps: 0.01}, {n: 8, eps: 0.05}]
-    c.equal("upper tail at most n^(-2 + 4 eps / 3)", width / 2 * (eps**2 / 2 - eps**3 / 3), (2 - 4 * eps / 3) * sp.log(n), points)
+    c.equal(
+        "upper tail at most n^(-2 + 4 eps / 3)",
+        width / 2 * (eps**2 / 2 - eps**3 / 3),
+        (2 - 4 * eps / 3) * sp.log(n),
+        points,
+    )
     c.equal("lower tail at most n^-2", width / 2 * eps**2 / 2, 2 * sp.log(n), points)
     z = sp.Symbol("z", positive=True)
     union = n * (n - 1) / 2 * (z + 1) / n**2
-    c.equal("union, z = n^(4 eps / 3): below 1 by (n - 1) / (2 n) ((n + 1) / (n - 1) - z)", 1 - union, (n - 1) / (2 * n) * ((n + 1) / (n - 1) - z), [{n: 8, z: 1.05}])
+    c.equal(
+        "union, z = n^(4 eps / 3): below 1 by (n - 1) / (2 n) ((n + 1) / (n - 1) - z)",
+        1 - union,
+        (n - 1) / (2 * n) * ((n + 1) / (n - 1) - z),
+        [{n: 8, z: 1.05}],
+    )
     c.not_equal("by (n - 1) / (2 n) (2 - z)", 1 - union, (n - 1) / (2 * n) * (2 - z), [{n: 8, z: 1.05}])
     return c.certificate()
 
@@ -349,9 +372,22 @@ def _and(calculation: Calculation, argument: Argument) -> Certificate:
 def trace_law() -> Certificate:
     a = Argument()
     b, d, c = a.nonnegative("a", 0.3), a.nonnegative("b", 0.2), a.nonnegative("c", 0.4)
-    a.at_most("upper tail: one more factor 1 - b, earlier ones at least 1 - a", 1 - b - d, (1 - b + c) - d * (1 - b) - d * c * 0, c, d * b)
+    a.at_most(
+        "upper tail: one more factor 1 - b, earlier ones at least 1 - a",
+        1 - b - d,
+        (1 - b + c) - d * (1 - b) - d * c * 0,
+        c,
+        d * b,
+    )
     a.wrong("earlier ones without their sum", left=1 + b - d)
-    a.at_most("lower tail: one more factor 1 + b, earlier ones at least 1 + a", 1 + b + d, (1 + b + c) * (1 + d), c, b * d, c * d)
+    a.at_most(
+        "lower tail: one more factor 1 + b, earlier ones at least 1 + a",
+        1 + b + d,
+        (1 + b + c) * (1 + d),
+        c,
+        b * d,
+        c * d,
+    )
     calculation = Calculation()
     chi_squared(calculation)
     return _and(calculation, a)
@@ -376,7 +412,12 @@ def polarised() -> Certificate:
     c = Calculation()
     chi_squared(c)
     r = sp.Symbol("rho", real=True)
-    c.equal("variance of the law, 2/k for chi^2_k / k: V0 / k of unit vectors", ((1 + r) ** 2 + (1 - r) ** 2) / 4 * 2 / k, (1 + r**2) / k, [{r: 0.3, k: 4}])
+    c.equal(
+        "variance of the law, 2/k for chi^2_k / k: V0 / k of unit vectors",
+        ((1 + r) ** 2 + (1 - r) ** 2) / 4 * 2 / k,
+        (1 + r**2) / k,
+        [{r: 0.3, k: 4}],
+    )
     return _and(c, a)
 
 
@@ -391,7 +432,12 @@ def isotropic() -> Certificate:
         c.lines.append(Line(f"{name}: the same over all maps of one size", r"E\,A^TA=I", "", True, close))
     c.not_equal("the mean of G is 2 I", first(haar)[0], sp.Integer(2), [{k: 1, P: 3}])
     # Without replacement: k different rows of P; each coordinate is chosen with probability k/P.
-    c.equal("k of P coordinates without replacement: C(P-1, k-1) / C(P, k) = k / P", sp.gammasimp((sp.binomial(P - 1, k - 1) / sp.binomial(P, k)).rewrite(sp.gamma)), k / P, [{k: 2, P: 5}])
+    c.equal(
+        "k of P coordinates without replacement: C(P-1, k-1) / C(P, k) = k / P",
+        sp.gammasimp((sp.binomial(P - 1, k - 1) / sp.binomial(P, k)).rewrite(sp.gamma)),
+        k / P,
+        [{k: 2, P: 5}],
+    )
     return c.certificate()
 
 
@@ -408,7 +454,11 @@ def halves() -> Certificate:
     a.assume(X * e, 0 * (X * e), "K~_1 - K has mean zero")
     a.assume(Y * f, 0 * (Y * f), "so has K~_2 - K")
     cross = (X * e).T * (Y * f)
-    a.identity("E of a quarter of |K~_1 - K~_2|^2 and of the mean's error", (sq(X) + sq(Y) - 2 * cross) / 4, (sq(X) + sq(Y) + 2 * cross) / 4)
+    a.identity(
+        "E of a quarter of |K~_1 - K~_2|^2 and of the mean's error",
+        (sq(X) + sq(Y) - 2 * cross) / 4,
+        (sq(X) + sq(Y) + 2 * cross) / 4,
+    )
     a.wrong("of half of it", left=(sq(X) + sq(Y) - 2 * cross) / 2)
     one, two = X + c * e.T, Y + c * f.T
     a.identity("E tr K~_1 K~_2, kappa the entries of K", (one * e).T * (two * f), sq(c))
@@ -436,17 +486,39 @@ def subsampled() -> Certificate:
     L, width, bound = sp.symbols("L b M", positive=True)
     shift = bound * sp.sqrt(2 * L / width)
     points = [{L: 2, width: 5, bound: 3}]
-    c.equal("McDiarmid, differences 2 M / b: the exponent is ln(1/delta) = L", 2 * shift**2 / (width * (2 * bound / width) ** 2), L, points)
+    c.equal(
+        "McDiarmid, differences 2 M / b: the exponent is ln(1/delta) = L",
+        2 * shift**2 / (width * (2 * bound / width) ** 2),
+        L,
+        points,
+    )
     c.equal("both parts", bound / sp.sqrt(width) + shift, bound * (1 + sp.sqrt(2 * L)) / sp.sqrt(width), points)
     return _and(c, a)
 
 
 MEAN = "E over every index pattern of four columns, summed by Moebius inversion: for every P and k"
+BALLS = "the statement is about the listed cases: each is decided in ball arithmetic"
 PROOFS: dict[tuple[str, str], Proof] = {
-    ("sec_4_2_jl", "pairwise distances"): Proof(Kind.MOMENTS, dasgupta_gupta, (CHERNOFF, GAUSSIAN), "the failure probability is below 1, so a map exists"),
-    ("sec_4_2_jl", "threshold 8 ln n / eps^2"): Proof(Kind.MOMENTS, simplified_width, (CHERNOFF, GAUSSIAN), "small: n^(4 eps / 3) < (n + 1) / (n - 1); the stated n and eps above that are decided one by one"),
-    ("sec_4_2_unbiased", "isotropic families"): Proof(Kind.MOMENTS, isotropic, (GAUSSIAN,), "the mean of a linear function"),
-    ("inner_product_law", "as stated"): Proof(Kind.MOMENTS, polarised, (GAUSSIAN,), "A w has k independent coordinates N(0, |w|^2 / k); orthogonal w give independent ones"),
+    ("jl_table", "all 36 integers"): Proof(Kind.FINITE, None, (), BALLS),
+    ("jl_table", "distortions at n = 1300, 95 %"): Proof(Kind.FINITE, None, (), BALLS),
+    ("sec_4_2_jl", "pairwise distances"): Proof(
+        Kind.MOMENTS, dasgupta_gupta, (CHERNOFF, GAUSSIAN), "the failure probability is below 1, so a map exists"
+    ),
+    ("sec_4_2_jl", "threshold 8 ln n / eps^2"): Proof(
+        Kind.MOMENTS,
+        simplified_width,
+        (CHERNOFF, GAUSSIAN),
+        "small: n^(4 eps / 3) < (n + 1) / (n - 1); the stated n and eps above that are decided one by one",
+    ),
+    ("sec_4_2_unbiased", "isotropic families"): Proof(
+        Kind.MOMENTS, isotropic, (GAUSSIAN,), "the mean of a linear function"
+    ),
+    ("inner_product_law", "as stated"): Proof(
+        Kind.MOMENTS,
+        polarised,
+        (GAUSSIAN,),
+        "A w has k independent coordinates N(0, |w|^2 / k); orthogonal w give independent ones",
+    ),
     ("moments_gaussian", "as stated"): Proof(Kind.MOMENTS, lambda: table("gaussian"), (), MEAN),
     ("moments_iid", "as stated"): Proof(Kind.MOMENTS, lambda: table("iid"), (), MEAN),
     ("moments_rademacher", "as stated"): Proof(Kind.MOMENTS, lambda: table("rademacher"), (), MEAN),
@@ -456,7 +528,9 @@ PROOFS: dict[tuple[str, str], Proof] = {
     ("moments_haar", "as stated"): Proof(Kind.MOMENTS, lambda: table("haar"), (), MEAN),
     ("moments_coordinates", "as stated"): Proof(Kind.MOMENTS, lambda: table("coordinates"), (), MEAN),
     ("moments_contiguous", "as stated"): Proof(Kind.MOMENTS, lambda: table("contiguous"), (), MEAN),
-    ("moments_tensorsketch", "as stated"): Proof(Kind.MOMENTS, tensor, (), "E over the pairings of rows and of columns"),
+    ("moments_tensorsketch", "as stated"): Proof(
+        Kind.MOMENTS, tensor, (), "E over the pairings of rows and of columns"
+    ),
     ("moments_kernel", "as stated"): Proof(Kind.MOMENTS, whole_kernel, (), MEAN),
     ("trace_concentration", "sign probes"): Proof(Kind.MOMENTS, lambda: probes("signs", 1), (), MEAN),
     ("trace_concentration", "Gaussian probes"): Proof(Kind.MOMENTS, lambda: probes("Gaussian", 3), (), MEAN),
@@ -464,8 +538,16 @@ PROOFS: dict[tuple[str, str], Proof] = {
         Kind.MOMENTS,
         trace_law,
         (CHERNOFF, GAUSSIAN),
-        "tr K~ / tr K is a mean of chi^2_k / k with weights that add to one; by induction the product of 1 - 2 t lambda_i / k is at least that of rank one; then both tails of chi^2_k / k",
+        "tr K~ / tr K is a mean of chi^2_k / k with weights that add to one; by induction the product of "
+        "1 - 2 t lambda_i / k is at least that of rank one; then both tails of chi^2_k / k",
     ),
-    ("split_half", "independent halves"): Proof(Kind.ALGEBRA, halves, (), "columns: entries of K~_1 - K, K~_2 - K times roots of weights; the halves are independent"),
-    ("certificate_streaming", "subsampled"): Proof(Kind.MOMENTS, subsampled, (MCDIARMID, JENSEN), "E |r^ - r| <= M / sqrt(b) by Jensen, then McDiarmid"),
+    ("split_half", "independent halves"): Proof(
+        Kind.ALGEBRA,
+        halves,
+        (),
+        "columns: entries of K~_1 - K, K~_2 - K times roots of weights; the halves are independent",
+    ),
+    ("certificate_streaming", "subsampled"): Proof(
+        Kind.MOMENTS, subsampled, (MCDIARMID, JENSEN), "E |r^ - r| <= M / sqrt(b) by Jensen, then McDiarmid"
+    ),
 }

@@ -239,4 +239,8 @@ def _words(text: str) -> str:
 
 def stated(lines: Sequence[Line]) -> str:
     """Return the lines that the prover does not accept or the model does not have, for a message."""
-    return "; ".join(f"{x.text}: {'not proved' if not x.proved else 'false in the model'}" for x in lines if not (x.proved and x.in_model))
+    return "; ".join(
+        f"{x.text}: {'not proved' if not x.proved else 'false in the model'}"
+        for x in lines
+        if not (x.proved and x.in_model)
+    )

@@ -1,4 +1,4 @@
-"""Inequalities of one variable by differentiation, and exponents of Chernoff's bound: SymPy, every step differentiated back."""
+"""Inequalities of one variable, exponents of Chernoff's bound, moments: by SymPy, each step differentiated back."""
 
 from collections.abc import Callable, Iterable
 

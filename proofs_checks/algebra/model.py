@@ -3,8 +3,6 @@
 It proves nothing. It shows that the hypotheses can be met, and that a wrong variant is false where they are.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from proofs_checks.algebra.words import ONE, Matrix, Scalar, Symbol, Word

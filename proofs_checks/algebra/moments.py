@@ -13,7 +13,21 @@ from math import factorial, prod
 import numpy as np
 import sympy as sp
 
-__all__ = ["Law", "Sum", "block_sparse", "contiguous", "coordinates", "count_sketch", "expected", "first", "haar", "independent", "sparse", "srht", "tensor_sketch"]
+__all__ = [
+    "Law",
+    "Sum",
+    "block_sparse",
+    "contiguous",
+    "coordinates",
+    "count_sketch",
+    "expected",
+    "first",
+    "haar",
+    "independent",
+    "sparse",
+    "srht",
+    "tensor_sketch",
+]
 
 Factor = tuple[str, tuple[str, ...]]
 k, P, s, kappa, w = sp.symbols("k P s kappa w", positive=True)
@@ -123,7 +137,9 @@ def _distinct(factors: tuple[Factor, ...], blocks: list[str]) -> Sum:
         sizes = [pattern.count(b) for b in set(pattern)]
         sign = prod((-1) ** (n - 1) * factorial(n - 1) for n in sizes)
         names = {block: f"c{p}" for block, p in zip(blocks, pattern, strict=True)}
-        total = total + sign * Sum({tuple((n, tuple(names.get(i, i) for i in idx)) for n, idx in factors): sp.Integer(1)})
+        total = total + sign * Sum(
+            {tuple((n, tuple(names.get(i, i) for i in idx)) for n, idx in factors): sp.Integer(1)}
+        )
     return total
 
 
@@ -181,7 +197,7 @@ def count_sketch(pattern: Pattern) -> Extra:
 
 
 def sparse(pattern: Pattern) -> Extra:
-    """s entries +-1/sqrt(s) in each column at s different uniform rows, a sign for each entry."""
+    """S entries +-1/sqrt(s) in each column at s different uniform rows, a sign for each entry."""
 
     def moment(entries: list[tuple[int, int]], rows: int) -> sp.Expr:
         value = _falling(k, rows)
@@ -206,7 +222,9 @@ def block_sparse(pattern: Pattern) -> Extra:
             for places in _columns(entries):
                 even = all(places.count(r) % 2 == 0 for r in places)
                 distinct = len(set(places))
-                value *= 0 if not even or (distinct == 2 and together) else w**-distinct / s ** sp.Rational(len(places), 2)
+                value *= (
+                    0 if not even or (distinct == 2 and together) else w**-distinct / s ** sp.Rational(len(places), 2)
+                )
             total += value
         return total.subs(w, k / s)
 
@@ -248,7 +266,8 @@ def haar(pattern: Pattern) -> Extra:
     gives a = (a + b) / 2 + c; (tr M)^2 = k^2 and tr M^2 = k give the rest.
     """
     if len(pattern) == 2:
-        return [(sp.Integer(1) if pattern == (0, 0) else sp.Integer(0), ())]
+        # Signs leave E M_ij = 0 for i not j, permutations one number on the diagonal, of which tr M = k has P.
+        return [((P / k) * (k / P) if pattern == (0, 0) else sp.Integer(0), ())]
     a, b, c = sp.symbols("a b c")
     equations = [a - (a + b) / 2 - c, P * a + P * (P - 1) * b - k**2, P * a + P * (P - 1) * c - k]
     found = sp.solve(equations, [a, b, c])

@@ -90,7 +90,12 @@ def top(a: Argument, K: Matrix, rank: int, mark: str = "") -> Top:
     mu = a.nonnegative(rf"\mu{mark}", level)
     T = a.projector(f"T{mark}", size, space)
     A = a.matrix(f"A{mark}", size, f"{size}_{{A{mark}}}", space @ _root(space @ (value - level * eye) @ space))
-    B = a.matrix(f"B{mark}", size, f"{size}_{{B{mark}}}", (eye - space) @ _root((eye - space) @ (level * eye - value) @ (eye - space)))
+    B = a.matrix(
+        f"B{mark}",
+        size,
+        f"{size}_{{B{mark}}}",
+        (eye - space) @ _root((eye - space) @ (level * eye - value) @ (eye - space)),
+    )
     a.assume(T * A, A)
     a.assume(T * B, 0 * B)
     a.assume(A * A.T, K - mu + B * B.T)  # type: ignore[operator]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from proofs_checks.algebra.words import (
     ONE,
     AlgebraError,
-    Letter,
     Loop,
     Matrix,
     Monomial,
@@ -129,7 +128,9 @@ class Theory:
 
     def _matches(self, word: Word) -> Iterator[tuple[int, Word]]:
         lengths = {len(part) for part in self.rules}
-        return ((i, w) for i in range(len(word)) for k in lengths if (w := word[i : i + k]) in self.rules and len(w) == k)
+        return (
+            (i, w) for i in range(len(word)) for k in lengths if (w := word[i : i + k]) in self.rules and len(w) == k
+        )
 
     def _replaced(self, word: Word, at: int, part: Word, c: Scalar) -> dict[Word, Scalar]:
         head, tail = word[:at], word[at + len(part) :]

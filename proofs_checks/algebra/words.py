@@ -8,6 +8,7 @@ passes through the size "1".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from flint import fmpq
@@ -271,7 +272,7 @@ def _cut(word: Word, rows: str, cols: str, c: Scalar) -> tuple[Word, Scalar]:
         raise AlgebraError(f"unlike sizes: a word with {at} columns where {cols} are expected")
     if len(places) < 2:
         return word, c
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         c = c * loop(word[start:stop])
     return word[: places[0]] + word[places[-1] :], c
 
