@@ -338,7 +338,7 @@ def single_logits(C: int) -> list[fmpq_mat]:
 
 
 def equal_signs(C: int) -> list[fmpq_mat]:
-    """v = (1, ..., 1): the gradient of the sum of the logits."""
+    """The law of one v = (1, ..., 1): the gradient of the sum of the logits."""
     return [qq.ones(C, C)]
 
 
