@@ -77,7 +77,7 @@ def joint_weights(jacobian: ArrayLike, targets: ArrayLike, lam: float) -> Array:
     >>> joint_weights([[[2.0, 0.0]], [[0.0, 1.0]]], [[5.0], [2.0]], 1.0).tolist()
     [2.0, 1.0]
     """
-    return np.einsum("cmp,cm->p", np.asarray(jacobian, float), joint_coefficients(jacobian, targets, lam))
+    return np.asarray(np.einsum("cmp,cm->p", np.asarray(jacobian, float), joint_coefficients(jacobian, targets, lam)))
 
 
 def joint_prediction(features: ArrayLike, jacobian: ArrayLike, targets: ArrayLike, lam: float) -> Array:
@@ -201,7 +201,7 @@ def cotangent_gradients(jacobian: ArrayLike, cotangents: ArrayLike) -> Array:
     """
     J = _check.array("jacobian", jacobian, 3)
     v = _check.matrix("cotangents", cotangents, rows=J.shape[0], columns=J.shape[1])
-    return np.einsum("cm,cmp->mp", v, J)
+    return np.asarray(np.einsum("cm,cmp->mp", v, J))
 
 
 def cotangent_targets(targets: ArrayLike, cotangents: ArrayLike) -> Array:

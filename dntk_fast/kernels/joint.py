@@ -27,6 +27,7 @@ __all__ = [
     "captured_energy",
     "joint_logits",
     "joint_weights",
+    "least_coordinates",
     "pooled_pca_energy",
     "random_cotangents",
     "sketched_block_kernel",
@@ -89,13 +90,26 @@ def _with_cotangents(x: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mixture(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """v . f(x) of every image, (n, 1)."""
+    """Return v . f(x) of every image, (n, 1)."""
     x, v = batch
     return (model(x) * v).sum(1, keepdim=True)
 
 
+def least_coordinates(k: int, n: int, outputs: int) -> int:
+    """Refuse fewer coordinates than 8 for each of the n C gradients.
+
+    >>> least_coordinates(80, 5, 2)
+    80
+    """
+    least = COORDINATES_PER_GRADIENT * n * outputs
+    if k < least:
+        expected = f"at least {least}, {COORDINATES_PER_GRADIENT} for each of {n} x {outputs} gradients, or None"
+        _check.refuse("k", expected, k)
+    return k
+
+
 def sketched_block_kernel(values: Tensor, k: int) -> Tensor:
-    """Return the block kernel of features whose body is projected to k coordinates: the exact heads of two logits do not meet.
+    """Return the block kernel of features whose body is projected to k coordinates: exact heads of two logits do not meet.
 
     Parameters
     ----------
@@ -116,9 +130,7 @@ def sketched_block_kernel(values: Tensor, k: int) -> Tensor:
     9.0
     """
     C, n = _check.rows("values", values, ndim=3).shape[:2]
-    least = COORDINATES_PER_GRADIENT * n * C
-    if k < least:
-        _check.refuse("k", f"at least {least}, {COORDINATES_PER_GRADIENT} for each of {n} x {C} gradients, or None", k)
+    least_coordinates(k, n, C)
     body, head = values[..., :k].double(), values[..., k:].double()
     rows = body.transpose(0, 1).flatten(0, 1)
     kernel = (rows @ rows.T).view(n, C, n, C)
@@ -233,9 +245,9 @@ def joint_weights(
     [[3.0, 4.0], [6.0, 8.0]]
     """
     mixed = coefficients.T if cotangents is None else coefficients.T * cotangents.to(coefficients)
-    pulled = vector_jacobian(
-        model, _with_cotangents(x, mixed), x.new_ones(1, len(x)), memory=memory, outputs=_mixture
-    )
+    # In float64: coefficients of nearly dependent rows are large, and cancel.
+    batch, ones = _with_cotangents(x.double(), mixed), x.new_ones(1, len(x)).double()
+    pulled = vector_jacobian(model, batch, ones, memory=memory, dtype=torch.float64, outputs=_mixture)
     return {name: w[0] for name, w in pulled.items()}
 
 
@@ -251,7 +263,7 @@ def joint_logits(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor], *, 
 
 
 def sketched_weights(values: Tensor, coefficients: Tensor, k: int) -> Tensor:
-    """Return the joint weights of projected features in the layout of `parameter_weights`: (C, k + d), one body for all rows.
+    """Return the joint weights of projected features as `parameter_weights` takes them: (C, k + d), one body for all rows.
 
     Parameters: values (C, n, k + d), coefficients (C, n), k.
 
@@ -266,19 +278,20 @@ def sketched_weights(values: Tensor, coefficients: Tensor, k: int) -> Tensor:
 # --- how much of the gradients T_S holds ------------------------------------------------------------------------------
 
 
-def captured_energy(cross: Tensor, kernel: Tensor, energy: float) -> float:
+def captured_energy(cross: Tensor, spanning: BlockProblem, energy: float) -> float:
     """Return the share of held-out gradient energy in T_S, tr K_XS K_SS^+ K_SX / tr K_XX (Prop 3.6, measures.md).
 
     Parameters
     ----------
     cross : (t, C, n, q), held-out gradients against those that span T_S
-    kernel : (n, q, n, q)
+    spanning : K_SS
     energy : tr K_XX > 0
 
-    >>> captured_energy(torch.ones(1, 1, 1, 1).double(), 2 * torch.ones(1, 1, 1, 1).double(), 1.0)
+    >>> one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    >>> captured_energy(one, BlockProblem(2 * one), 1.0)
     0.5
     """
-    values, U = BlockProblem(kernel).pair
+    values, U = spanning.pair
     kept = values > RTOL * values[0]
     K_XS = _check.array("cross", cross, ndim=4).double().flatten(0, 1).flatten(1)
     inside = (K_XS @ U[:, kept]).square().sum(0) / values[kept]
