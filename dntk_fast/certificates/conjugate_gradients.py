@@ -36,7 +36,7 @@ from dntk_fast.certificates.certificate import (
 )
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
-from dntk_fast.tangent.generic import take
+from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.writing import batch_digest
 
 __all__ = ["Refinement", "Solution", "Step", "refine", "solve"]
@@ -465,7 +465,7 @@ class _Kept:
         if kept is None:
             return None, ()
         tensors, numbers = kept
-        history = tuple(Step(*(tuple(v) if isinstance(v, list) else v for v in one)) for one in numbers["history"])
+        history = tuple(Step(*(tuple(v) if isinstance(v, list) else v for v in one)) for one in numbers["history"])  # type: ignore[arg-type]
         found = {key: value.to(self.device) for key, value in tensors.items()}
         weights = {key.removeprefix("weights/"): w for key, w in found.items() if key.startswith("weights/")}
         step, age, (forward, backward) = (numbers[name] for name in ("step", "age", "passes"))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast.tangent.features import FeaturePlan, head_weights
+from dntk_fast.tangent.head import head_weights
+from dntk_fast.tangent.result import FeaturePlan
 
 __all__ = ["Weights", "combined", "inner", "parameter_weights", "scaled", "spread"]
 

@@ -46,6 +46,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
         whole = isinstance(found, dict) and checksum({**found, _SEAL: None}) == found.get(_SEAL)
     except (ValueError, RecursionError) as error:
         _check.refuse(path.name, f"JSON in {path.parent}", f"a damaged one ({' '.join(str(error).split())})")
+    if isinstance(found, dict) and _SEAL not in found:
+        _check.refuse(
+            path.name, "a record with its checksum", f"one without, of an older version or of others, in {path}"
+        )
     if not whole:
         _check.refuse(path.name, f"the record that was written into {path.parent}", "a damaged one, or another")
     return {name: value for name, value in found.items() if name != _SEAL}

@@ -29,6 +29,7 @@ __all__ = ["Stage", "StageStore", "config_hash"]
 
 _FORMAT = "dntk run 1"
 _RECORD = "config.json"
+_KINDS: dict[str, type | tuple[type, ...]]
 _KINDS = {"numbers": dict, "forward_passes": int, "backward_passes": int, "bytes": int, "seconds": (int, float)}
 
 

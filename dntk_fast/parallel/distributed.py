@@ -26,8 +26,8 @@ from torch import nn
 from dntk_fast import _check
 from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.parallel.processes import LostProcessError, agree, collect, meet, place, reason
+from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.tangent.store import FeatureStore
 from dntk_fast.tangent.writing import Job, Options, batch_digest, plain, stands

@@ -28,9 +28,9 @@ from dntk_fast.files.atomic import remove_drafts, write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
 from dntk_fast.files.sealed import checksum, of_kinds, read_sealed
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.capture import Outputs, Parameters, network
+from dntk_fast.tangent.batches import Outputs, Parameters, network, take
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.generic import probe, take, trainable
+from dntk_fast.tangent.probes import probe, trainable
 from dntk_fast.tangent.result import FeaturePlan
 
 __all__ = [
@@ -293,8 +293,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return found | {"sha256": checksum(found | {"sha256": None})}
 
 
+_SETTINGS: dict[str, type | tuple[type, ...]]
 _SETTINGS = {"model": str, "data": str, "samples": int, "seed": int, "k": int, "dtype": str, "shard_rows": int}
 _SETTINGS |= {"parameters": list}
+_PLAN: dict[str, type | tuple[type, ...]]
 _PLAN = {"head": (str, type(None)), "outputs": int, "rows": int, "classes": int, "peak_bytes": int, "generic": list}
 _PLAN |= {"memory": int}  # younger than the format: absent in stores from before
 

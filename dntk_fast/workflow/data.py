@@ -279,6 +279,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             pack = np.load(file, allow_pickle=False)
             if not isinstance(pack, np.lib.npyio.NpzFile):
                 raise ValueError("one array, not several by name")
+            assert pack.zip is not None  # it is open
             _bounded(pack.zip)
             wanted = [name for name in pack.files if name in MEMBERS]
             if "images" in wanted:

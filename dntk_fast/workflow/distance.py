@@ -40,8 +40,9 @@ from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.predictors import scores
-from dntk_fast.tangent.features import FeaturePlan, feature_plan, head_weights, tangent_features
-from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.head import final_linear, head_weights
+from dntk_fast.tangent.result import FeaturePlan
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
 from dntk_fast.workflow.models import parameter_count

@@ -18,9 +18,11 @@ from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.locality import locality
 from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
 from dntk_fast.kernels.redundancy import spectrum
-from dntk_fast.tangent.features import TangentFeatures, tangent_features
+from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
 from dntk_fast.workflow.training import train
@@ -85,7 +87,7 @@ def _exact_solution(
     A kernel in single precision leaves about five; one step of iterative refinement, with the residual from products in
     double precision, gives the others: certificates of refined predictors are held against them.
     """
-    problem = FullProblem(model, data.x_train, targets, fit.lam, dtype=torch.float64)
+    problem = FullProblem(Jacobian(model, dtype=torch.float64), data.x_train, targets, fit.lam)
     (eigenvalues, U), alpha = kernel.pair, fit.weights
     rest = targets.double() - problem.forward(problem.backward(alpha)) - fit.lam * alpha
     alpha = alpha + (U @ ((U.mT @ rest[..., None])[..., 0] / (eigenvalues + fit.lam))[..., None])[..., 0]

@@ -101,7 +101,12 @@ def train(
     device, largest = _check.parameter(model).device, int(y.max())
     network = copy.deepcopy(model).train()
     descent = _descent(network, optimiser, learning_rate, weight_decay)
-    settings = {"epochs": epochs, "seed": seed, "learning_rate": learning_rate, "batch_size": batch_size}
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "seed": seed,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+    }
     settings |= {"weight_decay": weight_decay, "optimiser": optimiser, "shift": shift, "flip": flip}
     with seeded(_check.seed(seed), device):
         file = None if checkpoint is None else _checkpoint(checkpoint, model, x, y, settings)

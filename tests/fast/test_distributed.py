@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.kernels.moments import load_moments, moments_of
 from dntk_fast.parallel import distributed, processes
 from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
-from dntk_fast.parallel.distributed_sums import DistributedProblem, distributed_moments
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
@@ -73,7 +75,7 @@ def test_outputs_may_be_an_iterator():
 @pytest.mark.parametrize("shard_rows", [1, 4, 99])
 def test_one_process_alone_has_the_passes_of_the_full_problem(shard_rows):
     x, y, lam = samples(), targets(11), torch.tensor([0.3, 3.0])
-    full, shared = FullProblem(network(), x, y, lam), DistributedProblem(network(), x, y, lam, shard_rows=shard_rows)
+    full, shared = FullProblem(network(), x, y, lam), distributed_problem(network(), x, y, lam, shard_rows=shard_rows)
     w = {name: torch.randn(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
     expected, found = residual(full, w), residual(shared, w)
     for name, value in expected.values.items():
@@ -115,7 +117,7 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
 )
 def test_a_distributed_problem_refuses_what_makes_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
-        DistributedProblem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
+        distributed_problem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
 
 
 def test_a_process_that_torchrun_did_not_start_is_refused(monkeypatch):
@@ -184,7 +186,7 @@ def test_processes_that_differ_are_told_what_in(monkeypatch):
 
 def sums(n, shard_rows):
     """Residual, certificate, held-out bounds and refined weights of a problem with n rows, by name."""
-    problem = DistributedProblem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
+    problem = distributed_problem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
     subset = training_subset(problem, torch.arange(min(n, 2)))
     held = held_out(subset, samples(3, seed=4))
     start = {name: torch.ones(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
@@ -301,16 +303,12 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp
     common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", END, str(tmp_path / "store")]
-    pair = [
-        subprocess.Popen(command, env={**common, "RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    try:
-        told = pair[0].communicate()[1]
-    finally:
+    with ExitStack() as stack:
+        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+        pair = [stack.enter_context(subprocess.Popen(command, env={**common, "RANK": r}, **given)) for r in "01"]
         for process in pair:
-            process.kill()
-            process.communicate()
+            stack.callback(process.kill)
+        told = pair[0].stderr.read()
     assert pair[0].returncode == 1
     assert re.fullmatch(rf"dntk: process 0 of 2 lost another one \([^()]+\){GOES_ON}\n", told)
 
