@@ -79,7 +79,7 @@ class DistilledNTK:
     >>> x = torch.linspace(-1, 1, 160).reshape(40, 1, 2, 2).sin()
     >>> y = torch.arange(40) % 2
     >>> kernel = DistilledNTK(model, per_class=10, k=16, seed=0, steps=5).fit(x, y)
-    >>> bool((kernel.logits(x) - model(x)).abs().max() < 0.1)  # Theorem R: the head alone can represent the network
+    >>> bool((kernel.logits(x) - model(x)).abs().max() < 0.1)  # theorem_r: the head alone can represent the network
     True
     """
 
@@ -151,7 +151,7 @@ class DistilledNTK:
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
-        logits(X) = Phi(X) w, w = A^T w~ (section 9.3): the same predictor without its sketch.
+        logits(X) = Phi(X) w, w = A^T w~ (`certificate_primal`): the same predictor without its sketch.
 
         >>> import torch
         >>> from dntk_fast import DistilledNTK, FullProblem, Seen
