@@ -29,6 +29,11 @@ from dntk_fast.distillation.data_distillation import (
     DistilledImages as DistilledImages,
     distil_images as distil_images,
 )
+from dntk_fast.distillation.selection import (
+    Cost as Cost,
+    activation_kernel as activation_kernel,
+    choose_rows as choose_rows,
+)
 from dntk_fast.estimator import (
     DistilledNTK as DistilledNTK,
 )
@@ -38,6 +43,11 @@ from dntk_fast.files.fingerprint import (
 from dntk_fast.files.tensors import (
     load_weights as load_weights,
     save_weights as save_weights,
+)
+from dntk_fast.kernels.joint import (
+    BlockProblem as BlockProblem,
+    block_kernel as block_kernel,
+    joint_weights as joint_weights,
 )
 from dntk_fast.kernels.moments import (
     Moments as Moments,

@@ -13,6 +13,7 @@ from rich.console import Console
 from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
+from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
 from dntk_fast.cli.output import show
 from dntk_fast.report.distance import certificate_table, refinement_table
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
+app.command()(distill)
 
 
 @app.callback(invoke_without_command=True)
