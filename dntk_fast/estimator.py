@@ -249,7 +249,7 @@ class DistilledNTK:
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
-        logits(X) = Phi(X) w, whether or not it was solved in a sketch (w = A^T w~, section 9.3).
+        logits(X) = Phi(X) w, whether or not it was solved in a sketch (w = A^T w~, `certificate_primal`).
 
         >>> import torch
         >>> from dntk_fast import DistilledNTK, FullProblem, Seen
