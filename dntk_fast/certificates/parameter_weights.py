@@ -20,7 +20,7 @@ Weights: TypeAlias = dict[str, Tensor]  # by parameter name, (C, *shape)
 def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> Weights:
     """The weights in parameter space that predict what projected weights do: w = A^T w~ on the body, w~ itself on the head.
 
-    phi~^T w~ = phi_body^T (A^T w~_body) + (h; 1)^T w~_head, exactly (9.3); the features are those of all outputs.
+    phi~^T w~ = phi_body^T (A^T w~_body) + (h; 1)^T w~_head, exactly; the features are those of all outputs.
 
     Parameters
     ----------

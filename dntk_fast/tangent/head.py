@@ -77,7 +77,7 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
 
 
 def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
-    """Weights of the network itself in the head's coordinates: rows (W_c, b_c), Theorem R with w_0 = (0; W_c, b_c).
+    """Weights of the network itself in the head's coordinates: rows (W_c, b_c), `theorem_r` with w_0 = (0; W_c, b_c).
 
     Parameters
     ----------

@@ -259,7 +259,7 @@ class Jacobian:
 
     @differentiable
     def trace_probes(self, x: Any, probes: int, *, seed: int) -> Tensor:
-        """Return z^T K_c z for random signs z, the same for all outputs: (C, probes), of mean tr K_c (Hutchinson)."""
+        """Return z^T K_c z for random signs z, the same for all outputs: (C, probes), of mean tr K_c [Hutchinson1989]."""
         products = self._products(x)
         _check.integer("probes", probes, 1)
         generator = torch.Generator().manual_seed(_check.seed(seed))

@@ -54,7 +54,7 @@ class FeaturePlan:
 
 @dataclass(frozen=True, eq=False)
 class TangentFeatures:
-    """Features phi_c(x) = [A grad_body f_c(x); h(x); 1] of all outputs c and samples x (section 9.2).
+    """Features phi_c(x) = [A grad_body f_c(x); h(x); 1] of all outputs c and samples x (`head_preserving`).
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class TangentFeatures:
 
     @cached_property
     def sketch_error(self) -> float:
-        """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (split halves, section 9.1).
+        """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (`split_half`).
 
         The k coordinates are split at random into two halves, K1 and K2 their kernels, each twice the half's Gram matrix:
         E ||K1 - K2||_F^2 / 4 = E ||K~ - K||_F^2 and E tr(K1 K2) = ||K||_F^2 where the halves are independent (dense maps).
