@@ -17,13 +17,16 @@ from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, 
 __all__ = ["STATEMENTS"]
 
 
+ALL = fmpq(1)
+
+
 @dataclass(frozen=True)
 class Removal:
     """A ridge problem, a set of its rows that leaves others, and a share by which their squared errors count less."""
 
     ridge: Ridge
     group: tuple[int, ...]
-    share: fmpq = fmpq(1)
+    share: fmpq = ALL
 
     @cached_property
     def rest(self) -> list[int]:
@@ -64,7 +67,7 @@ class Removal:
         return qq.dot(self.ridge.test, self.ridge.weights)
 
     def downdate(self, block: fmpq_mat) -> fmpq:
-        """f - k^T A_:G block^{-1} alpha_G."""
+        """Return f - k^T A_:G block^{-1} alpha_G."""
         k = self.ridge.features * self.ridge.test
         pulled = qq.select((self.inverse * k), self.group)
         alpha = qq.select(self.inverse * self.ridge.targets, self.group)
@@ -102,7 +105,7 @@ def refit(case: Removal, *, block: Callable[[Removal], fmpq_mat]) -> Margin:
 
 
 def refit_in_the_primal(case: Removal, *, pulled: Callable[[Removal], fmpq_mat]) -> Margin:
-    """f - phi^T H Phi_G^T (I - Phi_G H Phi_G^T)^{-1} (y_G - Phi_G w), no quantity of size n in it."""
+    """The refit is f - phi^T H Phi_G^T (I - Phi_G H Phi_G^T)^{-1} (y_G - Phi_G w), no quantity of size n in it."""
     phi = case.ridge.features
     hessian = phi.transpose() * phi + qq.identity(phi.ncols()) * case.ridge.lam
     group = qq.select(phi, case.group)

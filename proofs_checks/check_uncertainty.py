@@ -16,14 +16,14 @@ __all__ = ["STATEMENTS"]
 
 
 def primal(case: Ridge) -> fmpq:
-    """lambda phi^T (Phi^T Phi + lambda)^{-1} phi."""
+    """Return lambda phi^T (Phi^T Phi + lambda)^{-1} phi."""
     phi = case.features
     hessian = phi.transpose() * phi + qq.identity(phi.ncols()) * case.lam
     return case.lam * qq.dot(case.test, hessian.solve(case.test))
 
 
 def dual(case: Ridge) -> fmpq:
-    """k(x, x) - k^T (K + lambda)^{-1} k."""
+    """Return k(x, x) - k^T (K + lambda)^{-1} k."""
     k = case.features * case.test
     return qq.norm2(case.test) - qq.dot(k, qq.ridge_solve(case.kernel, k, case.lam))
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -153,7 +151,7 @@ class Retrained:
         for number, mask in enumerate(jobs):
             self.progress(name, number, len(jobs))
             start, order = (int(s) for s in own[number % times if shared else number])
-            stage = self.store.run(f"{name}-{number:03d}", lambda m=mask, s=start, o=order: self._train(m, s, o, keep))
+            stage = self.store.run(f"{name}-{number:03d}", partial(self._train, mask, start, order, keep))
             found.append(dict(stage.arrays))
         self.progress(name, len(jobs), len(jobs))
         return found
