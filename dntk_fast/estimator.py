@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._stages import write_atomically
-from dntk_fast.data_distillation import distil_images
-from dntk_fast.gradient_distillation import METHODS
-from dntk_fast.models import alike, final_linear, fingerprint, read_tensors, write_tensors
-from dntk_fast.parameter_weights import Weights, parameter_weights
-from dntk_fast.predictors import fit_features, weigh_rows
+from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
+from dntk_fast.distillation.data_distillation import distil_images
+from dntk_fast.distillation.gradient_distillation import METHODS
+from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.fingerprint import fingerprint, same_to_rounding
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.kernels.predictors import fit_features, weigh_rows
 from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.head import final_linear
 
 __all__ = ["DistilledNTK"]
 
@@ -220,7 +222,9 @@ class DistilledNTK:
         self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in _NUMBERS)
         # A folder travels: float32 on a GPU may be TF32, which has the digits of float16.
         first = self._first_logits()
-        if not alike(first, tensors["first"], torch.float16 if first.dtype == torch.float32 else first.dtype):
+        if not same_to_rounding(
+            first, tensors["first"], torch.float16 if first.dtype == torch.float32 else first.dtype
+        ):
             _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
 

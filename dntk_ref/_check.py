@@ -23,6 +23,7 @@ __all__ = [
     "positive",
     "probabilities",
     "projector",
+    "ridge_problem",
     "scalar",
     "semidefinite",
     "square",
@@ -209,3 +210,9 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         _refuse(name, f"one of {', '.join(allowed)}", repr(value))
     return value
+
+
+def ridge_problem(features: Any, targets: Any, weights: Any, lam: Any) -> tuple[Array, Array, Array, float]:
+    """Features (n, P), targets (n,), weights (P,) and a ridge above zero, as float64."""
+    Phi, lam = matrix("features", features), positive("lam", lam)
+    return Phi, vector("targets", targets, len(Phi)), vector("weights", weights, Phi.shape[1]), lam

@@ -25,11 +25,11 @@ __all__ = [
     "gram",
     "inducing_point_kernel",
     "inducing_point_kernel_by_inverse",
+    "kernel_bound_r1_printed",
+    "kernel_bound_r2_printed",
+    "kernel_bound_r3_printed",
     "kernel_residual_norms",
     "ntk_block",
-    "printed_kernel_bound_r1",
-    "printed_kernel_bound_r2",
-    "printed_kernel_bound_r3",
     "projected_kernel",
     "residual_factor",
     "residual_factor_norms",
@@ -315,14 +315,14 @@ def _removed(features: Any, projector: Any) -> Array:
     return Phi - Phi @ _check.kernel("projector", projector, size=Phi.shape[1])
 
 
-def printed_kernel_bound_r1(features: Any, projector: Any) -> float:
+def kernel_bound_r1_printed(features: Any, projector: Any) -> float:
     """Right side of Eq (10), first reading: holds for projectors, fails for contractions.
 
     |K - K_Pi|_F <= |Phi (I - Pi)|_F^2  (Eq 10, R1).
 
     Parameters: `features` (n, P), `projector` (P, P). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_kernel_bound_r1([[1.0]], [[0.5]])
+    >>> kernel_bound_r1_printed([[1.0]], [[0.5]])
     0.25
     """
     return float(np.sum(_removed(features, projector) ** 2))
@@ -341,30 +341,30 @@ def contraction_kernel_bound_r1(features: Any, projector: Any) -> float:
     return float(np.sum(residual_factor(features, projector) ** 2))
 
 
-def printed_kernel_bound_r2(features: Any, projector: Any) -> float:
+def kernel_bound_r2_printed(features: Any, projector: Any) -> float:
     """Right side of Eq (10), second reading.
 
     |K - K_Pi|_F <= |Phi|_2 |Phi - Phi Pi|_F  (Eq 10, R2).
 
     Parameters: `features` (n, P), `projector` (P, P). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_kernel_bound_r2([[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]])
+    >>> kernel_bound_r2_printed([[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]])
     12.0
     """
     return float(np.linalg.norm(_check.matrix("features", features), 2) * np.linalg.norm(_removed(features, projector)))
 
 
-def printed_kernel_bound_r3(features: Any, projector: Any) -> float:
+def kernel_bound_r3_printed(features: Any, projector: Any) -> float:
     """Right side of Eq (10), third reading: the second with a factor two.
 
     |K - K_Pi|_F <= 2 |Phi|_2 |Phi - Phi Pi|_F  (Eq 10, R3).
 
     Parameters: `features` (n, P), `projector` (P, P). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_kernel_bound_r3([[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]])
+    >>> kernel_bound_r3_printed([[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]])
     24.0
     """
-    return 2 * printed_kernel_bound_r2(features, projector)
+    return 2 * kernel_bound_r2_printed(features, projector)
 
 
 @dataclass(frozen=True)

@@ -43,24 +43,24 @@ K_Pi | kernel.projected_kernel | (n, n) | Phi Pi Phi^T | Eq 7
 K_{Pi_S} | kernel.inducing_point_kernel | (n, n) | K_XS K_SS^+ K_SX | Eq 9
 K - K_Pi | kernel.kernel_residual_norms | norms | Frobenius, spectral, trace | Eq 10
 R = Phi (I - Pi)^{1/2} | kernel.residual_factor | (n, P) | E = R R^T | after Eq 10
-right side of (10), R1 | kernel.printed_kernel_bound_r1 | scalar | energy; projectors only | Eq 10
-right side of (10), R2 | kernel.printed_kernel_bound_r2 | scalar | energy | Eq 10
-right side of (10), R3 | kernel.printed_kernel_bound_r3 | scalar | energy | Eq 10
+right side of (10), R1 | kernel.kernel_bound_r1_printed | scalar | energy; projectors only | Eq 10
+right side of (10), R2 | kernel.kernel_bound_r2_printed | scalar | energy | Eq 10
+right side of (10), R3 | kernel.kernel_bound_r3_printed | scalar | energy | Eq 10
 lambda_j | redundancy.spectrum | (n,) | descending, clipped at 0 | section 0
 epsilon | redundancy.truncation_rank:epsilon | scalar | share of the trace left out | Def 3.1
 gamma | redundancy.data_redundant_r1:gamma | scalar | n / r, above 1 | Def 3.1
 r_eps(K) | redundancy.truncation_rank | integer | directions | Def 3.1
-eps tr K | redundancy.printed_subset_bound | scalar | trace | Def 3.1, gloss
+eps tr K | redundancy.subset_bound_printed | scalar | trace | Def 3.1, gloss
 (r + 1) sum_{i>r} lambda_i | redundancy.volume_sampling_bound | scalar | trace | Def 3.1, gloss
 Proj_V(Phi) ratio, R1 | redundancy.parameter_redundancy_r1 | scalar | ratio of Frobenius norms | Def 3.2
 Proj_V(Phi) ratio, R2 | redundancy.parameter_redundancy_r2 | scalar | ratio of energies | Def 3.2
 min over V, R1 | redundancy.parameter_redundancy | scalar | ratio of Frobenius norms | Def 3.2
 sum_{i>r} lambda_i^2 | redundancy.truncation_error_squared | scalar | squared Frobenius norm | Eq 23
-right side of (24), R1 | redundancy.printed_tail_bound_r1 | scalar | squared Frobenius norm | Eq 24
-right side of (24), R2 | redundancy.printed_tail_bound_r2 | scalar | squared Frobenius norm | Eq 24
-n mean(lambda)^2 | redundancy.printed_energy_floor | scalar | squared Frobenius norm | Eq 25
-eps', R1 | redundancy.printed_redundancy_bound_r1 | scalar | ratio of Frobenius norms | Prop B.6
-eps', R2 | redundancy.printed_redundancy_bound_r2 | scalar | ratio of Frobenius norms | Prop B.6
+right side of (24), R1 | redundancy.tail_bound_r1_printed | scalar | squared Frobenius norm | Eq 24
+right side of (24), R2 | redundancy.tail_bound_r2_printed | scalar | squared Frobenius norm | Eq 24
+n mean(lambda)^2 | redundancy.energy_floor_printed | scalar | squared Frobenius norm | Eq 25
+eps', R1 | redundancy.redundancy_bound_r1_printed | scalar | ratio of Frobenius norms | Prop B.6
+eps', R2 | redundancy.redundancy_bound_r2_printed | scalar | ratio of Frobenius norms | Prop B.6
 kappa eps / (1 - eps + kappa eps) | redundancy.improved_redundancy_bound_gap | scalar | its root | Prop B.6, improved
 rho | redundancy.participation_ratio | scalar | between 1 and n | section 4.2, Rem B.5
 theta* (S) | gradient_distillation.synthetic_weights | (k,) | inner argmin, linearised model, squared loss, ridge | Eq 2
@@ -83,7 +83,7 @@ Delta_t^* | regret.optimal_step | (P,) | step of parameters | Thm 3.3
 left side of (5), R1 | regret.model_regret | scalar | loss | Eq 5
 left side of (5), R2 | regret.true_to_model_regret | scalar | loss | Eq 5
 left side of (5), R3 | regret.true_regret | scalar | loss | Eq 5
-right side of (5) | regret.printed_regret_bound | scalar | loss | Eq 5
+right side of (5) | regret.regret_bound_printed | scalar | loss | Eq 5
 (L/2) norm(Delta - Delta*)^2 | regret.exact_regret | scalar | loss | after Eq 5
 c = 2 | regret.true_regret_bound_smooth | scalar | loss | 3.3.2
 c = 1 | regret.true_regret_bound_convex | scalar | loss | 3.3.2

@@ -23,6 +23,7 @@ __all__ = [
     "data_redundant_r1",
     "data_redundant_r2",
     "eckart_young_error",
+    "energy_floor_printed",
     "improved_redundancy_bound_gap",
     "improved_redundancy_bound_mean",
     "largest_redundant_dimension",
@@ -35,15 +36,14 @@ __all__ = [
     "parameter_redundant_r1_squared",
     "parameter_redundant_r2",
     "participation_ratio",
-    "printed_energy_floor",
-    "printed_projected_redundancy_bound",
-    "printed_redundancy_bound_r1",
-    "printed_redundancy_bound_r2",
-    "printed_subset_bound",
-    "printed_tail_bound_r1",
-    "printed_tail_bound_r2",
+    "projected_redundancy_bound_printed",
+    "redundancy_bound_r1_printed",
+    "redundancy_bound_r2_printed",
     "spectrum",
+    "subset_bound_printed",
     "subset_residual",
+    "tail_bound_r1_printed",
+    "tail_bound_r2_printed",
     "truncation_error_squared",
     "truncation_rank",
     "truncation_rank_of_spectrum",
@@ -180,14 +180,14 @@ def best_subset(kernel: Any, size: int) -> Subset:
     )
 
 
-def printed_subset_bound(kernel: Any, epsilon: float) -> float:
+def subset_bound_printed(kernel: Any, epsilon: float) -> float:
     """What the gloss of Definition 3.1 promises for r_eps inputs: false (CEX-8), true for r_eps combinations of inputs.
 
     eps tr K  (Def 3.1, gloss).
 
     Parameters: `kernel` (n, n), `epsilon` in [0, 1]. Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_subset_bound([[1.0, 0.6], [0.6, 1.0]], 0.25)
+    >>> subset_bound_printed([[1.0, 0.6], [0.6, 1.0]], 0.25)
     0.5
     """
     return _check.fraction("epsilon", epsilon) * float(spectrum(kernel).sum())
@@ -203,7 +203,7 @@ def corrected_subset_bound(kernel: Any, epsilon: float) -> float:
     >>> corrected_subset_bound([[1.0, 0.6], [0.6, 1.0]], 0.25)
     1.0
     """
-    return (truncation_rank(kernel, epsilon) + 1) * printed_subset_bound(kernel, epsilon)
+    return (truncation_rank(kernel, epsilon) + 1) * subset_bound_printed(kernel, epsilon)
 
 
 def volume_sampling_bound(kernel: Any, size: int) -> float:
@@ -471,70 +471,70 @@ def _cut(kernel: Any, epsilon: float) -> _Cut:
     return _Cut(np.append(values, 0.0), truncation_rank_of_spectrum(values, epsilon), epsilon)
 
 
-def printed_tail_bound_r1(kernel: Any, epsilon: float) -> float:
+def tail_bound_r1_printed(kernel: Any, epsilon: float) -> float:
     """Right side of Eq (24), first reading.
 
     sum_{i>r} lambda_i^2 <= eps lambda_{r+1} n mean(lambda), r = r_eps(K)  (Eq 24, R1).
 
     Parameters: `kernel` (n, n) not zero, `epsilon` in [0, 1). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_tail_bound_r1([[3.0, 0.0], [0.0, 1.0]], 0.25)
+    >>> tail_bound_r1_printed([[3.0, 0.0], [0.0, 1.0]], 0.25)
     1.0
     """
     cut = _cut(kernel, epsilon)
     return cut.epsilon * cut.next * cut.count * cut.mean
 
 
-def printed_tail_bound_r2(kernel: Any, epsilon: float) -> float:
+def tail_bound_r2_printed(kernel: Any, epsilon: float) -> float:
     """Right side of Eq (24), second reading.
 
     sum_{i>r} lambda_i^2 <= (sum_{i>r} lambda_i)^2 <= eps^2 n^2 mean(lambda)^2  (Eq 24, R2).
 
     Parameters: `kernel` (n, n) not zero, `epsilon` in [0, 1). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_tail_bound_r2([[3.0, 0.0], [0.0, 1.0]], 0.25)
+    >>> tail_bound_r2_printed([[3.0, 0.0], [0.0, 1.0]], 0.25)
     1.0
     """
     cut = _cut(kernel, epsilon)
     return (cut.epsilon * cut.count * cut.mean) ** 2
 
 
-def printed_energy_floor(kernel: Any) -> float:
+def energy_floor_printed(kernel: Any) -> float:
     """Right side of Eq (25): equality iff all eigenvalues are equal.
 
     sum_i lambda_i^2 >= n mean(lambda)^2  (Eq 25).
 
     Parameters: `kernel` (n, n). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_energy_floor([[3.0, 0.0], [0.0, 1.0]])
+    >>> energy_floor_printed([[3.0, 0.0], [0.0, 1.0]])
     8.0
     """
     values = spectrum(kernel)
     return float(values.sum() ** 2 / values.size)
 
 
-def printed_redundancy_bound_r1(kernel: Any, epsilon: float) -> float:
+def redundancy_bound_r1_printed(kernel: Any, epsilon: float) -> float:
     """Bound of Prop B.6, first reading.
 
     |K - K_V|_F / |K|_F <= eps' = (eps lambda_{r+1} / mean(lambda))^{1/2}  (Prop B.6, R1).
 
     Parameters: `kernel` (n, n) not zero, `epsilon` in [0, 1). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_redundancy_bound_r1([[3.0, 0.0], [0.0, 1.0]], 0.5)
+    >>> redundancy_bound_r1_printed([[3.0, 0.0], [0.0, 1.0]], 0.5)
     0.5
     """
     cut = _cut(kernel, epsilon)
     return float(np.sqrt(cut.epsilon * cut.next / cut.mean))
 
 
-def printed_redundancy_bound_r2(kernel: Any, epsilon: float) -> float:
+def redundancy_bound_r2_printed(kernel: Any, epsilon: float) -> float:
     """Bound of Prop B.6, second reading: the weaker one.
 
     |K - K_V|_F / |K|_F <= eps' = eps sqrt(n)  (Prop B.6, R2).
 
     Parameters: `kernel` (n, n) not zero, `epsilon` in [0, 1). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_redundancy_bound_r2([[3.0, 0.0, 0, 0], [0.0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]], 0.25)
+    >>> redundancy_bound_r2_printed([[3.0, 0.0, 0, 0], [0.0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]], 0.25)
     0.5
     """
     cut = _cut(kernel, epsilon)
@@ -571,14 +571,14 @@ def improved_redundancy_bound_mean(kernel: Any, epsilon: float) -> float:
     return float(np.sqrt(cut.epsilon * cut.next * share / cut.mean) / (1 - cut.epsilon))
 
 
-def printed_projected_redundancy_bound(projected: Any, epsilon: float) -> float:
+def projected_redundancy_bound_printed(projected: Any, epsilon: float) -> float:
     """Bound of Prop B.6 with projected eigenvalues in place of true ones, to leading order as printed.
 
     eps'~ = (eps lambda~_{r+1} / mean(lambda~))^{1/2}, r = r_eps(K~)  (Prop B.6, JL step as printed).
 
     Parameters: `projected` (n, n) not zero, `epsilon` in [0, 1). Returns: float. Raises: ValueError, TypeError.
 
-    >>> printed_projected_redundancy_bound([[3.0, 0.0], [0.0, 1.0]], 0.5)
+    >>> projected_redundancy_bound_printed([[3.0, 0.0], [0.0, 1.0]], 0.5)
     0.5
     """
-    return printed_redundancy_bound_r1(_check.kernel("projected", projected), epsilon)
+    return redundancy_bound_r1_printed(_check.kernel("projected", projected), epsilon)

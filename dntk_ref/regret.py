@@ -30,10 +30,10 @@ __all__ = [
     "loss_gradient_summed",
     "model_regret",
     "optimal_step",
-    "printed_regret_bound",
     "quadratic_model",
     "realise_by_cross_entropy",
     "realise_by_squared_loss",
+    "regret_bound_printed",
     "regret_decomposition",
     "softmax",
     "squared_loss",
@@ -255,7 +255,7 @@ def true_regret(
     return loss(at + _check.vector("step", step, at.size)) - loss(at + best)
 
 
-def printed_regret_bound(gradient: Any, step: Any, projector: Any, *, smoothness: float) -> float:
+def regret_bound_printed(gradient: Any, step: Any, projector: Any, *, smoothness: float) -> float:
     """Right side of Eq (5), all readings.
 
     <g, d - d*> + (L/2) (|d|^2 - |d*|^2)  (Eq 5).
@@ -263,7 +263,7 @@ def printed_regret_bound(gradient: Any, step: Any, projector: Any, *, smoothness
     Parameters: `gradient`, `step` (P,), `projector` (P, P), `smoothness` L > 0. Returns: float.
     Raises: ValueError, TypeError.
 
-    >>> printed_regret_bound([0.5], [0.0], [[1.0]], smoothness=1.0)
+    >>> regret_bound_printed([0.5], [0.0], [[1.0]], smoothness=1.0)
     0.125
     """
     best = optimal_step(gradient, projector, smoothness=smoothness)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from dntk_ref import _check
 from dntk_ref._check import Array, IntArray
+from dntk_ref._linear import resolvent
 
 __all__ = [
     "Eigenpairs",
@@ -107,16 +108,15 @@ def dual_inverse(kernel: ArrayLike, lam: float) -> Array:
 
 
 def woodbury_inverse(features: ArrayLike, lam: float) -> Array:
-    """The right side of (17): (I - Phi (Phi^T Phi + lam I)^-1 Phi^T) / lam.
+    """The right side of (17): (I - Phi (Phi^T Phi + lam I)^-1 Phi^T) / lam, from the features alone.
 
+    Its eigenvalues are (1 - sigma^2 / (sigma^2 + lam)) / lam = 1 / (sigma^2 + lam): so computed, nothing cancels.
     Parameters: features (n, k), lam > 0. Returns: (n, n). Raises: ValueError for a ridge that is not above 0.
 
     >>> woodbury_inverse([[1.0]], 1.0).tolist()
     [[0.5]]
     """
-    Phi, lam = _check.matrix("features", features), _check.positive("lam", lam)
-    n, k = Phi.shape
-    return np.asarray((np.eye(n) - Phi @ np.linalg.inv(Phi.T @ Phi + lam * np.eye(k)) @ Phi.T) / lam)
+    return resolvent(_check.matrix("features", features), _check.positive("lam", lam))
 
 
 def dual_coefficients(kernel: ArrayLike, targets: ArrayLike, lam: float) -> Array:

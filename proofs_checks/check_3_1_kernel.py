@@ -112,55 +112,55 @@ def dual_form(left: fmpq_mat, metric: fmpq_mat, right: fmpq_mat) -> fmpq_mat:
 FEATURES = drawn(features())
 JACOBIANS = drawn(two_classes())
 EQ_1 = Statement(
-    "eq_1_14_15",
-    "Eq (1), (14), (15)",
-    (
+    label="eq_1_14_15",
+    row="Eq (1), (14), (15)",
+    readings=(
         Reading(
-            "Euclidean",
-            r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0",
-            Verdict.DEFINITION,
-            (
+            key="Euclidean",
+            formula=r"K_c(x,x')=\langle\phi_c(x),\phi_c(x')\rangle,\quad K_c=\Phi_c\Phi_c^T\succeq 0",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "symmetric, semi-definite, definite exactly when the rank is n",
-                    semidefinite,
-                    FEATURES,
-                    (
+                    claim="symmetric, semi-definite, definite exactly when the rank is n",
+                    check=semidefinite,
+                    cases=FEATURES,
+                    twins=(
                         Twin("a tenth of the identity removed", {"kernel": shifted}),
                         Twin(
                             "Gram matrix with rows in reverse order on one side",
                             {"kernel": lambda phi: phi * qq.select(phi, range(phi.nrows() - 1, -1, -1)).transpose()},
                         ),
                     ),
-                    {"kernel": qq.kernel_of},
+                    sides={"kernel": qq.kernel_of},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    FEATURES,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=FEATURES,
+                    twins=(
                         Twin("kernel doubled", {"exact": lambda phi: qq.kernel_of(phi) * fmpq(2)}),
                         Twin("ridge left in", {"exact": lambda phi: qq.kernel_of(phi) + qq.identity(phi.nrows())}),
                     ),
-                    {"reference": lambda phi: gram(qq.floats(phi)), "exact": qq.kernel_of},
+                    sides={"reference": lambda phi: gram(qq.floats(phi)), "exact": qq.kernel_of},
                 ),
                 Step(
-                    "cross-class blocks: dntk_ref's block kernel",
-                    by_reference,
-                    JACOBIANS,
-                    (
+                    claim="cross-class blocks: dntk_ref's block kernel",
+                    check=by_reference,
+                    cases=JACOBIANS,
+                    twins=(
                         Twin("blocks exchanged", {"exact": lambda c: c.second * c.first.transpose() * fmpq(2)}),
                         Twin("diagonal block", {"exact": lambda c: qq.kernel_of(c.first)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: ntk_block(np.stack([qq.floats(c.first), qq.floats(c.second)]))[0, 1],
                         "exact": lambda c: c.first * c.second.transpose(),
                     },
                 ),
                 Step(
-                    "class-wise ridge is ridge with the full kernel when the cross-class blocks vanish",
-                    per_class,
-                    drawn(two_classes().map(lambda c: c.disjoint)),
-                    (
+                    claim="class-wise ridge is ridge with the full kernel when the cross-class blocks vanish",
+                    check=per_class,
+                    cases=drawn(two_classes().map(lambda c: c.disjoint)),
+                    twins=(
                         Twin("shared parameters", cases=JACOBIANS),
                         Twin("ridge doubled on one side", {"lam_factor": 2}),
                     ),
@@ -169,29 +169,29 @@ EQ_1 = Statement(
             nature=Nature.DEFINITION,
         ),
         Reading(
-            "Riemannian",
-            r"K_\theta(x,x')=df(x)\,G^{-1}\,df(x')^T",
-            Verdict.DEFINITION,
-            (
+            key="Riemannian",
+            formula=r"K_\theta(x,x')=df(x)\,G^{-1}\,df(x')^T",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "with the dual metric the kernel does not depend on the parametrisation",
-                    invariant,
-                    drawn(charts()),
-                    (
+                    claim="with the dual metric the kernel does not depend on the parametrisation",
+                    check=invariant,
+                    cases=drawn(charts()),
+                    twins=(
                         Twin("metric itself instead of its inverse", {"form": lambda a, g, b: a * g * b.transpose()}),
                         Twin("Euclidean form", {"form": lambda a, g, b: a * b.transpose()}),
                     ),
-                    {"form": dual_form},
+                    sides={"form": dual_form},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    drawn(charts()),
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=drawn(charts()),
+                    twins=(
                         Twin("Euclidean form", {"exact": lambda c: c.left * c.left.transpose()}),
                         Twin("metric not inverted", {"exact": lambda c: c.left * c.metric * c.left.transpose()}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: riemannian_kernel(qq.floats(c.left), qq.floats(c.metric)),
                         "exact": lambda c: dual_form(c.left, c.metric, c.left),
                         "scale": lambda c: float(qq.frobenius2(c.left) * qq.frobenius2(c.metric)),
@@ -271,38 +271,38 @@ def gradients_cost_more(case: Sizes, *, threshold: Callable) -> Margin:
 SMALL = st.integers(1, 12)
 SIZES = drawn(st.builds(Sizes, SMALL, SMALL, SMALL, SMALL))
 SEC_3_1 = Statement(
-    "sec_3_1",
-    "3.1 memory/compute statements",
-    (
+    label="sec_3_1",
+    row="3.1 memory/compute statements",
+    readings=(
         Reading(
-            "counts",
-            r"O(n^2C^2P),\ O(n^2C^2);\quad O(Cn^2P),\ O(Cn^2);\quad O(C(n+n_{test})P)",
-            Verdict.ADDED,
-            (
+            key="counts",
+            formula=r"O(n^2C^2P),\ O(n^2C^2);\quad O(Cn^2P),\ O(Cn^2);\quad O(C(n+n_{test})P)",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "the printed figures are the counts, rounded",
-                    rounds,
-                    FIGURES,
-                    (
+                    claim="the printed figures are the counts, rounded",
+                    check=rounds,
+                    cases=FIGURES,
+                    twins=(
                         Twin("eight bytes for four", {"factor": fmpq(2)}),
                         Twin("one unit in the last digit", {"off": fmpq(1)}),
                     ),
                 ),
                 Step(
-                    "gradients cost more than kernels exactly when P > n",
-                    gradients_cost_more,
-                    SIZES,
-                    (
+                    claim="gradients cost more than kernels exactly when P > n",
+                    check=gradients_cost_more,
+                    cases=SIZES,
+                    twins=(
                         Twin("P > n + n_test", {"threshold": lambda c: c.parameters > c.inputs + c.tests}),
                         Twin("always less", {"threshold": lambda c: False}),
                     ),
-                    {"threshold": lambda c: c.parameters > c.inputs},
+                    sides={"threshold": lambda c: c.parameters > c.inputs},
                 ),
                 Step(
-                    "ResNet-18 with ten outputs has 11,181,642 parameters",
-                    rounds,
-                    fixed(Figure("parameters", lambda: resnet18_parameters(10), "11181642", 0)),
-                    (
+                    claim="ResNet-18 with ten outputs has 11,181,642 parameters",
+                    check=rounds,
+                    cases=fixed(Figure("parameters", lambda: resnet18_parameters(10), "11181642", 0)),
+                    twins=(
                         Twin("a thousand outputs", {"off": fmpq(resnet18_parameters(1000) - resnet18_parameters(10))}),
                         Twin("one parameter more", {"off": fmpq(1)}),
                     ),

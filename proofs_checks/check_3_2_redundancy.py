@@ -114,39 +114,39 @@ def rank_of_sum(eigenvalues: tuple[fmpq, ...], epsilon: fmpq) -> int:
 
 
 DEF_3_1 = Statement(
-    "def_3_1",
-    "Def 3.1",
-    (
+    label="def_3_1",
+    row="Def 3.1",
+    readings=(
         Reading(
-            "definition",
-            r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}\leq n/\gamma",
-            Verdict.DEFINITION,
-            (
+            key="definition",
+            formula=r"r_\epsilon(K)=\min\{r:\ \sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_{i\leq n}\lambda_i\}\leq n/\gamma",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "least, scale-free, monotone; 0 for K = 0",
-                    well_defined,
-                    lambda n: (*TRUNCATIONS(n), ZERO),
-                    (
+                    claim="least, scale-free, monotone; 0 for K = 0",
+                    check=well_defined,
+                    cases=lambda n: (*TRUNCATIONS(n), ZERO),
+                    twins=(
                         Twin("one more than needed", {"rank": lambda values, eps: rank_of(values, eps) + 1}),
                         Twin("sum compared with 1 - epsilon itself", {"rank": rank_of_sum}),
                     ),
-                    {"rank": rank_of},
+                    sides={"rank": rank_of},
                 ),
                 Step(
-                    "readings R1 (factor gamma > 1) and R2 (share below 1) have the same content",
-                    readings_agree,
-                    TRUNCATIONS,
-                    (
+                    claim="readings R1 (factor gamma > 1) and R2 (share below 1) have the same content",
+                    check=readings_agree,
+                    cases=TRUNCATIONS,
+                    twins=(
                         Twin("share 1 - 1/gamma", {"share": lambda gamma: 1 - 1 / gamma}),
                         Twin("share 1/gamma^2", {"share": lambda gamma: 1 / gamma**2}),
                     ),
-                    {"share": lambda gamma: 1 / gamma},
+                    sides={"share": lambda gamma: 1 / gamma},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    lambda n: (*TRUNCATIONS(n), ZERO),
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=lambda n: (*TRUNCATIONS(n), ZERO),
+                    twins=(
                         Twin(
                             "squared eigenvalues",
                             {"exact": lambda c: rank_of(tuple(v * v for v in c.spectral.eigenvalues), c.epsilon)},
@@ -157,7 +157,7 @@ DEF_3_1 = Statement(
                             {"exact": lambda c: rank_of(c.spectral.eigenvalues, 1 - c.epsilon)},
                         ),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: truncation_rank(qq.floats(c.spectral.kernel), float(c.epsilon)),
                         "exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon),
                     },
@@ -166,44 +166,44 @@ DEF_3_1 = Statement(
             nature=Nature.DEFINITION,
         ),
         Reading(
-            "gloss",
-            r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K",
-            Verdict.FAILS,
-            (
+            key="gloss",
+            formula=r"\min_{|S|=r_\epsilon}\mathrm{tr}(K-K_{XS}K_{SS}^{\dagger}K_{SX})\leq\epsilon\,\mathrm{tr}K",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "volume sampling: the factor r + 1 repairs it, with its exact mean",
-                    volume_sampling,
-                    drawn(spectral(2), 0.5),
-                    (
+                    claim="volume sampling: the factor r + 1 repairs it, with its exact mean",
+                    check=volume_sampling,
+                    cases=drawn(spectral(2), 0.5),
+                    twins=(
                         Twin("factor r", {"factor": lambda r: r}),
                         Twin("no factor", {"factor": lambda r: 1}),
                     ),
-                    {"factor": lambda r: r + 1},
+                    sides={"factor": lambda r: r + 1},
                 ),
                 Step(
-                    "r_eps inputs leave at most (r + 1) epsilon tr K",
-                    best_input_set,
-                    lambda n: (*drawn(pairs())(n), CEX_8),
-                    (
+                    claim="r_eps inputs leave at most (r + 1) epsilon tr K",
+                    check=best_input_set,
+                    cases=lambda n: (*drawn(pairs())(n), CEX_8),
+                    twins=(
                         Twin("no factor", {"factor": lambda r: 1}),
                         Twin("factor 3/2", {"factor": lambda r: fmpq(3, 2)}, fixed(CEX_8)),
                     ),
-                    {"factor": lambda r: r + 1},
+                    sides={"factor": lambda r: r + 1},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-8",
-                    best_input_set,
-                    CEX_8,
-                    (
+                    name="CEX-8",
+                    check=best_input_set,
+                    case=CEX_8,
+                    controls=(
                         Twin("r combinations of inputs", {"combinations_allowed": True}),
                         Twin("factor r + 1", {"factor": lambda r: r + 1}),
                     ),
-                    {"factor": lambda r: 1},
-                    "16/25",
-                    "2/5",
-                    pairs(),
+                    printed={"factor": lambda r: 1},
+                    left="16/25",
+                    right="2/5",
+                    search=pairs(),
                 ),
             ),
             note="a rank needs that many linear combinations of inputs, not that many inputs",
@@ -242,38 +242,38 @@ def tail_of_eigenvalues(case: Truncation) -> fmpq:
 
 
 DEF_3_2 = Statement(
-    "def_3_2",
-    "Def 3.2",
-    (
+    label="def_3_2",
+    row="Def 3.2",
+    readings=(
         Reading(
-            "R1",
-            r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,"
+            key="R1",
+            formula=r"\|\Phi\Phi^T-\mathrm{Proj}_V(\Phi)\mathrm{Proj}_V(\Phi)^T\|_F\leq\epsilon\|\Phi\Phi^T\|_F,"
             r"\quad \dim V\leq P/\gamma",
-            Verdict.DEFINITION,
-            (
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "the best V is the top right singular space",
-                    optimal,
-                    TRUNCATIONS,
-                    (
+                    claim="the best V is the top right singular space",
+                    check=optimal,
+                    cases=TRUNCATIONS,
+                    twins=(
                         Twin("floor one eigenvalue higher", {"floor": lambda c, r: tail_squares(c, max(r - 1, 0))}),
                         Twin(
                             "squared sum instead of sum of squares",
                             {"floor": lambda c, r: sum(c.spectral.eigenvalues[r:], fmpq(0)) ** 2},
                         ),
                     ),
-                    {"floor": tail_squares},
-                    "the top right singular space",
+                    sides={"floor": tail_squares},
+                    attained="the top right singular space",
                 ),
                 Step(
-                    "dntk_ref computes the optimum",
-                    by_reference,
-                    TRUNCATIONS,
-                    (
+                    claim="dntk_ref computes the optimum",
+                    check=by_reference,
+                    cases=TRUNCATIONS,
+                    twins=(
                         Twin("unsquared eigenvalues", {"exact": tail_of_eigenvalues}),
                         Twin("not normalised", {"exact": lambda c: tail_squares(c, 1)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: parameter_redundancy(qq.floats(c.spectral.kernel), 1) ** 2,
                         "exact": lambda c: tail_squares(c, 1) / tail_squares(c, 0) if tail_squares(c, 0) else fmpq(0),
                         "scale": lambda c: 1.0,
@@ -283,15 +283,15 @@ DEF_3_2 = Statement(
             nature=Nature.DEFINITION,
         ),
         Reading(
-            "R2",
-            r"\|\Phi-\Phi\Pi_V\|_F^2\leq\epsilon\|\Phi\|_F^2",
-            Verdict.DEFINITION,
-            (
+            key="R2",
+            formula=r"\|\Phi-\Phi\Pi_V\|_F^2\leq\epsilon\|\Phi\|_F^2",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "its smallest dimension is the truncation rank, so Prop B.6 would be empty",
-                    second_reading,
-                    TRUNCATIONS,
-                    (
+                    claim="its smallest dimension is the truncation rank, so Prop B.6 would be empty",
+                    check=second_reading,
+                    cases=TRUNCATIONS,
+                    twins=(
                         Twin(
                             "one dimension less",
                             {"dimension": lambda c: max(rank_of(c.spectral.eigenvalues, c.epsilon) - 1, 0)},
@@ -301,7 +301,7 @@ DEF_3_2 = Statement(
                             {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 1},
                         ),
                     ),
-                    {"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)},
+                    sides={"dimension": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon)},
                 ),
             ),
             nature=Nature.DEFINITION,

@@ -87,58 +87,58 @@ LAWS = drawn(laws())
 CEX_7 = (Population(qq.mat([[10, 1], [10, -1]]), qq.zeros(2, 1), (fmpq(1, 2),) * 2), qq.mat([[1, 0]]), qq.mat([[0, 1]]))
 CENTRED = (Population(qq.mat([[0, 1], [0, -1]]), qq.zeros(2, 1), (fmpq(1, 2),) * 2), qq.mat([[0, 1]]), qq.mat([[0, 1]]))
 COR_3_5 = Statement(
-    "cor_3_5",
-    "Cor 3.5",
-    (
+    label="cor_3_5",
+    row="Cor 3.5",
+    readings=(
         Reading(
-            "second moment",
-            r"\min_{\dim V=r}E\|(I-\Pi_V)g_t\|^2=\sum_{i>r}\mu_i,\quad \Sigma_g=E[g_tg_t^T]",
-            Verdict.ADDED,
-            (
+            key="second moment",
+            formula=r"\min_{\dim V=r}E\|(I-\Pi_V)g_t\|^2=\sum_{i>r}\mu_i,\quad \Sigma_g=E[g_tg_t^T]",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "the top eigenspace leaves the tail, no rival of the same rank leaves less (R2)",
-                    best_space,
-                    LAWS,
-                    (
+                    claim="the top eigenspace leaves the tail, no rival of the same rank leaves less (R2)",
+                    check=best_space,
+                    cases=LAWS,
+                    twins=(
                         Twin(
                             "one eigenvalue too many in the tail",
                             {"tail": lambda c: sum(c.moments[c.rank - 1 :], fmpq(0))},
                         ),
                         Twin("the rival as candidate", {"candidate": lambda c: c.rival}),
                     ),
-                    {"tail": tail, "candidate": lambda c: c.spectral.top_right(c.rank)},
-                    "the eigenspace itself",
+                    sides={"tail": tail, "candidate": lambda c: c.spectral.top_right(c.rank)},
+                    attained="the eigenspace itself",
                 ),
                 Step(
-                    "R1: at most epsilon of the second moment is left",
-                    threshold,
-                    LAWS,
-                    (
+                    claim="R1: at most epsilon of the second moment is left",
+                    check=threshold,
+                    cases=LAWS,
+                    twins=(
                         Twin("epsilon squared", {"share": lambda c: tail_share(c) ** 2}),
                         Twin("epsilon halved", {"share": lambda c: tail_share(c) / 2}),
                     ),
-                    {"share": tail_share},
-                    "always an equality at this epsilon",
+                    sides={"share": tail_share},
+                    attained="always an equality at this epsilon",
                 ),
             ),
             added=("uncentred second moment, finite", "unique only if the r-th and (r+1)-st eigenvalue differ"),
         ),
         Reading(
-            "covariance",
-            r"\Sigma_g=\mathrm{Cov}(g_t)",
-            Verdict.FAILS,
+            key="covariance",
+            formula=r"\Sigma_g=\mathrm{Cov}(g_t)",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-7",
-                    covariance_space,
-                    CEX_7,
-                    (
+                    name="CEX-7",
+                    check=covariance_space,
+                    case=CEX_7,
+                    controls=(
                         Twin("line of the second moment", {"chosen": 0}),
                         Twin("mean zero", cases=fixed(CENTRED)),
                     ),
-                    {"chosen": 1},
-                    100,
-                    1,
+                    printed={"chosen": 1},
+                    left=100,
+                    right=1,
                 ),
             ),
         ),
@@ -170,27 +170,27 @@ def centred_moment(case: Link) -> fmpq_mat:
 
 
 TASK_LINK = Statement(
-    "task_link",
-    "Missing link (after Cor 3.5)",
-    (
+    label="task_link",
+    row="Missing link (after Cor 3.5)",
+    readings=(
         Reading(
-            "isotropic sensitivities",
-            r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad E[\varsigma\varsigma^T]=\sigma^2I",
-            Verdict.HOLDS,
-            (
+            key="isotropic sensitivities",
+            formula=r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad E[\varsigma\varsigma^T]=\sigma^2I",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "its eigenvectors are the right singular vectors of J",
-                    link,
-                    drawn(st.builds(Link, spectral(2), st.integers(1, 5).map(fmpq))),
-                    (
+                    claim="its eigenvectors are the right singular vectors of J",
+                    check=link,
+                    cases=drawn(st.builds(Link, spectral(2), st.integers(1, 5).map(fmpq))),
+                    twins=(
                         Twin("centred sensitivities, as cross-entropy gives", {"moment": centred_moment}),
                         Twin(
                             "unequal variances",
                             {"moment": lambda c: qq.diagonal(range(1, c.spectral.n + 1)) * c.variance},
                         ),
                     ),
-                    {"moment": lambda c: qq.identity(c.spectral.n) * c.variance},
-                    "always an equality",
+                    sides={"moment": lambda c: qq.identity(c.spectral.n) * c.variance},
+                    attained="always an equality",
                 ),
             ),
             hypotheses=("isotropic sensitivities: squared loss; never cross-entropy",),
@@ -283,49 +283,53 @@ def exact_gap(case: Gap) -> fmpq_mat:
 
 
 PROP_3_6 = Statement(
-    "prop_3_6",
-    "Prop 3.6 (11)",
-    (
+    label="prop_3_6",
+    row="Prop 3.6 (11)",
+    readings=(
         Reading(
-            "identity",
-            r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
-            Verdict.HOLDS,
-            (
+            key="identity",
+            formula=r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every projector, of any rank",
-                    split,
-                    GAPS,
-                    (
+                    claim="for every projector, of any rank",
+                    check=split,
+                    cases=GAPS,
+                    twins=(
                         Twin("tail from r instead of r + 1", {"tail_from": 1}),
                         Twin("sign of the misalignment", {"sign": -1}),
                     ),
                     attained="always an equality",
                 ),
                 Step(
-                    "dntk_ref's residual, tail and misalignment",
-                    by_reference,
-                    GAPS,
-                    (
+                    claim="dntk_ref's residual, tail and misalignment",
+                    check=by_reference,
+                    cases=GAPS,
+                    twins=(
                         Twin(
                             "tail and misalignment exchanged",
                             {"exact": lambda c: exact_gap(c) * qq.mat([[1, 0, 0], [0, 0, 1], [0, 1, 0]])},
                         ),
                         Twin("sign of the misalignment", {"exact": lambda c: exact_gap(c) * qq.diagonal([1, 1, -1])}),
                     ),
-                    {"reference": floats_gap, "exact": exact_gap, "scale": lambda c: float(sum(c.energies, fmpq(0)))},
+                    sides={
+                        "reference": floats_gap,
+                        "exact": exact_gap,
+                        "scale": lambda c: float(sum(c.energies, fmpq(0))),
+                    },
                 ),
             ),
         ),
         Reading(
-            "sign",
-            r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0",
-            Verdict.ADDED,
-            (
+            key="sign",
+            formula=r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "rank Pi at most r: at least the energies from rank Pi to r",
-                    misaligned,
-                    LOW,
-                    (
+                    claim="rank Pi at most r: at least the energies from rank Pi to r",
+                    check=misaligned,
+                    cases=LOW,
+                    twins=(
                         Twin(
                             "one energy more",
                             {"floor": lambda c: between(c) + (c.energies[0] if c.energies else 0) / 100},
@@ -333,34 +337,34 @@ PROP_3_6 = Statement(
                         ),
                         Twin("rank Pi above r", {"hypotheses": (), "floor": lambda c: fmpq(0)}, fixed(CEX_6)),
                     ),
-                    {"floor": between},
-                    "Pi the top right singular space",
+                    sides={"floor": between},
+                    attained="Pi the top right singular space",
                 ),
                 Step(
-                    "any rank: at least minus the energies from r to rank Pi",
-                    misaligned,
-                    GAPS,
-                    (
+                    claim="any rank: at least minus the energies from r to rank Pi",
+                    check=misaligned,
+                    cases=GAPS,
+                    twins=(
                         Twin("floor halved", {"floor": lambda c: surplus(c) / 2}, fixed(CEX_6)),
                         Twin("floor zero", {"floor": lambda c: fmpq(0)}),
                     ),
-                    {"floor": surplus, "hypotheses": ()},
-                    "CEX-6",
+                    sides={"floor": surplus, "hypotheses": ()},
+                    attained="CEX-6",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-6",
-                    misaligned,
-                    CEX_6,
-                    (
+                    name="CEX-6",
+                    check=misaligned,
+                    case=CEX_6,
+                    controls=(
                         Twin("r equal to the rank of Pi", cases=fixed(Gap(CEX_6.spectral, CEX_6.projector, 2))),
                         Twin("the surplus floor", {"floor": surplus}),
                     ),
-                    {"floor": lambda c: fmpq(0), "hypotheses": ()},
-                    0,
-                    -1,
-                    gaps(),
+                    printed={"floor": lambda c: fmpq(0), "hypotheses": ()},
+                    left=0,
+                    right=-1,
+                    search=gaps(),
                 ),
             ),
             added=("rank of Pi at most r (or r at least the rank of Phi)",),
@@ -394,19 +398,19 @@ SEPARATED = drawn(gaps("equal").filter(lambda c: c.r >= 1 and _energy(c, c.r - 1
 QUARTER = fixed(Gap(Spectral(qq.identity(2), (fmpq(2), fmpq(0)), qq.identity(2)), qq.diagonal([0, 1]), 1))
 ORTHOGONAL = Gap(Spectral(qq.identity(3), (fmpq(3), fmpq(1), fmpq(0)), qq.identity(3)), qq.diagonal([0, 1, 1]), 2)
 ANGLE = Statement(
-    "angle_bound",
-    "Two-sided angle bound (after Prop 3.6)",
-    (
+    label="angle_bound",
+    row="Two-sided angle bound (after Prop 3.6)",
+    readings=(
         Reading(
-            "as stated",
-            r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq\sigma_1^2\|\sin\Theta\|_F^2",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq\sigma_1^2\|\sin\Theta\|_F^2",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "both sides, exactly",
-                    angle,
-                    lambda n: (*EQUAL_RANK(n), *QUARTER(n)),
-                    (
+                    claim="both sides, exactly",
+                    check=angle,
+                    cases=lambda n: (*EQUAL_RANK(n), *QUARTER(n)),
+                    twins=(
                         Twin(
                             "upper side with sigma_r at r = 2",
                             {"upper": lambda c: _energy(c, c.r - 1) * c.angles},
@@ -415,14 +419,14 @@ ANGLE = Statement(
                         Twin("lower side without the gap", {"lower": lambda c: _energy(c, c.r - 1) * c.angles}),
                         Twin("lower side doubled", {"lower": lambda c: 2 * lower_angle(c)}, QUARTER),
                     ),
-                    {"upper": upper_angle, "lower": lower_angle},
-                    "Phi = diag(2, 0), Pi onto the other axis: both sides",
+                    sides={"upper": upper_angle, "lower": lower_angle},
+                    attained="Phi = diag(2, 0), Pi onto the other axis: both sides",
                 ),
                 Step(
-                    "dntk_ref's two sides, where the top space is unique",
-                    by_reference,
-                    SEPARATED,
-                    (
+                    claim="dntk_ref's two sides, where the top space is unique",
+                    check=by_reference,
+                    cases=SEPARATED,
+                    twins=(
                         Twin(
                             "sides exchanged",
                             {"exact": lambda c: qq.mat([[upper_angle(c), c.misalignment, lower_angle(c)]])},
@@ -432,7 +436,7 @@ ANGLE = Statement(
                             {"exact": lambda c: qq.mat([[lower_angle(c), c.misalignment, upper_angle(c) / 2]])},
                         ),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: _angles(c),
                         "exact": lambda c: qq.mat([[lower_angle(c), c.misalignment, upper_angle(c)]]),
                         "scale": lambda c: c.r * float(sum(c.energies, fmpq(0))),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dntk_ref.regret import (
     exact_regret,
-    printed_regret_bound,
+    regret_bound_printed,
     regret_decomposition,
     true_regret_bound_convex,
     true_regret_bound_smooth,
@@ -105,7 +105,7 @@ def logistic(draw: Any) -> OneStep:
     return OneStep(gradient, smoothness, draw(matrices(m, n)), draw(matrices(m, 1)), None, odds)
 
 
-def printed_right(case: OneStep) -> fmpq:
+def right_printed(case: OneStep) -> fmpq:
     """<g, D - D*> + L/2 (|D|^2 - |D*|^2), the right side of (5)."""
     difference = qq.norm2(case.update) - qq.norm2(case.best)
     return qq.dot(case.gradient, case.update - case.best) + case.smoothness * difference / 2
@@ -173,13 +173,13 @@ def reference_sides(case: OneStep) -> list[float]:
     arguments = (qq.floats(case.gradient)[:, 0], qq.floats(case.update)[:, 0], qq.floats(case.projector))
     return [
         side(*arguments, smoothness=float(case.smoothness))
-        for side in (reference_regret, printed_regret_bound, exact_regret)
+        for side in (reference_regret, regret_bound_printed, exact_regret)
     ]
 
 
 def exact_sides(case: OneStep) -> fmpq_mat:
     """The same three numbers."""
-    return qq.mat([[model_regret(case), printed_right(case), distance_right(case)]])
+    return qq.mat([[model_regret(case), right_printed(case), distance_right(case)]])
 
 
 def size(case: OneStep) -> float:
@@ -189,96 +189,96 @@ def size(case: OneStep) -> float:
 
 
 REGRET_TWINS = (
-    Twin("right side halved", {"right": half(printed_right)}),
+    Twin("right side halved", {"right": half(right_printed)}),
     Twin("smoothness constant a quarter of the true one", {"hypotheses": (in_span,)}, fixed(STIFF)),
 )
 THM_3_3 = Statement(
-    "thm_3_3",
-    "Thm 3.3 (5)",
-    (
+    label="thm_3_3",
+    row="Thm 3.3 (5)",
+    readings=(
         Reading(
-            "R1",
-            r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
+            key="R1",
+            formula=r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the two sides are equal, by the definition of Q",
-                    regret,
-                    QUADRATICS,
-                    (
-                        Twin("right side halved", {"right": half(printed_right)}),
+                    claim="the two sides are equal, by the definition of Q",
+                    check=regret,
+                    cases=QUADRATICS,
+                    twins=(
+                        Twin("right side halved", {"right": half(right_printed)}),
                         Twin("true loss instead of its quadratic model", {"left": true_regret}),
                     ),
-                    {"left": model_regret, "right": printed_right, "relation": equal},
-                    "always an equality",
+                    sides={"left": model_regret, "right": right_printed, "relation": equal},
+                    attained="always an equality",
                 ),
                 Step(
-                    "both equal L/2 |D - D*|^2",
-                    regret,
-                    QUADRATICS,
-                    (
+                    claim="both equal L/2 |D - D*|^2",
+                    check=regret,
+                    cases=QUADRATICS,
+                    twins=(
                         Twin("right side halved", {"right": half(distance_right)}),
                         Twin("update outside the span", {"hypotheses": ()}, OUTSIDE),
                     ),
-                    {"left": model_regret, "right": distance_right, "relation": equal},
-                    "always an equality",
+                    sides={"left": model_regret, "right": distance_right, "relation": equal},
+                    attained="always an equality",
                 ),
                 agreement("dntk_ref's three sides", QUADRATICS, reference_sides, exact_sides, size),
             ),
             hypotheses=("the update lies in the span of the distilled gradients",),
         ),
         Reading(
-            "R2",
-            r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
+            key="R2",
+            formula=r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "quadratic losses with curvature in [-L, L]",
-                    regret,
-                    QUADRATICS,
-                    REGRET_TWINS,
-                    {"left": guaranteed_regret, "right": printed_right},
-                    "the loss equal to its model Q",
+                    claim="quadratic losses with curvature in [-L, L]",
+                    check=regret,
+                    cases=QUADRATICS,
+                    twins=REGRET_TWINS,
+                    sides={"left": guaranteed_regret, "right": right_printed},
+                    attained="the loss equal to its model Q",
                 ),
                 Step(
-                    "logistic losses",
-                    regret,
-                    LOGISTIC,
-                    (
-                        Twin("right side halved", {"right": half(printed_right)}),
+                    claim="logistic losses",
+                    check=regret,
+                    cases=LOGISTIC,
+                    twins=(
+                        Twin("right side halved", {"right": half(right_printed)}),
                         Twin(
                             "model's minimum taken twice",
                             {"left": lambda case: case.loss(case.update) - 2 * case.model(case.best)},
                         ),
                     ),
-                    {"left": guaranteed_regret, "right": printed_right},
+                    sides={"left": guaranteed_regret, "right": right_printed},
                 ),
             ),
             hypotheses=("L-smooth on the segment", "the update lies in the span"),
             note="the most likely reading",
         ),
         Reading(
-            "R3",
-            r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,"
+            key="R3",
+            formula=r"\mathcal{L}_t(\theta+\Delta_S)-\mathcal{L}_t(\theta+\Delta_t^*)\leq\langle g_t,"
             r"\Delta_S-\Delta_t^*\rangle+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
-            Verdict.FAILS,
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-1",
-                    regret,
-                    CEX_1,
-                    (
+                    name="CEX-1",
+                    check=regret,
+                    case=CEX_1,
+                    controls=(
                         Twin("reading R2 on the same instance", {"left": guaranteed_regret}),
                         Twin(
                             "the loss equal to its quadratic model", cases=fixed(replace(CEX_1, hessian=qq.mat([[1]])))
                         ),
                     ),
-                    {"left": true_regret, "right": printed_right},
-                    "3/16",
-                    "1/8",
-                    quadratics(),
+                    printed={"left": true_regret, "right": right_printed},
+                    left="3/16",
+                    right="1/8",
+                    search=quadratics(),
                 ),
             ),
         ),
@@ -315,58 +315,58 @@ ATTAINED = OneStep(qq.mat([[1]]), fmpq(1), qq.mat([[1]]), qq.mat([["-999/1000"]]
 LINEAR = replace(ATTAINED, hessian=qq.mat([[0]]))
 ONE_SIDED = replace(ATTAINED, coefficients=qq.mat([["-9/10"]]), hessian=qq.mat([[-10]]))
 SEC_3_3_2 = Statement(
-    "sec_3_3_2",
-    "3.3.2 Corrected true-loss bound",
-    (
+    label="sec_3_3_2",
+    row="3.3.2 Corrected true-loss bound",
+    readings=(
         Reading(
-            "smooth",
-            r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq 2\|\Pi_S g\|\|\Delta-\Delta^*\|"
+            key="smooth",
+            formula=r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq 2\|\Pi_S g\|\|\Delta-\Delta^*\|"
             r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the factor 2 for smooth losses",
-                    corrected,
-                    lambda n: (*QUADRATICS(n), CEX_1, ATTAINED),
-                    (
+                    claim="the factor 2 for smooth losses",
+                    check=corrected,
+                    cases=lambda n: (*QUADRATICS(n), CEX_1, ATTAINED),
+                    twins=(
                         Twin("factor 1 without convexity", {"factor": fmpq(1)}, fixed(ATTAINED)),
                         Twin(
                             "smooth from above only: t - 5 t^2 with L = 1", {"hypotheses": (in_span,)}, fixed(ONE_SIDED)
                         ),
                     ),
-                    {"factor": fmpq(2)},
-                    "t - t^2/2 near its model's minimum, to first order",
+                    sides={"factor": fmpq(2)},
+                    attained="t - t^2/2 near its model's minimum, to first order",
                 ),
                 agreement("dntk_ref's right sides for both factors", QUADRATICS, reference_bounds, exact_bounds, size),
             ),
             hypotheses=("gradient Lipschitz with constant L on both segments", "the update lies in the span"),
         ),
         Reading(
-            "convex",
-            r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
+            key="convex",
+            formula=r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
             r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the factor 1 for convex smooth losses",
-                    corrected,
-                    lambda n: (*drawn(quadratics(0))(n), LINEAR),
-                    (
+                    claim="the factor 1 for convex smooth losses",
+                    check=corrected,
+                    cases=lambda n: (*drawn(quadratics(0))(n), LINEAR),
+                    twins=(
                         Twin("factor 9/10", {"factor": fmpq(9, 10)}, fixed(LINEAR)),
                         Twin("convexity dropped", {"hypotheses": (in_span, smooth)}, fixed(ATTAINED)),
                     ),
-                    {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
-                    "t near its model's minimum, to first order",
+                    sides={"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
+                    attained="t near its model's minimum, to first order",
                 ),
                 Step(
-                    "logistic losses",
-                    corrected,
-                    LOGISTIC,
-                    (
+                    claim="logistic losses",
+                    check=corrected,
+                    cases=LOGISTIC,
+                    twins=(
                         Twin("linear term dropped", {"factor": fmpq(0)}),
                         Twin("linear term a tenth", {"factor": fmpq(1, 10)}),
                     ),
-                    {"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
+                    sides={"factor": fmpq(1), "hypotheses": (in_span, smooth, convex)},
                 ),
             ),
             hypotheses=("convex and L-smooth in an open convex neighbourhood",),
@@ -410,73 +410,73 @@ def guaranteed(eta: fmpq) -> Callable:
 
 WORST = drawn(quadratics().map(lambda case: replace(case, hessian=qq.identity(case.hessian.nrows()) * case.smoothness)))
 THM_3_3_MINIMISER = Statement(
-    "thm_3_3_minimiser",
-    "Thm 3.3 minimiser, (6)",
-    (
+    label="thm_3_3_minimiser",
+    row="Thm 3.3 minimiser, (6)",
+    readings=(
         Reading(
-            "as stated",
-            r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+\Delta_t^*)"
+            key="as stated",
+            formula=r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+\Delta_t^*)"
             r"\geq\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "D* is stationary in the span and beats the realised update",
-                    minimiser,
-                    QUADRATICS,
-                    (
+                    claim="D* is stationary in the span and beats the realised update",
+                    check=minimiser,
+                    cases=QUADRATICS,
+                    twins=(
                         Twin(
                             "gradient not projected",
                             {"candidate": lambda case: case.gradient * (fmpq(-1) / case.smoothness)},
                         ),
                         Twin("wrong sign", {"candidate": lambda case: case.best * fmpq(-1)}),
                     ),
-                    {"candidate": lambda case: case.best},
+                    sides={"candidate": lambda case: case.best},
                 ),
                 Step(
-                    "(6), quadratic losses",
-                    progress,
-                    QUADRATICS,
-                    (
+                    claim="(6), quadratic losses",
+                    check=progress,
+                    cases=QUADRATICS,
+                    twins=(
                         Twin("factor 1/L instead of 1/(2 L)", {"right": lambda case: 2 * pythagoras(case)}, WORST),
                         Twin("curvature above L", {"hypotheses": ()}, fixed(STIFF)),
                     ),
-                    {"right": pythagoras, "step": lambda case: case.best},
-                    "the loss equal to its model Q",
+                    sides={"right": pythagoras, "step": lambda case: case.best},
+                    attained="the loss equal to its model Q",
                 ),
                 Step(
-                    "(6), logistic losses",
-                    progress,
-                    LOGISTIC,
-                    (
+                    claim="(6), logistic losses",
+                    check=progress,
+                    cases=LOGISTIC,
+                    twins=(
                         Twin("factor 4 too much", {"right": lambda case: 4 * pythagoras(case)}),
                         Twin(
                             "residual not subtracted",
                             {"right": lambda case: qq.norm2(case.gradient) / (2 * case.smoothness) + fmpq(1)},
                         ),
                     ),
-                    {"right": pythagoras, "step": lambda case: case.best},
+                    sides={"right": pythagoras, "step": lambda case: case.best},
                 ),
                 Step(
-                    "a step eta/L guarantees eta (1 - eta/2) |Pi g|^2 / L: at eta = 3/2",
-                    progress,
-                    QUADRATICS,
-                    (
+                    claim="a step eta/L guarantees eta (1 - eta/2) |Pi g|^2 / L: at eta = 3/2",
+                    check=progress,
+                    cases=QUADRATICS,
+                    twins=(
                         Twin("guarantee of eta = 1 at eta = 3/2", {"right": pythagoras}, WORST),
                         Twin("step beyond 2/L", {"step": scaled(fmpq(5, 2))}, WORST),
                     ),
-                    {"right": guaranteed(fmpq(3, 2)), "step": scaled(fmpq(3, 2))},
-                    "the loss equal to its model Q",
+                    sides={"right": guaranteed(fmpq(3, 2)), "step": scaled(fmpq(3, 2))},
+                    attained="the loss equal to its model Q",
                 ),
                 Step(
-                    "minimax: for the loss equal to its model the guarantee is attained",
-                    progress,
-                    WORST,
-                    (
+                    claim="minimax: for the loss equal to its model the guarantee is attained",
+                    check=progress,
+                    cases=WORST,
+                    twins=(
                         Twin("a thousandth more", {"right": lambda case: pythagoras(case) * fmpq(1001, 1000)}),
                         Twin("half a step", {"step": scaled(fmpq(1, 2))}),
                     ),
-                    {"right": pythagoras, "step": lambda case: case.best},
-                    "always an equality",
+                    sides={"right": pythagoras, "step": lambda case: case.best},
+                    attained="always an equality",
                 ),
             ),
             hypotheses=("L-smooth on the segment",),
@@ -573,45 +573,45 @@ CEX_2 = Tasks(
 ONE_TASK = replace(CEX_2, law=replace(CEX_2.law, features=qq.mat([[1], [1]])))
 TASKS = drawn(tasks())
 THM_3_3_REGRET = Statement(
-    "thm_3_3_regret",
-    'Thm 3.3 "In particular … regret is small"',
-    (
+    label="thm_3_3_regret",
+    row='Thm 3.3 "In particular … regret is small"',
+    readings=(
         Reading(
-            "random task",
-            r"\min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]\leq\frac{1}{2L}E\|(I-\Pi_S)g_t\|^2",
-            Verdict.FAILS,
+            key="random task",
+            formula=r"\min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]\leq\frac{1}{2L}E\|(I-\Pi_S)g_t\|^2",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-2",
-                    best_common,
-                    CEX_2,
-                    (
+                    name="CEX-2",
+                    check=best_common,
+                    case=CEX_2,
+                    controls=(
                         Twin("the irreducible term added", {"right": spread}),
                         Twin("one task: the gradient is not random", cases=fixed(ONE_TASK)),
                     ),
-                    {"right": residual_only},
-                    "1/2",
-                    0,
-                    tasks(),
+                    printed={"right": residual_only},
+                    left="1/2",
+                    right=0,
+                    search=tasks(),
                 ),
             ),
             note="with the loss of every task equal to its model; the conclusion holds for a step chosen per task",
         ),
         Reading(
-            "one task",
-            r"g_t=\bar{g}:\quad \min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]=0",
-            Verdict.ADDED,
-            (
+            key="one task",
+            formula=r"g_t=\bar{g}:\quad \min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]=0",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "with the irreducible term the best common update attains the bound",
-                    best_common,
-                    TASKS,
-                    (
+                    claim="with the irreducible term the best common update attains the bound",
+                    check=best_common,
+                    cases=TASKS,
+                    twins=(
                         Twin("covariance halved", {"right": lambda case: spread(case) / 2}),
                         Twin("residual instead of covariance", {"right": residual_only}),
                     ),
-                    {"right": spread},
-                    "every instance",
+                    sides={"right": spread},
+                    attained="every instance",
                 ),
             ),
             added=("the task does not vary (or the step may depend on it)",),
@@ -619,20 +619,20 @@ THM_3_3_REGRET = Statement(
     ),
 )
 REGRET_IDENTITY = Statement(
-    "regret_identity",
-    "Regret identity and irreducible regret (after Thm 3.3)",
-    (
+    label="regret_identity",
+    row="Regret identity and irreducible regret (after Thm 3.3)",
+    readings=(
         Reading(
-            "boxed",
-            r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
+            key="boxed",
+            formula=r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
             r"+\frac{1}{2L}\mathrm{tr}(\Pi_S\mathrm{Cov}(g_t)\Pi_S)",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every common update",
-                    decomposition,
-                    TASKS,
-                    (
+                    claim="for every common update",
+                    check=decomposition,
+                    cases=TASKS,
+                    twins=(
                         Twin("sign of the mean gradient flipped", {"offset": -1}),
                         Twin("covariance replaced by the residual", {"irreducible": residual_only}),
                     ),
@@ -703,59 +703,59 @@ def softmax_residual(case: Reach, *, shift: Callable) -> Margin:
 CEX_3 = Reach(qq.identity(2), qq.column([1, 1]), 2)
 REACHES = drawn(reaches())
 REM_3_4 = Statement(
-    "rem_3_4",
-    "Rem 3.4",
-    (
+    label="rem_3_4",
+    row="Rem 3.4",
+    readings=(
         Reading(
-            "squared loss",
-            r"\{\frac{L\eta}{m}J_S^T\varsigma\}=\mathcal{T}_S\ni\Pi_S g",
-            Verdict.ADDED,
-            (
+            key="squared loss",
+            formula=r"\{\frac{L\eta}{m}J_S^T\varsigma\}=\mathcal{T}_S\ni\Pi_S g",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "free real targets reach every update in the span",
-                    realisable,
-                    REACHES,
-                    (
+                    claim="free real targets reach every update in the span",
+                    check=realisable,
+                    cases=REACHES,
+                    twins=(
                         Twin(
                             "one row less",
                             {"reachable": lambda case: qq.select(case.rows, range(case.rows.nrows() - 1))},
                         ),
                         Twin("centred rows", {"reachable": lambda case: case.centred}),
                     ),
-                    {"reachable": lambda case: case.rows},
+                    sides={"reachable": lambda case: case.rows},
                 ),
             ),
             added=("squared loss with free real targets",),
         ),
         Reading(
-            "softmax cross-entropy",
-            r"\{J_S^T\varsigma:\ \sum_c\varsigma_{ic}=0\}\neq\mathcal{T}_S",
-            Verdict.FAILS,
-            (
+            key="softmax cross-entropy",
+            formula=r"\{J_S^T\varsigma:\ \sum_c\varsigma_{ic}=0\}\neq\mathcal{T}_S",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "residuals of simplex labels stay in the centred span",
-                    softmax_residual,
-                    REACHES,
-                    (
+                    claim="residuals of simplex labels stay in the centred span",
+                    check=softmax_residual,
+                    cases=REACHES,
+                    twins=(
                         Twin("labels that do not sum to one", {"shift": lambda c: fmpq(1 if c == 0 else 0)}),
                         Twin("all residuals shifted", {"shift": lambda c: fmpq(1, 3)}),
                     ),
-                    {"shift": lambda c: fmpq(0)},
+                    sides={"shift": lambda c: fmpq(0)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-3",
-                    realisable,
-                    CEX_3,
-                    (
+                    name="CEX-3",
+                    check=realisable,
+                    case=CEX_3,
+                    controls=(
                         Twin("squared loss: free coefficients", {"reachable": lambda case: case.rows}),
                         Twin("a gradient that sums to zero", cases=fixed(replace(CEX_3, gradient=qq.column([1, -1])))),
                     ),
-                    {"reachable": lambda case: case.centred},
-                    1,
-                    0,
-                    reaches(),
+                    printed={"reachable": lambda case: case.centred},
+                    left=1,
+                    right=0,
+                    search=reaches(),
                 ),
             ),
             note="only m (C - 1) directions are reachable",

@@ -41,36 +41,36 @@ def condition(case: Span) -> float:
 
 SPANS = drawn(spans())
 EQ_2_3 = Statement(
-    "eq_2_3",
-    "Eq (2), (3)",
-    (
+    label="eq_2_3",
+    row="Eq (2), (3)",
+    readings=(
         Reading(
-            "as stated",
-            r"\mathcal{T}_S=\mathrm{range}(J_S^T),\quad \Pi_S=\Pi_S^T=\Pi_S^2",
-            Verdict.DEFINITION,
-            (
+            key="as stated",
+            formula=r"\mathcal{T}_S=\mathrm{range}(J_S^T),\quad \Pi_S=\Pi_S^T=\Pi_S^2",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "the projector is symmetric, idempotent, fixes the rows and has their rank (at most m C)",
-                    orthogonal_projector,
-                    SPANS,
-                    (
+                    claim="the projector is symmetric, idempotent, fixes the rows and has their rank (at most m C)",
+                    check=orthogonal_projector,
+                    cases=SPANS,
+                    twins=(
                         Twin("oblique projector", {"projector": oblique}),
                         Twin("Gram matrix of the rows", {"projector": lambda rows: rows.transpose() * rows}),
                     ),
-                    {"projector": qq.projector},
+                    sides={"projector": qq.projector},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    SPANS,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=SPANS,
+                    twins=(
                         Twin(
                             "transposed complement",
                             {"exact": lambda c: qq.identity(c.inducing.ncols()) - qq.projector(c.inducing)},
                         ),
                         Twin("oblique projector", {"exact": lambda c: oblique(c.inducing)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: span_projector(qq.floats(c.inducing)),
                         "exact": lambda c: qq.projector(c.inducing),
                         "scale": condition,
@@ -183,48 +183,48 @@ def decay_leaves(case: tuple[fmpq_mat, fmpq_mat, fmpq], *, decay: fmpq | None = 
 NETS = drawn(nets(), 0.5)
 CEX_4 = (qq.mat([[1, 0]]), qq.column([0, 1]), fmpq(1, 10))
 EQ_4 = Statement(
-    "eq_4",
-    "Eq (4), Lemma C.1",
-    (
+    label="eq_4",
+    row="Eq (4), Lemma C.1",
+    readings=(
         Reading(
-            "as stated",
-            r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma\in\mathcal{T}_S",
-            Verdict.ADDED,
-            (
+            key="as stated",
+            formula=r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma\in\mathcal{T}_S",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "chain rule on a polynomial net, squared loss, symbolic derivatives",
-                    chain_rule,
-                    NETS,
-                    (
+                    claim="chain rule on a polynomial net, squared loss, symbolic derivatives",
+                    check=chain_rule,
+                    cases=NETS,
+                    twins=(
                         Twin("1/m dropped", {"scale": lambda m: fmpq(m + 1, m)}),
                         Twin("sign of the sensitivity", {"sensitivity": lambda f, y: y - f}),
                     ),
-                    {"scale": lambda m: fmpq(1, m), "sensitivity": lambda f, y: f - y},
+                    sides={"scale": lambda m: fmpq(1, m), "sensitivity": lambda f, y: f - y},
                 ),
                 Step(
-                    "the plain gradient step stays in the span",
-                    stays_in_span,
-                    NETS,
-                    (
+                    claim="the plain gradient step stays in the span",
+                    check=stays_in_span,
+                    cases=NETS,
+                    twins=(
                         Twin("weight decay", {"update": decayed}),
                         Twin("diagonal preconditioner", {"update": preconditioned}),
                         Twin("momentum from other parameters", {"update": with_momentum}),
                     ),
-                    {"update": descent},
+                    sides={"update": descent},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-4",
-                    decay_leaves,
-                    CEX_4,
-                    (
+                    name="CEX-4",
+                    check=decay_leaves,
+                    case=CEX_4,
+                    controls=(
                         Twin("no decay", {"decay": fmpq(0)}),
                         Twin("parameters inside the span", cases=fixed((CEX_4[0], qq.column([1, 0]), fmpq(1, 10)))),
                     ),
-                    {},
-                    "-1/10",
-                    0,
+                    printed={},
+                    left="-1/10",
+                    right=0,
                 ),
             ),
             hypotheses=("differentiable net and loss",),
@@ -277,61 +277,61 @@ def first_row_zero(case: Span) -> fmpq_mat:
 
 
 EQ_7_8_9 = Statement(
-    "eq_7_8_9",
-    "Eq (7), (8), (9)",
-    (
+    label="eq_7_8_9",
+    row="Eq (7), (8), (9)",
+    readings=(
         Reading(
-            "pseudo-inverse",
-            r"K_{\Pi_S}=\Phi\Pi_S\Phi^T=K_{XS}K_{SS}^{\dagger}K_{SX}",
-            Verdict.HOLDS,
-            (
+            key="pseudo-inverse",
+            formula=r"K_{\Pi_S}=\Phi\Pi_S\Phi^T=K_{XS}K_{SS}^{\dagger}K_{SX}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every m and every rank",
-                    induced,
-                    SPANS,
-                    (
+                    claim="for every m and every rank",
+                    check=induced,
+                    cases=SPANS,
+                    twins=(
                         Twin("plain inverse", {"inverse": inverse}),
                         Twin("pseudo-inverse doubled", {"inverse": lambda k: qq.pseudo_inverse(k) * fmpq(2)}),
                     ),
-                    {"inverse": qq.pseudo_inverse},
+                    sides={"inverse": qq.pseudo_inverse},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    SPANS,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=SPANS,
+                    twins=(
                         Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.features)}),
                         Twin("repeated row counted twice", {"exact": without_inverse}),
                     ),
-                    REF_SPAN,
+                    sides=REF_SPAN,
                 ),
                 Step(
-                    "the span induces the data's kernel when it contains the data's row space",
-                    reproduces,
-                    SPANS,
-                    (
+                    claim="the span induces the data's kernel when it contains the data's row space",
+                    check=reproduces,
+                    cases=SPANS,
+                    twins=(
                         Twin("one row", {"rows": lambda c: qq.select(c.inducing, [0])}),
                         Twin("all data rows but the first", {"rows": first_row_zero}),
                     ),
-                    {"rows": lambda c: qq.stack(c.inducing, c.features)},
-                    "always an equality",
+                    sides={"rows": lambda c: qq.stack(c.inducing, c.features)},
+                    attained="always an equality",
                 ),
             ),
         ),
         Reading(
-            "plain inverse",
-            r"K_{\Pi_S}=K_{XS}K_{SS}^{-1}K_{SX}",
-            Verdict.FAILS,
+            key="plain inverse",
+            formula=r"K_{\Pi_S}=K_{XS}K_{SS}^{-1}K_{SX}",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-5",
-                    induced,
-                    CEX_5,
-                    (
+                    name="CEX-5",
+                    check=induced,
+                    case=CEX_5,
+                    controls=(
                         Twin("pseudo-inverse", {"inverse": qq.pseudo_inverse}),
                         Twin("two different rows", cases=fixed(replace(CEX_5, inducing=qq.mat([[1, 0], [1, 1]])))),
                     ),
-                    {"inverse": inverse},
+                    printed={"inverse": inverse},
                     search=spans(),
                 ),
             ),
@@ -389,15 +389,15 @@ RANK_ONE = Projected(Spectral(qq.identity(1), (fmpq(1),), qq.identity(2)), qq.di
 
 def _eq_10_reading(key: str, formula: str, right: Callable, attained: str) -> Reading:
     return Reading(
-        key,
-        formula,
-        Verdict.HOLDS,
-        (
+        key=key,
+        formula=formula,
+        verdict=Verdict.HOLDS,
+        steps=(
             Step(
-                "squared on both sides",
-                eq_10,
-                lambda n: (*PROJECTED(n), RANK_ONE),
-                (
+                claim="squared on both sides",
+                check=eq_10,
+                cases=lambda n: (*PROJECTED(n), RANK_ONE),
+                twins=(
                     Twin(
                         "factor 0.9",
                         {"right": lambda case: right(case) * fmpq(81, 100)},
@@ -405,33 +405,33 @@ def _eq_10_reading(key: str, formula: str, right: Callable, attained: str) -> Re
                     ),
                     Twin("residual to the fourth power", {"right": lambda case: right(case) ** 2 / 100}),
                 ),
-                {"right": right},
-                attained,
+                sides={"right": right},
+                attained=attained,
             ),
         ),
     )
 
 
 EQ_10 = Statement(
-    "eq_10",
-    "Eq (10)",
-    (
+    label="eq_10",
+    row="Eq (10)",
+    readings=(
         _eq_10_reading("R1", r"\|K-K_\Pi\|_F\leq\|\Phi(I-\Pi)\|_F^2", r1, "rank of Phi(I - Pi) at most one"),
         _eq_10_reading("R2", r"\|K-K_\Pi\|_F\leq\|\Phi\|_2\|\Phi-\Phi\Pi\|_F", r2, "one row, all of it removed"),
         Reading(
-            "R3",
-            r"\|K-K_\Pi\|_F\leq 2\|\Phi\|_2\|\Phi-\Phi\Pi\|_F",
-            Verdict.HOLDS,
-            (
+            key="R3",
+            formula=r"\|K-K_\Pi\|_F\leq 2\|\Phi\|_2\|\Phi-\Phi\Pi\|_F",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "squared on both sides",
-                    eq_10,
-                    PROJECTED,
-                    (
+                    claim="squared on both sides",
+                    check=eq_10,
+                    cases=PROJECTED,
+                    twins=(
                         Twin("factor 1/4 instead of 2", {"right": lambda case: r2(case) / 16}),
                         Twin("residual to the fourth power", {"right": lambda case: r2(case) ** 2 / 100}),
                     ),
-                    {"right": lambda case: 4 * r2(case)},
+                    sides={"right": lambda case: 4 * r2(case)},
                 ),
             ),
             note="twice R2, never attained",
@@ -476,35 +476,35 @@ CONTRACTIONS = st.builds(
     st.builds(fmpq, st.integers(1, 5)),
 )
 EQ_10_EXACT = Statement(
-    "eq_10_relations",
-    "Exact relations of Eq (10) and contractions",
-    (
+    label="eq_10_relations",
+    row="Exact relations of Eq (10) and contractions",
+    readings=(
         Reading(
-            "exact relations",
-            r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0\preceq E\preceq K",
-            Verdict.HOLDS,
-            (
+            key="exact relations",
+            formula=r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0\preceq E\preceq K",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every projector",
-                    relations,
-                    PROJECTED,
-                    (
+                    claim="for every projector",
+                    check=relations,
+                    cases=PROJECTED,
+                    twins=(
                         Twin("Phi Pi instead of Phi (I - Pi)", {"left": lambda c: c.spectral.features * c.projector}),
                         Twin("R doubled", {"left": lambda c: removed(c) * fmpq(2)}),
                     ),
                 ),
                 Step(
-                    "dntk_ref's trace of the error",
-                    by_reference,
-                    PROJECTED,
-                    (
+                    claim="dntk_ref's trace of the error",
+                    check=by_reference,
+                    cases=PROJECTED,
+                    twins=(
                         Twin(
                             "captured trace",
                             {"exact": lambda c: qq.trace(qq.kernel_of(c.spectral.features) - error(c))},
                         ),
                         Twin("error doubled", {"exact": lambda c: 2 * qq.trace(error(c))}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: (
                             kernel_residual_norms(qq.floats(c.spectral.features), qq.floats(c.projector)).trace
                         ),
@@ -513,14 +513,14 @@ EQ_10_EXACT = Statement(
                     },
                 ),
                 Step(
-                    "dntk_ref's projected kernel",
-                    by_reference,
-                    PROJECTED,
-                    (
+                    claim="dntk_ref's projected kernel",
+                    check=by_reference,
+                    cases=PROJECTED,
+                    twins=(
                         Twin("full kernel", {"exact": lambda c: qq.kernel_of(c.spectral.features)}),
                         Twin("complement", {"exact": error}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: projected_kernel(qq.floats(c.spectral.features), qq.floats(c.projector)),
                         "exact": lambda c: c.spectral.features * c.projector * c.spectral.features.transpose(),
                         "scale": lambda c: float(qq.frobenius2(c.spectral.features)),
@@ -529,35 +529,35 @@ EQ_10_EXACT = Statement(
             ),
         ),
         Reading(
-            "ridged projector, R = Phi (I - Pi)",
-            r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2",
-            Verdict.FAILS,
-            (
+            key="ridged projector, R = Phi (I - Pi)",
+            formula=r"\|K-K_{\Pi_\epsilon}\|_F\leq\|\Phi(I-\Pi_\epsilon)\|_F^2",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "with R = Phi (I - Pi)^(1/2) the relation is exact again",
-                    contraction_bound,
-                    drawn(CONTRACTIONS),
-                    (
+                    claim="with R = Phi (I - Pi)^(1/2) the relation is exact again",
+                    check=contraction_bound,
+                    cases=drawn(CONTRACTIONS),
+                    twins=(
                         Twin("R = Phi (I - Pi)", {"power": 2}),
                         Twin("R = Phi (I - Pi)^(3/2)", {"power": 3}),
                     ),
-                    {"power": 1},
-                    "always (scalar case)",
+                    sides={"power": 1},
+                    attained="always (scalar case)",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "contraction",
-                    contraction_bound,
-                    Contraction(fmpq(1), fmpq(1), fmpq(1)),
-                    (
+                    name="contraction",
+                    check=contraction_bound,
+                    case=Contraction(fmpq(1), fmpq(1), fmpq(1)),
+                    controls=(
                         Twin("square root of I - Pi", {"power": 1}),
                         Twin("nothing captured", cases=fixed(Contraction(fmpq(1), fmpq(0), fmpq(1)))),
                     ),
-                    {"power": 2},
-                    "1/2",
-                    "1/4",
-                    CONTRACTIONS,
+                    printed={"power": 2},
+                    left="1/2",
+                    right="1/4",
+                    search=CONTRACTIONS,
                 ),
             ),
         ),

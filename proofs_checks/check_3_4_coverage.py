@@ -84,24 +84,24 @@ def as_stated(kernel: fmpq_mat, *, value: fmpq, vector: fmpq_mat) -> Margin:
 
 DIRECTIONS = drawn(directions())
 LG_4 = Statement(
-    "lg_4",
-    "LG‑4",
-    (
+    label="lg_4",
+    row="LG‑4",
+    readings=(
         Reading(
-            "as stated",
-            r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the true coverage is at most the best cluster's",
-                    covered,
-                    DIRECTIONS,
-                    (
+                    claim="the true coverage is at most the best cluster's",
+                    check=covered,
+                    cases=DIRECTIONS,
+                    twins=(
                         Twin("the worst cluster's", {"right": min_coverage}),
                         Twin("sides exchanged", {"left": max_coverage, "right": true_coverage}),
                     ),
-                    {"left": true_coverage, "right": max_coverage},
-                    "one cluster",
+                    sides={"left": true_coverage, "right": max_coverage},
+                    attained="one cluster",
                 ),
             ),
         ),
@@ -174,95 +174,95 @@ def mean_coverage(case: Direction) -> fmpq:
 
 FLIPPED = KERNEL_11B - qq.block_diagonal(qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2))
 STAGE_3 = Statement(
-    "alg_1_stage_3",
-    "Alg 1 stage 3",
-    (
+    label="alg_1_stage_3",
+    row="Alg 1 stage 3",
+    readings=(
         Reading(
-            "max-coverage as a test of (B)",
-            r"\max_hc_{jh}\leq\|\Pi_{loc}u_j\|^2",
-            Verdict.FAILS,
-            (
+            key="max-coverage as a test of (B)",
+            formula=r"\max_hc_{jh}\leq\|\Pi_{loc}u_j\|^2",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the data of CEX-10 are as stated",
-                    as_stated,
-                    fixed(KERNEL_10),
-                    (
+                    claim="the data of CEX-10 are as stated",
+                    check=as_stated,
+                    cases=fixed(KERNEL_10),
+                    twins=(
                         Twin("another eigenvalue", {"value": fmpq(4)}),
                         Twin("another vector", {"vector": Z + qq.column([1] + [0] * 9)}),
                     ),
-                    {"value": fmpq(17, 4), "vector": Z},
+                    sides={"value": fmpq(17, 4), "vector": Z},
                 ),
                 Step(
-                    "the mixture of the clusters is the true coverage",
-                    covered,
-                    lambda n: (*DIRECTIONS(n), CEX_10),
-                    (
+                    claim="the mixture of the clusters is the true coverage",
+                    check=covered,
+                    cases=lambda n: (*DIRECTIONS(n), CEX_10),
+                    twins=(
                         Twin("best cluster", {"left": max_coverage}),
                         Twin("mean of the clusters", {"left": mean_coverage}),
                     ),
-                    {"left": true_coverage, "right": true_coverage},
+                    sides={"left": true_coverage, "right": true_coverage},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-10",
-                    covered,
-                    CEX_10,
-                    (
+                    name="CEX-10",
+                    check=covered,
+                    case=CEX_10,
+                    controls=(
                         Twin("weighted mixture", {"left": true_coverage}),
                         Twin(
                             "one cluster",
                             cases=fixed(Direction(Z, (tuple(range(10)),), (qq.block_diagonal(*[A] * 5),))),
                         ),
                     ),
-                    {"left": max_coverage, "right": true_coverage},
-                    1,
-                    "1/17",
-                    directions(),
+                    printed={"left": max_coverage, "right": true_coverage},
+                    left=1,
+                    right="1/17",
+                    search=directions(),
                 ),
             ),
         ),
         Reading(
-            "determined by the kernel",
-            r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
-            Verdict.FAILS,
-            (
+            key="determined by the kernel",
+            formula=r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0",
-                    eleven_b,
-                    fixed(KERNEL_11B),
-                    (
+                    claim="the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0",
+                    check=eleven_b,
+                    cases=fixed(KERNEL_11B),
+                    twins=(
                         Twin("eigenvalue 2", {"triple": fmpq(2)}),
                         Twin("kernel with one sign flipped", cases=fixed(FLIPPED)),
                     ),
-                    {"triple": fmpq(3)},
+                    sides={"triple": fmpq(3)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-11",
-                    invariant,
-                    CEX_11A,
-                    (
+                    name="CEX-11",
+                    check=invariant,
+                    case=CEX_11A,
+                    controls=(
                         Twin("same local space", cases=fixed(Tie(CEX_11A.first, CEX_11A.first))),
                         Twin("weights of the clusters", {"measure": lambda c: sum((a for a, _ in c.parts), fmpq(0))}),
                     ),
-                    {"measure": max_coverage},
-                    "1/2",
-                    1,
-                    ties(),
+                    printed={"measure": max_coverage},
+                    left="1/2",
+                    right=1,
+                    search=ties(),
                 ),
                 Refutation(
-                    "CEX-11b",
-                    invariant,
-                    CEX_11B,
-                    (
+                    name="CEX-11b",
+                    check=invariant,
+                    case=CEX_11B,
+                    controls=(
                         Twin("same angle", cases=fixed(Tie(rotated(fmpq(1, 2)), rotated(fmpq(1, 2))))),  # type: ignore[arg-type]
                         Twin("mean true coverage of the basis", {"measure": lambda c: fmpq(1, 2)}),
                     ),
-                    {"measure": max_coverage},
-                    1,
-                    "2/3",
+                    printed={"measure": max_coverage},
+                    left=1,
+                    right="2/3",
                 ),
             ),
             note="CEX-11a needs a local share of at least 1/2; CEX-11b in the realisable form",
@@ -271,44 +271,44 @@ STAGE_3 = Statement(
 )
 
 PROPERTY_B = Statement(
-    "property_b",
-    "Property (B)",
-    (
+    label="property_b",
+    row="Property (B)",
+    readings=(
         Reading(
-            "it can occur",
-            r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta",
-            Verdict.HOLDS,
-            (
+            key="it can occur",
+            formula=r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the top eigenvector of CEX-10 is 16/17 uncovered",
-                    covered,
-                    fixed(CEX_10),
-                    (
+                    claim="the top eigenvector of CEX-10 is 16/17 uncovered",
+                    check=covered,
+                    cases=fixed(CEX_10),
+                    twins=(
                         Twin("1/18 covered", {"right": lambda c: fmpq(1, 18)}),
                         Twin("best cluster's coverage", {"left": max_coverage}),
                     ),
-                    {"left": true_coverage, "right": lambda c: fmpq(1, 17)},
-                    "always an equality",
+                    sides={"left": true_coverage, "right": lambda c: fmpq(1, 17)},
+                    attained="always an equality",
                 ),
             ),
         ),
         Reading(
-            "variance-weighted 12 %",
-            r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12"
+            key="variance-weighted 12 %",
+            formula=r"\epsilon_\ell=\epsilon_g=0.05:\quad 0.12"
             r"\leq\frac{\sum_j\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_j\lambda_j}",
-            Verdict.FAILS,
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "LG-3",
-                    lambda case, *, bound: at_most(case[0], bound(case)),
-                    (fmpq(12, 100), fmpq(1, 20)),
-                    (
+                    name="LG-3",
+                    check=lambda case, *, bound: at_most(case[0], bound(case)),
+                    case=(fmpq(12, 100), fmpq(1, 20)),
+                    controls=(
                         Twin("unweighted: no bound but 1", {"bound": lambda c: fmpq(1)}),
                         Twin("shares of 12 %", cases=fixed((fmpq(12, 100), fmpq(12, 100)))),
                     ),
-                    {"bound": lambda c: c[1] / (1 - c[1])},
-                    "3/25",
-                    "1/19",
+                    printed={"bound": lambda c: c[1] / (1 - c[1])},
+                    left="3/25",
+                    right="1/19",
                 ),
             ),
             note="at most 5.26 % of the truncated variance (LG-3); the unweighted share has no such bound",
@@ -409,66 +409,66 @@ def restricted_rivals(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Gene
 
 
 COMPLETION = Statement(
-    "optimal_completion",
-    "Optimal completion (section 5 (ii), section 12 item 2)",
-    (
+    label="optimal_completion",
+    row="Optimal completion (section 5 (ii), section 12 item 2)",
+    readings=(
         Reading(
-            "in the metric tr(W^T K W)",
-            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
-            Verdict.HOLDS,
-            (
+            key="in the metric tr(W^T K W)",
+            formula=r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "against random completions",
-                    float_completion,
-                    UNFINISHED,
-                    (
+                    claim="against random completions",
+                    check=float_completion,
+                    cases=UNFINISHED,
+                    twins=(
                         Twin("rival in the whole space of twice the size", {"rival": lambda k, b, g: np.eye(len(k))}),
                         Twin("rival of two directions", {"rival": trace_rivals}),
                     ),
-                    {"restricted": False, "rival": random_rival},
+                    sides={"restricted": False, "rival": random_rival},
                 ),
                 Step(
-                    "the instance of section 12: e_2 is at least as good as e_4",
-                    completed,
-                    fixed(ITEM_2),
-                    (
+                    claim="the instance of section 12: e_2 is at least as good as e_4",
+                    check=completed,
+                    cases=fixed(ITEM_2),
+                    twins=(
                         Twin("in the metric tr K_U", {"metric": nystrom_trace}),
                         Twin("sides exchanged", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))),
                     ),
-                    {"metric": energy},
+                    sides={"metric": energy},
                 ),
             ),
         ),
         Reading(
-            "in the metric tr K_U",
-            r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}K_{[U_{loc},W]}",
-            Verdict.FAILS,
-            (
+            key="in the metric tr K_U",
+            formula=r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}K_{[U_{loc},W]}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "top eigenvectors of K - K_{U_loc} do",
-                    float_completion,
-                    lambda n: (*UNFINISHED(n), (LAST, 0)),
-                    (
+                    claim="top eigenvectors of K - K_{U_loc} do",
+                    check=float_completion,
+                    cases=lambda n: (*UNFINISHED(n), (LAST, 0)),
+                    twins=(
                         Twin("rival of two directions", {"rival": restricted_rivals}),
                         Twin("all directions as rival", {"rival": lambda k, b, g: np.eye(len(k))}),
                     ),
-                    {"restricted": True, "rival": random_rival},
+                    sides={"restricted": True, "rival": random_rival},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "section 12, item 2",
-                    completed,
-                    ITEM_2,
-                    (
+                    name="section 12, item 2",
+                    check=completed,
+                    case=ITEM_2,
+                    controls=(
                         Twin("in the metric tr(W^T K W)", {"metric": energy}),
                         Twin(
                             "e_4 as completion", cases=fixed(replace(ITEM_2, first=ITEM_2.second, second=ITEM_2.first))
                         ),
                     ),
-                    {"metric": nystrom_trace},
-                    "1519/625",
-                    "56/25",
+                    printed={"metric": nystrom_trace},
+                    left="1519/625",
+                    right="56/25",
                 ),
             ),
         ),

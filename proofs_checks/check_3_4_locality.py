@@ -134,34 +134,34 @@ GLOBAL = drawn(globals_())
 DETERMINED = drawn(globals_().filter(lambda c: no_tie(c) and no_sliver(c)))
 LOOSE = Global(Spectral(qq.identity(2), (fmpq(2), fmpq(1)), qq.identity(2)), ((0,), (1,)), fmpq(0), fmpq(1, 5))
 LG_1 = Statement(
-    "lg_1",
-    "Theorem LG‑1",
-    (
+    label="lg_1",
+    row="Theorem LG‑1",
+    readings=(
         Reading(
-            "as stated",
-            r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "both inequalities, exactly",
-                    lg_1,
-                    lambda n: (*GLOBAL(n), LOOSE),
-                    (
+                    claim="both inequalities, exactly",
+                    check=lg_1,
+                    cases=lambda n: (*GLOBAL(n), LOOSE),
+                    twins=(
                         Twin("half the tail", {"right": lambda c, tail: tail / 2}),
                         Twin("first eigenvector forgotten", {"cut": no_other_cluster}),
                     ),
-                    {"right": lambda c, tail: tail, "cut": lambda c, rows: c.restricted(rows)},
-                    "K = diag(4, 1), two clusters",
+                    sides={"right": lambda c, tail: tail, "cut": lambda c, rows: c.restricted(rows)},
+                    attained="K = diag(4, 1), two clusters",
                 ),
                 Step(
-                    "dntk_ref's uncovered trace and tail",
-                    by_reference,
-                    DETERMINED,
-                    (
+                    claim="dntk_ref's uncovered trace and tail",
+                    check=by_reference,
+                    cases=DETERMINED,
+                    twins=(
                         Twin("the two exchanged", {"exact": lambda c: exact_uncovered(c) * qq.mat([[0, 1], [1, 0]])}),
                         Twin("doubled", {"exact": lambda c: exact_uncovered(c) * fmpq(2) + qq.mat([[0, 1]])}),
                     ),
-                    {
+                    sides={
                         "reference": reference_uncovered,
                         "exact": exact_uncovered,
                         "scale": lambda c: 1e6 * float(qq.trace(c.spectral.kernel)),
@@ -245,94 +245,94 @@ def mean_null(case: tuple[int, int, int], *, null: Callable) -> Margin:
 
 CEX_30 = Lifted(qq.ones(2, 2) * fmpq(1, 2), fmpq(0))
 PROPERTY_A = Statement(
-    "property_a",
-    "Property (A) (12)",
-    (
+    label="property_a",
+    row="Property (A) (12)",
+    readings=(
         Reading(
-            "R1, energy-weighted mean",
-            r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{\sum_{j\leq "
+            key="R1, energy-weighted mean",
+            formula=r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{\sum_{j\leq "
             r"r_h}\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the mean over clusters",
-                    property_a,
-                    lambda n: (*LOW_ENERGY(n), *drawn(diagonals(True))(n), CEX_9),
-                    (
+                    claim="the mean over clusters",
+                    check=property_a,
+                    cases=lambda n: (*LOW_ENERGY(n), *drawn(diagonals(True))(n), CEX_9),
+                    twins=(
                         Twin("every cluster", {"clusters": "each"}),
                         Twin("lifted vectors, global directions not restricted", {"lifted": True}),
                     ),
-                    {"clusters": "mean"},
+                    sides={"clusters": "mean"},
                 ),
                 Step(
-                    "null value r_g / n_h: with r_g >= n_h directions it says nothing",
-                    vacuous,
-                    drawn(globals_().filter(lambda c: full_rank_block(c))),
-                    (
+                    claim="null value r_g / n_h: with r_g >= n_h directions it says nothing",
+                    check=vacuous,
+                    cases=drawn(globals_().filter(lambda c: full_rank_block(c))),
+                    twins=(
                         Twin("fewer directions than rows", {"hypotheses": ()}, GLOBAL),
                         Twin("rank-deficient block", {"hypotheses": ()}, fixed(replace(CEX_9, clusters=((0, 1),)))),
                     ),
                 ),
                 Step(
-                    "null value for random directions",
-                    mean_null,
-                    fixed((50, 36, 1), (20, 5, 2), (10, 12, 3)),
-                    (
+                    claim="null value for random directions",
+                    check=mean_null,
+                    cases=fixed((50, 36, 1), (20, 5, 2), (10, 12, 3)),
+                    twins=(
                         Twin("r_g / (n_h + 5)", {"null": lambda n, r: min(1.0, r / (n + 5))}),
                         Twin("square of it", {"null": lambda n, r: min(1.0, r / n) ** 2}),
                     ),
-                    {"null": lambda n, r: min(1.0, r / n)},
+                    sides={"null": lambda n, r: min(1.0, r / n)},
                 ),
             ),
             note="a theorem, not an assumption (LG-1)",
         ),
         Reading(
-            "R1, every cluster",
-            r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}\lambda_j^{(h)}}"
+            key="R1, every cluster",
+            formula=r"\frac{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}{\sum_{j\leq r_h}\lambda_j^{(h)}}"
             r"\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}\ \ \forall h",
-            Verdict.FAILS,
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-9",
-                    property_a,
-                    CEX_9,
-                    (
+                    name="CEX-9",
+                    check=property_a,
+                    case=CEX_9,
+                    controls=(
                         Twin("energy-weighted mean", {"clusters": "mean"}),
                         Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
                     ),
-                    {"clusters": "each"},
-                    "19/20",
-                    0,
-                    diagonals(),
+                    printed={"clusters": "each"},
+                    left="19/20",
+                    right=0,
+                    search=diagonals(),
                 ),
             ),
         ),
         Reading(
-            "R2, lifted vectors",
-            r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
-            Verdict.FAILS,
+            key="R2, lifted vectors",
+            formula=r"\|U_g^T\tilde u_j^{(h)}\|^2\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-30",
-                    lifted_ratio,
-                    CEX_30,
-                    (
+                    name="CEX-30",
+                    check=lifted_ratio,
+                    case=CEX_30,
+                    controls=(
                         Twin("restricted and orthonormalised (R1)", {"lifted": False}),
                         Twin("both global directions kept", cases=fixed(Lifted(qq.identity(2), fmpq(0)))),
                     ),
-                    {},
-                    1,
-                    "1/2",
+                    printed={},
+                    left=1,
+                    right="1/2",
                 ),
                 Refutation(
-                    "CEX-30 (search)",
-                    property_a,
-                    CEX_9,
-                    (
+                    name="CEX-30 (search)",
+                    check=property_a,
+                    case=CEX_9,
+                    controls=(
                         Twin("energy-weighted mean, restricted", {"clusters": "mean", "lifted": False}),
                         Twin("both directions kept", cases=fixed(replace(CEX_9, share=fmpq(0)))),
                     ),
-                    {"clusters": "each", "lifted": True},
+                    printed={"clusters": "each", "lifted": True},
                     search=diagonals(True),
                 ),
             ),
@@ -427,34 +427,34 @@ def reference_lg_2(case: Local) -> list[float]:
 LOCAL = drawn(locals_())
 ATTAINED = Local((AXES,), ((fmpq(4), fmpq(1)),), qq.zeros(2, 2), fmpq(1, 5))
 LG_2 = Statement(
-    "lg_2",
-    "Theorem LG‑2",
-    (
+    label="lg_2",
+    row="Theorem LG‑2",
+    readings=(
         Reading(
-            "as stated",
-            r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,\mathrm{tr}K",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,\mathrm{tr}K",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "equality and bound, exactly",
-                    lg_2,
-                    lambda n: (*LOCAL(n), ATTAINED),
-                    (
+                    claim="equality and bound, exactly",
+                    check=lg_2,
+                    cases=lambda n: (*LOCAL(n), ATTAINED),
+                    twins=(
                         Twin("bound 0.9 times", {"bound": lambda c: share_bound(c) * fmpq(9, 10)}),
                         Twin("tails of squared eigenvalues", {"tails": lambda c: local_tails(c) ** 2}),
                     ),
-                    {"tails": local_tails, "bound": share_bound},
-                    "diag(4, 1), one cluster, share 1/5",
+                    sides={"tails": local_tails, "bound": share_bound},
+                    attained="diag(4, 1), one cluster, share 1/5",
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    LOCAL,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=LOCAL,
+                    twins=(
                         Twin("kept trace", {"exact": lambda c: qq.mat([[qq.trace(c.kernel) - local_tails(c)] * 2])}),
                         Twin("doubled", {"exact": lambda c: qq.mat([[2 * local_tails(c) + 1] * 2])}),
                     ),
-                    {
+                    sides={
                         "reference": reference_lg_2,
                         "exact": lambda c: qq.mat([[local_tails(c)] * 2]),
                         "scale": lambda c: float(qq.trace(c.kernel)),
@@ -516,25 +516,25 @@ def lg_3(case: Seeded, *, share: Callable) -> Margin:
 
 
 LG_3 = Statement(
-    "lg_3",
-    "Corollary LG‑3",
-    (
+    label="lg_3",
+    row="Corollary LG‑3",
+    readings=(
         Reading(
-            "as stated",
-            r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,"
+            key="as stated",
+            formula=r"\lambda_j(1-\|\Pi_{loc}u_j\|^2)\leq\epsilon_\ell\,\mathrm{tr}K,"
             r"\quad \frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
             r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "all three parts, float64",
-                    lg_3,
-                    drawn(SEEDED),
-                    (
+                    claim="all three parts, float64",
+                    check=lg_3,
+                    cases=drawn(SEEDED),
+                    twins=(
                         Twin("a tenth of eps_l", {"share": lambda c: c.local / 10}),
                         Twin("eps_l squared", {"share": lambda c: c.local**2}),
                     ),
-                    {"share": lambda c: c.local},
+                    sides={"share": lambda c: c.local},
                 ),
             ),
             hypotheses=("coverage threshold below 1 (third part)",),

@@ -94,54 +94,54 @@ def away(case: Measure) -> Measure:
 
 
 QUANTISATION = Statement(
-    "quantisation",
-    "Exact fact (test oracle): free-weight barycentre = k-means",
-    (
+    label="quantisation",
+    row="Exact fact (test oracle): free-weight barycentre = k-means",
+    readings=(
         Reading(
-            "one measure",
-            r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
-            Verdict.HOLDS,
-            (
+            key="one measure",
+            formula=r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "below every coupling, attained by the Voronoi weights, lowered by cell means",
-                    quantisation,
-                    MEASURES,
-                    (
+                    claim="below every coupling, attained by the Voronoi weights, lowered by cell means",
+                    check=quantisation,
+                    cases=MEASURES,
+                    twins=(
                         Twin(
                             "mean over the support instead of the nearest",
                             {"left": lambda c: sum(c.distances.entries(), fmpq(0)) / len(c.distances.entries())},
                         ),
                         Twin("support points moved away from the means", {"moved": away}),
                     ),
-                    {"left": lambda c: c.cost, "moved": lambda c: c.means},
-                    "the Voronoi weights",
+                    sides={"left": lambda c: c.cost, "moved": lambda c: c.means},
+                    attained="the Voronoi weights",
                 ),
                 Step(
-                    "dntk_ref's cost and its linear program at the Voronoi weights",
-                    by_reference,
-                    MEASURES,
-                    (
+                    claim="dntk_ref's cost and its linear program at the Voronoi weights",
+                    check=by_reference,
+                    cases=MEASURES,
+                    twins=(
                         Twin("sum for the mean", {"exact": lambda c: qq.mat([[c.cost * (c.points.nrows() + 1)] * 2])}),
                         Twin("halved", {"exact": lambda c: qq.mat([[c.cost / 2] * 2])}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: _costs(c),
                         "exact": lambda c: qq.mat([[c.cost] * 2]),
                         "scale": lambda c: 1 + float(qq.frobenius2(c.points) + qq.frobenius2(c.support)),
                     },
                 ),
                 Step(
-                    "equal weights cost at least as much",
-                    uniform_costs_more,
-                    lambda n: (*drawn(measures(), 0.3)(n), UNEVEN),
-                    (
+                    claim="equal weights cost at least as much",
+                    check=uniform_costs_more,
+                    cases=lambda n: (*drawn(measures(), 0.3)(n), UNEVEN),
+                    twins=(
                         Twin(
                             "mean over the support",
                             {"left": lambda z, b: float(np.mean(np.sum((z[:, None] - b[None]) ** 2, axis=2)) + 1)},
                         ),
                         Twin("doubled, plus one", {"left": lambda z, b: 2 * quantisation_cost(z, b) + 1}),
                     ),
-                    {"left": quantisation_cost},
+                    sides={"left": quantisation_cost},
                 ),
             ),
         ),
@@ -231,24 +231,25 @@ def with_head(hidden: fmpq_mat) -> fmpq_mat:
 CEX_28 = Matched(qq.mat([[0, -1]]), qq.mat([[1]]), qq.mat([[1, 0]]), qq.mat([[1]]))
 LIPSCHITZ = drawn(matched().filter(finite))
 LEMMA_W = Statement(
-    "lemma_w",
-    "Lemma W (the missing link to Section 3.3; new)",
-    (
+    label="lemma_w",
+    row="Lemma W (the missing link to Section 3.3; new)",
+    readings=(
         Reading(
-            "as stated",
-            r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2\leq L_\phi^2W_2^2",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2"
+            r"\leq L_\phi^2W_2^2",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "both inequalities with the least constant",
-                    lemma_w,
-                    LIPSCHITZ,
-                    (
+                    claim="both inequalities with the least constant",
+                    check=lemma_w,
+                    cases=LIPSCHITZ,
+                    twins=(
                         Twin("a quarter of the squared constant", {"constant": lambda c: c.lipschitz2 / 4}),
                         Twin("equal features with different gradients", {}, fixed(CEX_28)),
                     ),
-                    {"constant": lambda c: c.lipschitz2},
-                    "one input",
+                    sides={"constant": lambda c: c.lipschitz2},
+                    attained="one input",
                 ),
             ),
             hypotheses=("gradients Lipschitz in the hidden features on the data",),
@@ -303,43 +304,43 @@ CEX_29 = Batches(((fmpq(0), fmpq(2)), (fmpq(10), fmpq(12))))
 BATCHES = drawn(batches())
 HEADED_28 = replace(CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))
 SEC_4_1 = Statement(
-    "sec_4_1",
-    "4.1 / C.5 WMDD",
-    (
+    label="sec_4_1",
+    row="4.1 / C.5 WMDD",
+    readings=(
         Reading(
-            "objective",
-            r"\mathcal{L}(X_S)=\sum_{c,j}\|f_e(s_{c,j})-b_{c,j}\|^2+\lambda_{BN}\mathcal{L}_{BN}",
-            Verdict.DEFINITION,
-            (
+            key="objective",
+            formula=r"\mathcal{L}(X_S)=\sum_{c,j}\|f_e(s_{c,j})-b_{c,j}\|^2+\lambda_{BN}\mathcal{L}_{BN}",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "its barycentre term is well defined: the optimal quantisation cost",
-                    quantisation,
-                    MEASURES,
-                    (
+                    claim="its barycentre term is well defined: the optimal quantisation cost",
+                    check=quantisation,
+                    cases=MEASURES,
+                    twins=(
                         Twin(
                             "mean over the support",
                             {"left": lambda c: sum(c.distances.entries(), fmpq(0)) / len(c.distances.entries())},
                         ),
                         Twin("doubled", {"left": lambda c: 2 * c.cost}),
                     ),
-                    {"left": lambda c: c.cost, "moved": lambda c: c.means},
+                    sides={"left": lambda c: c.cost, "moved": lambda c: c.means},
                 ),
             ),
             nature=Nature.DEFINITION,
             note="squared or plain norms, variance or deviation, weighted or not: open in the text",
         ),
         Reading(
-            "better aligned gradients",
-            r"f_e(s)=f_e(x)\Rightarrow\phi(x)\in\mathcal{T}_S",
-            Verdict.HEURISTIC,
-            (
+            key="better aligned gradients",
+            formula=r"f_e(s)=f_e(x)\Rightarrow\phi(x)\in\mathcal{T}_S",
+            verdict=Verdict.HEURISTIC,
+            steps=(
                 Step(
-                    "the head block is controlled exactly: it is a function of the hidden feature",
-                    aligned,
-                    fixed(
+                    claim="the head block is controlled exactly: it is a function of the hidden feature",
+                    check=aligned,
+                    cases=fixed(
                         replace(CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))
                     ),
-                    (
+                    twins=(
                         Twin("body block", cases=fixed(CEX_28)),
                         Twin(
                             "another hidden feature, no cost allowed",
@@ -347,73 +348,73 @@ SEC_4_1 = Statement(
                             fixed(Matched(qq.mat([[2, 1]]), qq.mat([[2]]), qq.mat([[1, 1]]), qq.mat([[1]]))),
                         ),
                     ),
-                    {"right": hidden_cost},
+                    sides={"right": hidden_cost},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-28",
-                    aligned,
-                    CEX_28,
-                    (
+                    name="CEX-28",
+                    check=aligned,
+                    case=CEX_28,
+                    controls=(
                         Twin("head block", cases=fixed(HEADED_28)),
                         Twin(
                             "a distilled input on the same side",
                             cases=fixed(replace(CEX_28, own_gradients=CEX_28.gradients)),
                         ),
                     ),
-                    {"right": hidden_cost},
-                    1,
-                    0,
-                    matched(),
+                    printed={"right": hidden_cost},
+                    left=1,
+                    right=0,
+                    search=matched(),
                 ),
             ),
             nature=Nature.HEURISTIC,
             note="conditional version: Lemma W",
         ),
         Reading(
-            "mean of batch variances",
-            r"\overline{\mathrm{Var}}_{batch}=\mathrm{Var}",
-            Verdict.FAILS,
-            (
+            key="mean of batch variances",
+            formula=r"\overline{\mathrm{Var}}_{batch}=\mathrm{Var}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "running sums of x and x^2",
-                    class_statistic,
-                    BATCHES,
-                    (
+                    claim="running sums of x and x^2",
+                    check=class_statistic,
+                    cases=BATCHES,
+                    twins=(
                         Twin("mean of batch variances", {"statistic": batch_mean}),
                         Twin("uncentred", {"statistic": lambda c: running(c) + fmpq(1, 100)}),
                     ),
-                    {"statistic": running},
+                    sides={"statistic": running},
                 ),
                 Step(
-                    "dntk_ref's pooled variance",
-                    by_reference,
-                    BATCHES,
-                    (
+                    claim="dntk_ref's pooled variance",
+                    check=by_reference,
+                    cases=BATCHES,
+                    twins=(
                         Twin("averaged", {"reference": lambda c: averaged_batch_variance(_floats(c))}),
                         Twin("doubled", {"exact": lambda c: 2 * running(c)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: pooled_variance(_floats(c)),
                         "exact": lambda c: qq.mat([[running(c)]]).entries()[0],
                         "scale": lambda c: 1000.0,
                     },
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-29",
-                    class_statistic,
-                    CEX_29,
-                    (
+                    name="CEX-29",
+                    check=class_statistic,
+                    case=CEX_29,
+                    controls=(
                         Twin("running sums", {"statistic": running}),
                         Twin("equal batch means", cases=fixed(Batches(((fmpq(0), fmpq(2)), (fmpq(-1), fmpq(3)))))),
                     ),
-                    {"statistic": batch_mean},
-                    1,
-                    26,
-                    batches(),
+                    printed={"statistic": batch_mean},
+                    left=1,
+                    right=26,
+                    search=batches(),
                 ),
             ),
         ),

@@ -252,11 +252,11 @@ def _row(
 ) -> Statement:
     steps = [
         Step(
-            f"{kind}: every map of size (P, k) in {sizes}",
-            row,
-            drawn(moments(kind, sizes), 0.5),
-            twins,
-            {"formula": side},
+            claim=f"{kind}: every map of size (P, k) in {sizes}",
+            check=row,
+            cases=drawn(moments(kind, sizes), 0.5),
+            twins=twins,
+            sides={"formula": side},
         )
         for kind, sizes in kinds
     ]
@@ -264,30 +264,35 @@ def _row(
         sizes = dict(kinds)[kind]
         steps.append(
             Step(
-                f"dntk_ref's variance of {kind}",
-                by_reference,
-                drawn(moments(kind, sizes), 0.5),
-                (
+                claim=f"dntk_ref's variance of {kind}",
+                check=by_reference,
+                cases=drawn(moments(kind, sizes), 0.5),
+                twins=(
                     Twin("V0 for the table's term, halved", {"exact": lambda c: (c.v0 + 1) / (2 * c.k)}),
                     Twin("doubled", {"exact": lambda c: 2 * side(c) + c.v0 / 10}),
                 ),
-                {"reference": _reference_variance, "exact": side, "scale": lambda c: float(c.p * c.v0 + c.d)},
+                sides={"reference": _reference_variance, "exact": side, "scale": lambda c: float(c.p * c.v0 + c.d)},
             )
         )
         p, k = (8, 3) if kind != "haar" else (6, 3)
         steps.append(
             Step(
-                f"dntk_ref's draws of {kind}, simulated",
-                simulated,
-                fixed((kind, p, 4 if "sjlt" in kind else k, 7)),
-                (
+                claim=f"dntk_ref's draws of {kind}, simulated",
+                check=simulated,
+                cases=fixed((kind, p, 4 if "sjlt" in kind else k, 7)),
+                twins=(
                     Twin("variance doubled", {"factor": 2.0}),
                     Twin("variance halved", {"factor": 0.5}),
                 ),
-                {"factor": 1.0},
+                sides={"factor": 1.0},
             )
         )
-    return Statement(label, title, (Reading("as stated", formula, Verdict.HOLDS, tuple(steps)),), table=2)
+    return Statement(
+        label=label,
+        row=title,
+        readings=(Reading(key="as stated", formula=formula, verdict=Verdict.HOLDS, steps=tuple(steps)),),
+        table=2,
+    )
 
 
 def _reference_variance(case: Moment) -> float:
@@ -407,26 +412,26 @@ ROWS = (
 
 ONE_SIGN = Moment("sjlt_one_sign", 3, qq.column([1, 0]), qq.column([0, 1]))
 SIGNS = Statement(
-    "moments_sjlt_signs",
-    "SJLT needs an independent sign for each non-zero (section 12, item 8)",
-    (
+    label="moments_sjlt_signs",
+    row="SJLT needs an independent sign for each non-zero (section 12, item 8)",
+    readings=(
         Reading(
-            "one sign per column",
-            r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
-            Verdict.FAILS,
+            key="one sign per column",
+            formula=r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "one sign per column",
-                    row,
-                    ONE_SIGN,
-                    (
+                    name="one sign per column",
+                    check=row,
+                    case=ONE_SIGN,
+                    controls=(
                         Twin("a sign for each non-zero", cases=fixed(replace(ONE_SIGN, kind="sjlt_uniform"))),
                         Twin("its own variance", {"formula": lambda c: c.variance}),
                     ),
-                    {"formula": signed_side},
-                    "1/2",
-                    "1/3",
-                    moments("sjlt_one_sign", ((2, 3), (3, 3))),
+                    printed={"formula": signed_side},
+                    left="1/2",
+                    right="1/3",
+                    search=moments("sjlt_one_sign", ((2, 3), (3, 3))),
                 ),
             ),
         ),
@@ -478,36 +483,36 @@ def wholes(draw: Any) -> Whole:
 
 
 KERNEL = Statement(
-    "moments_kernel",
-    "Whole kernel",
-    (
+    label="moments_kernel",
+    row="Whole kernel",
+    readings=(
         Reading(
-            "as stated",
-            r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "Gaussian, Rademacher, CountSketch, Haar",
-                    kernel_error,
-                    drawn(wholes(), 0.5),
-                    (
+                    claim="Gaussian, Rademacher, CountSketch, Haar",
+                    check=kernel_error,
+                    cases=drawn(wholes(), 0.5),
+                    twins=(
                         Twin(
                             "trace not squared",
                             {"formula": lambda c: whole_side(c) + qq.trace(qq.kernel_of(c.phi)) / c.k},
                         ),
                         Twin("Gaussian formula for all", {"formula": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
                     ),
-                    {"formula": whole_side},
+                    sides={"formula": whole_side},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    drawn(wholes(), 0.5),
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=drawn(wholes(), 0.5),
+                    twins=(
                         Twin("Gaussian formula for all", {"exact": lambda c: (c.parts[0] + c.parts[1]) / c.k}),
                         Twin("doubled", {"exact": lambda c: 2 * whole_side(c) + c.parts[0] / 10}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: kernel_error_expectation(c.kind, qq.floats(c.phi), c.k),
                         "exact": whole_side,
                         "scale": lambda c: float(3 * c.parts[0]),

@@ -188,191 +188,193 @@ def exchanged(kind: str, p: int, k: int, epsilon: float) -> float:
 
 
 JL = Statement(
-    "sec_4_2_jl",
-    "4.2 JL statement",
-    (
+    label="sec_4_2_jl",
+    row="4.2 JL statement",
+    readings=(
         Reading(
-            "pairwise distances",
-            r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}"
+            key="pairwise distances",
+            formula=r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}"
             r"\Rightarrow\exists A:\ (1\pm\epsilon)\|u-v\|^2\ni\|Au-Av\|^2",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law",
-                    union_below,
-                    GRID,
-                    (
+                    claim="union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law",
+                    check=union_below,
+                    cases=GRID,
+                    twins=(
                         Twin("half the width", {"width": lambda n, e: dasgupta_gupta(n, e) // 2}),
                         Twin("confidence 99 % instead of existence", {"level": fmpq(1, 100)}),
                     ),
-                    {"width": dasgupta_gupta},
+                    sides={"width": dasgupta_gupta},
                 ),
                 Step(
-                    "the exact law is that of drawn maps (Gaussian: chi-squared, Haar: Beta)",
-                    frequency,
-                    LAWS,
-                    (
+                    claim="the exact law is that of drawn maps (Gaussian: chi-squared, Haar: Beta)",
+                    check=frequency,
+                    cases=LAWS,
+                    twins=(
                         Twin(
                             "one degree of freedom more", {"probability": lambda kind, p, k, e: law(kind, p, k + 1, e)}
                         ),
                         Twin("Gaussian law for Haar and the reverse", {"probability": exchanged}),
                     ),
-                    {"probability": law},
+                    sides={"probability": law},
                 ),
             ),
         ),
         Reading(
-            "threshold 8 ln n / eps^2",
-            r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A",
-            Verdict.ADDED,
-            (
+            key="threshold 8 ln n / eps^2",
+            formula=r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "union bound below 1 for n = 1300 at eps = 0.1 and 0.3",
-                    union_below,
-                    fixed(*(Points(1300, e) for e in tenths(1, 3))),
-                    (
+                    claim="union bound below 1 for n = 1300 at eps = 0.1 and 0.3",
+                    check=union_below,
+                    cases=fixed(*(Points(1300, e) for e in tenths(1, 3))),
+                    twins=(
                         Twin("half the width", {"width": lambda n, e: simplified(n, e) // 2}),
                         Twin("eps = 0.9", {}, fixed(Points(1300, fmpq(9, 10)))),
                     ),
-                    {"width": simplified},
+                    sides={"width": simplified},
                 ),
                 Step(
-                    "its values 0.10, 0.37, 1.14, 6.2",
-                    union_value,
-                    UNIONS,
-                    (
+                    claim="its values 0.10, 0.37, 1.14, 6.2",
+                    check=union_value,
+                    cases=UNIONS,
+                    twins=(
                         Twin("all ordered pairs", {"factor": fmpq(2)}),
                         Twin("one tail", {"factor": fmpq(1, 2)}),
                     ),
-                    {"factor": fmpq(1)},
+                    sides={"factor": fmpq(1)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "union bound at eps = 0.9",
-                    union_below,
-                    Points(1300, fmpq(9, 10)),
-                    (
+                    name="union bound at eps = 0.9",
+                    check=union_below,
+                    case=Points(1300, fmpq(9, 10)),
+                    controls=(
                         Twin("Dasgupta-Gupta width", {"width": dasgupta_gupta}),
                         Twin("eps = 0.1", cases=fixed(Points(1300, fmpq(1, 10)))),
                     ),
-                    {"width": simplified},
-                    "6.2",
-                    1,
-                    st.builds(Points, st.integers(2, 2000), st.integers(1, 9).map(lambda e: fmpq(e, 10))),
+                    printed={"width": simplified},
+                    left="6.2",
+                    right=1,
+                    search=st.builds(Points, st.integers(2, 2000), st.integers(1, 9).map(lambda e: fmpq(e, 10))),
                 ),
             ),
             added=("small epsilon: for larger ones the union bound, not necessarily the statement, fails",),
         ),
         Reading(
-            "5736 dimensions",
-            r"5736\geq 8\ln 1300/0.1^2",
-            Verdict.FAILS,
-            (
+            key="5736 dimensions",
+            formula=r"5736\geq 8\ln 1300/0.1^2",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the least integers of the table",
-                    threshold,
-                    WIDTHS,
-                    (
+                    claim="the least integers of the table",
+                    check=threshold,
+                    cases=WIDTHS,
+                    twins=(
                         Twin("one less", {"shift": -1}),
                         Twin("one more", {"shift": 1}),
                     ),
-                    {"shift": 0},
+                    sides={"shift": 0},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "5736",
-                    threshold,
-                    (Points(1300, fmpq(1, 10)), 5736),
-                    (
+                    name="5736",
+                    check=threshold,
+                    case=(Points(1300, fmpq(1, 10)), 5736),
+                    controls=(
                         Twin("5737", cases=fixed((Points(1300, fmpq(1, 10)), 5737))),
                         Twin("one more", {"shift": 1}),
                     ),
-                    {"shift": 0},
+                    printed={"shift": 0},
                 ),
             ),
         ),
     ),
 )
 JL_TABLE = Statement(
-    "jl_table",
-    "Exact laws and the table of least widths (4.2)",
-    (
+    label="jl_table",
+    row="Exact laws and the table of least widths (4.2)",
+    readings=(
         Reading(
-            "all 36 integers",
-            r"\min\{k:\ C(n,2)\,p_{G,H}(k,\epsilon)\leq\delta\}",
-            Verdict.HOLDS,
-            (
+            key="all 36 integers",
+            formula=r"\min\{k:\ C(n,2)\,p_{G,H}(k,\epsilon)\leq\delta\}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "union bound at most delta at k, above at k - 1 (certain)",
-                    least,
-                    EXACT,
-                    (
+                    claim="union bound at most delta at k, above at k - 1 (certain)",
+                    check=least,
+                    cases=EXACT,
+                    twins=(
                         Twin("one more", {"shift": 1}),
                         Twin("one less", {"shift": -1}),
                     ),
-                    {"shift": 0},
+                    sides={"shift": 0},
                 ),
                 Step(
-                    "Dasgupta-Gupta column",
-                    lambda case, *, width: equal(width(case[0].n, case[0].epsilon), case[1]),
-                    fixed(*((Points(n, qq.q(e)), d) for n, e, _, d, *_ in TABLE)),
-                    (
+                    claim="Dasgupta-Gupta column",
+                    check=lambda case, *, width: equal(width(case[0].n, case[0].epsilon), case[1]),
+                    cases=fixed(*((Points(n, qq.q(e)), d) for n, e, _, d, *_ in TABLE)),
+                    twins=(
                         Twin("simplified", {"width": simplified}),
                         Twin("n - 1 points", {"width": lambda n, e: dasgupta_gupta(n - 1, e)}),
                     ),
-                    {"width": dasgupta_gupta},
+                    sides={"width": dasgupta_gupta},
                 ),
                 Step(
-                    "dntk_ref's tails",
-                    by_scipy,
-                    EXACT,
-                    (
+                    claim="dntk_ref's tails",
+                    check=by_scipy,
+                    cases=EXACT,
+                    twins=(
                         Twin("one dimension more", {"reference": lambda p: _failure(replace(p, k=p.k + 1))}),
                         Twin("doubled", {"reference": lambda p: 2 * _failure(p)}),
                     ),
-                    {"reference": _failure},
+                    sides={"reference": _failure},
                 ),
                 Step(
-                    "dntk_ref's search",
-                    lambda case, *, shift: equal(
+                    claim="dntk_ref's search",
+                    check=lambda case, *, shift: equal(
                         smallest_dimension("gaussian", case[0].n, float(case[0].epsilon), float(case[1])),
                         case[0].k + shift,
                     ),
-                    fixed((Pairs(1300, fmpq(1, 10), 6019), fmpq(1, 20)), (Pairs(500, fmpq(1, 10), 5896), fmpq(1, 100))),
-                    (
+                    cases=fixed(
+                        (Pairs(1300, fmpq(1, 10), 6019), fmpq(1, 20)), (Pairs(500, fmpq(1, 10), 5896), fmpq(1, 100))
+                    ),
+                    twins=(
                         Twin("one more", {"shift": 1}),
                         Twin("one less", {"shift": -1}),
                     ),
-                    {"shift": 0},
+                    sides={"shift": 0},
                 ),
             ),
         ),
         Reading(
-            "distortions at n = 1300, 95 %",
-            r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ 0.031,\ 0.022",
-            Verdict.HOLDS,
-            (
+            key="distortions at n = 1300, 95 %",
+            formula=r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ 0.031,\ 0.022",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "guaranteed",
-                    distortion,
-                    fixed((1000, "0.255"), (2048, "0.175"), (4096, "0.122")),
-                    (
+                    claim="guaranteed",
+                    check=distortion,
+                    cases=fixed((1000, "0.255"), (2048, "0.175"), (4096, "0.122")),
+                    twins=(
                         Twin("9469 points", {"n": 9469}),
                         Twin("300 points", {"n": 300}),
                     ),
-                    {"n": 1300},
+                    sides={"n": 1300},
                 ),
                 Step(
-                    "typical",
-                    typical,
-                    fixed((1000, "0.045"), (2048, "0.031"), (4096, "0.022")),
-                    (
+                    claim="typical",
+                    check=typical,
+                    cases=fixed((1000, "0.045"), (2048, "0.031"), (4096, "0.022")),
+                    twins=(
                         Twin("sqrt(1/k)", {"numerator": 1}),
                         Twin("sqrt(3/k)", {"numerator": 3}),
                     ),
-                    {"numerator": 2},
+                    sides={"numerator": 2},
                 ),
             ),
         ),
@@ -428,49 +430,49 @@ CLOUD_17 = Cloud(qq.identity(3), CEX_17.gram)
 HALVED = Cloud(qq.identity(2), qq.identity(2) - qq.ones(2, 2) * fmpq(1, 4))
 CLOUDS = drawn(clouds())
 INNER = Statement(
-    "sec_4_2_inner",
-    '4.2 "distance preservation also yields inner products"',
-    (
+    label="sec_4_2_inner",
+    row='4.2 "distance preservation also yields inner products"',
+    readings=(
         Reading(
-            "as stated",
-            r"|\langle Au,Av\rangle-\langle u,v\rangle|\leq\epsilon\|u\|\|v\|",
-            Verdict.FAILS,
-            (
+            key="as stated",
+            formula=r"|\langle Au,Av\rangle-\langle u,v\rangle|\leq\epsilon\|u\|\|v\|",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "with the origin: eps (|u|^2 + |v|^2 - <u, v>)",
-                    inner_products,
-                    lambda n: (*CLOUDS(n), CLOUD_17),
-                    (
+                    claim="with the origin: eps (|u|^2 + |v|^2 - <u, v>)",
+                    check=inner_products,
+                    cases=lambda n: (*CLOUDS(n), CLOUD_17),
+                    twins=(
                         Twin("without the origin", {"added": "none"}),
                         Twin("without the origin, right side eps", {"added": "none", "bound": "norms"}),
                     ),
-                    {"added": "origin", "bound": "polar"},
+                    sides={"added": "origin", "bound": "polar"},
                 ),
                 Step(
-                    "with all opposite points: eps |u| |v|",
-                    inner_products,
-                    lambda n: (*CLOUDS(n), CLOUD_17, HALVED),
-                    (
+                    claim="with all opposite points: eps |u| |v|",
+                    check=inner_products,
+                    cases=lambda n: (*CLOUDS(n), CLOUD_17, HALVED),
+                    twins=(
                         Twin("without the opposite points", {"added": "none"}),
                         Twin("simplex only", {"added": "none"}, fixed(CLOUD_17)),
                     ),
-                    {"added": "signs", "bound": "norms"},
-                    "the distortion of u + v or u - v",
+                    sides={"added": "signs", "bound": "norms"},
+                    attained="the distortion of u + v or u - v",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-17",
-                    inner_products,
-                    CLOUD_17,
-                    (
+                    name="CEX-17",
+                    check=inner_products,
+                    case=CLOUD_17,
+                    controls=(
                         Twin("with the origin", {"added": "origin", "bound": "polar"}),
                         Twin("with all opposite points", {"added": "signs"}),
                     ),
-                    {"added": "none", "bound": "norms"},
-                    "1/3",
-                    0,
-                    clouds(),
+                    printed={"added": "none", "bound": "norms"},
+                    left="1/3",
+                    right=0,
+                    search=clouds(),
                 ),
             ),
         ),
@@ -514,43 +516,43 @@ def inner_width(case: tuple[float, bool, int], *, shift: int) -> Margin:
 
 RHOS = fixed(*((fmpq(i, 5), k) for i in range(-5, 6) for k in (1, 7)))
 INNER_LAW = Statement(
-    "inner_product_law",
-    "Exact inner-product law (Gaussian)",
-    (
+    label="inner_product_law",
+    row="Exact inner-product law (Gaussian)",
+    readings=(
         Reading(
-            "as stated",
-            r"\langle Au,Av\rangle=\frac{(1+\rho)X-(1-\rho)Y}{2},\quad X,Y\sim\chi_k^2/k",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\langle Au,Av\rangle=\frac{(1+\rho)X-(1-\rho)Y}{2},\quad X,Y\sim\chi_k^2/k",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "mean and variance of the law",
-                    inner_law,
-                    RHOS,
-                    (
+                    claim="mean and variance of the law",
+                    check=inner_law,
+                    cases=RHOS,
+                    twins=(
                         Twin("equal weights", {"left": lambda rho: ((1 + rho) / 2, (1 + rho) / 2)}),
                         Twin("halved", {"left": lambda rho: ((1 + rho) / 4, (1 - rho) / 4)}),
                     ),
-                    {"left": lambda rho: ((1 + rho) / 2, (1 - rho) / 2)},
+                    sides={"left": lambda rho: ((1 + rho) / 2, (1 - rho) / 2)},
                 ),
                 Step(
-                    "tail at cosine 0 by another route",
-                    orthogonal_tail,
-                    fixed((50, 0.3), (400, 0.1), (2952, 0.1)),
-                    (
+                    claim="tail at cosine 0 by another route",
+                    check=orthogonal_tail,
+                    cases=fixed((50, 0.3), (400, 0.1), (2952, 0.1)),
+                    twins=(
                         Twin("one tail", {"factor": 0.5}),
                         Twin("a thousandth more", {"factor": 1.001}),
                     ),
-                    {"factor": 1.0},
+                    sides={"factor": 1.0},
                 ),
                 Step(
-                    "widths 6019 (worst cosine), 2952 (orthogonal), 6020 and 3462 with the norms",
-                    inner_width,
-                    fixed((1.0, False, 6019), (0.0, False, 2952), (1.0, True, 6020), (0.0, True, 3462)),
-                    (
+                    claim="widths 6019 (worst cosine), 2952 (orthogonal), 6020 and 3462 with the norms",
+                    check=inner_width,
+                    cases=fixed((1.0, False, 6019), (0.0, False, 2952), (1.0, True, 6020), (0.0, True, 3462)),
+                    twins=(
                         Twin("one more", {"shift": 1}),
                         Twin("one less", {"shift": -1}),
                     ),
-                    {"shift": 0},
+                    sides={"shift": 0},
                 ),
             ),
         ),
@@ -588,21 +590,21 @@ def sign_flips(case: Mapped) -> tuple[fmpq_mat, ...]:
 
 CEX_16 = Mapped(qq.diagonal([2, 2, 0, 0]))
 UNBIASED = Statement(
-    "sec_4_2_unbiased",
-    "4.2 orthonormal projection unbiased",
-    (
+    label="sec_4_2_unbiased",
+    row="4.2 orthonormal projection unbiased",
+    readings=(
         Reading(
-            "isotropic families",
-            r"E\,QQ^T=\frac{k}{P}I",
-            Verdict.HOLDS,
-            (
+            key="isotropic families",
+            formula=r"E\,QQ^T=\frac{k}{P}I",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "coordinates with and without replacement, SRHT: every member of the family",
-                    isotropic,
-                    fixed(
+                    claim="coordinates with and without replacement, SRHT: every member of the family",
+                    check=isotropic,
+                    cases=fixed(
                         ("subset", 4, 2), ("coordinates", 3, 2), ("srht", 4, 2), ("srht", 4, 3), ("srht_replace", 4, 1)
                     ),
-                    (
+                    twins=(
                         Twin("one fixed member", {"kinds": (qq.diagonal([2, 2, 0, 0]),)}, fixed(("subset", 4, 2))),
                         Twin("half of the family", {"kinds": enumerated("subset", 4, 2)[:3]}, fixed(("subset", 4, 2))),
                     ),
@@ -613,21 +615,21 @@ UNBIASED = Statement(
             ),
         ),
         Reading(
-            "fixed Q",
-            r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle",
-            Verdict.FAILS,
+            key="fixed Q",
+            formula=r"E\langle\sqrt{P/k}\,Q^Tu,\sqrt{P/k}\,Q^Tv\rangle=\langle u,v\rangle",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-16",
-                    unbiased,
-                    CEX_16,
-                    (
+                    name="CEX-16",
+                    check=unbiased,
+                    case=CEX_16,
+                    controls=(
                         Twin("coordinates in every cyclic order", {"draws": sign_flips}),
                         Twin("Q that keeps e_3", cases=fixed(Mapped(qq.diagonal([0, 0, 2, 2])))),
                     ),
-                    {"draws": lambda c: (c.gram,)},
-                    1,
-                    0,
+                    printed={"draws": lambda c: (c.gram,)},
+                    left=1,
+                    right=0,
                 ),
             ),
         ),

@@ -223,133 +223,134 @@ def shrunk_ridge(case: Modes) -> fmpq_mat:
 
 
 STAGES_4_5 = Statement(
-    "alg_1_stages_4_5",
-    "Alg 1 stages 4–5 soft targets",
-    (
+    label="alg_1_stages_4_5",
+    row="Alg 1 stages 4–5 soft targets",
+    readings=(
         Reading(
-            "eigenvectors of K",
-            r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j",
-            Verdict.HOLDS,
-            (
+            key="eigenvectors of K",
+            formula=r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "(a) sketching identity for orthonormal U",
-                    sketched_slope,
-                    ORTHONORMAL,
-                    (
+                    claim="(a) sketching identity for orthonormal U",
+                    check=sketched_slope,
+                    cases=ORTHONORMAL,
+                    twins=(
                         Twin("U not orthonormal", {"hypotheses": ()}, GENERAL),
                         Twin(
                             "ridge dropped",
                             {"weights": lambda c: plain(replace(c, ridge=replace(c.ridge, lam=c.ridge.lam / 2)))},
                         ),
                     ),
-                    {"weights": plain},
+                    sides={"weights": plain},
                 ),
                 Step(
-                    "(b) truncated ridge regression with the same lambda",
-                    truncation,
-                    MODES,
-                    (
+                    claim="(b) truncated ridge regression with the same lambda",
+                    check=truncation,
+                    cases=MODES,
+                    twins=(
                         Twin("ridge times m / (n + 1)", {"solve": shrunk_ridge}),
                         Twin("rows normalised", {"solve": normalised}),
                     ),
-                    {"solve": lambda c: plain(c.sketch)},
+                    sides={"solve": lambda c: plain(c.sketch)},
                 ),
                 Step(
-                    "error: the modes left out",
-                    missing_modes,
-                    MODES,
-                    (
+                    claim="error: the modes left out",
+                    check=missing_modes,
+                    cases=MODES,
+                    twins=(
                         Twin("denominator not squared", {"power": 1}),
                         Twin("denominator cubed", {"power": 3}),
                     ),
-                    {"power": 2},
+                    sides={"power": 2},
                 ),
                 Step(
-                    "(c) signs of the eigenvectors do not matter",
-                    truncation,
-                    MODES,
-                    (
+                    claim="(c) signs of the eigenvectors do not matter",
+                    check=truncation,
+                    cases=MODES,
+                    twins=(
                         Twin("sign of the row only", {"solve": lambda c: plain(c.sketch) * fmpq(-1)}),
                         Twin(
                             "sign of the rows, scaled",
                             {"solve": lambda c: normalised(replace(c, scales=(fmpq(-2),) * len(c.selected)))},
                         ),
                     ),
-                    {"solve": lambda c: normalised(replace(c, scales=(fmpq(-1),) * len(c.selected)))},
+                    sides={"solve": lambda c: normalised(replace(c, scales=(fmpq(-1),) * len(c.selected)))},
                 ),
             ),
         ),
         Reading(
-            "normalised rows",
-            r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w\ \mathrm{unchanged}",
-            Verdict.FAILS,
-            (
+            key="normalised rows",
+            formula=r"\hat\phi_j\to\hat\phi_j/\|\hat\phi_j\|,"
+            r"\ \hat y_j\to\hat y_j/\|\hat\phi_j\|:\ \hat w\ \mathrm{unchanged}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the dual ridge lambda N N^T makes it exact",
-                    truncation,
-                    MODES,
-                    (
+                    claim="the dual ridge lambda N N^T makes it exact",
+                    check=truncation,
+                    cases=MODES,
+                    twins=(
                         Twin("ridge not scaled", {"solve": normalised}),
                         Twin("ridge lambda N", {"solve": lambda c: rescaled(c, gram=lambda scale: scale)}),
                     ),
-                    {"solve": normalised_repaired},
+                    sides={"solve": normalised_repaired},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-13",
-                    size_of_first,
-                    CEX_13,
-                    (
+                    name="CEX-13",
+                    check=size_of_first,
+                    case=CEX_13,
+                    controls=(
                         Twin("ridge scaled with the rows", {"solve": normalised_repaired}),
                         Twin("no scaling", cases=fixed(replace(CEX_13, scales=(fmpq(1), fmpq(1))))),
                     ),
-                    {"solve": normalised},
-                    "2/5",
-                    "1/4",
-                    modes(),
+                    printed={"solve": normalised},
+                    left="2/5",
+                    right="1/4",
+                    search=modes(),
                 ),
             ),
         ),
         Reading(
-            "local eigenvectors",
-            r"J(\hat w)=\min_{w\in\mathrm{range}(\hat\Phi^T)}J(w)",
-            Verdict.FAILS,
-            (
+            key="local eigenvectors",
+            formula=r"J(\hat w)=\min_{w\in\mathrm{range}(\hat\Phi^T)}J(w)",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the restricted solve attains it",
-                    nystrom,
-                    GENERAL,
-                    (
+                    claim="the restricted solve attains it",
+                    check=nystrom,
+                    cases=GENERAL,
+                    twins=(
                         Twin("Algorithm 1's solve", {"weights": plain}),
                         Twin("restricted solve halved", {"weights": lambda c: restricted(c) * fmpq(1, 2)}),
                     ),
-                    {"weights": restricted},
-                    "always an equality",
+                    sides={"weights": restricted},
+                    attained="always an equality",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-14",
-                    first_weight,
-                    CEX_14,
-                    (
+                    name="CEX-14",
+                    check=first_weight,
+                    case=CEX_14,
+                    controls=(
                         Twin("restricted solve", {"weights": restricted}),
                         Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
                     ),
-                    {"weights": plain},
-                    "100/101",
-                    "100/10101",
+                    printed={"weights": plain},
+                    left="100/101",
+                    right="100/10101",
                 ),
                 Refutation(
-                    "CEX-14 (search)",
-                    nystrom,
-                    CEX_14,
-                    (
+                    name="CEX-14 (search)",
+                    check=nystrom,
+                    case=CEX_14,
+                    controls=(
                         Twin("restricted solve", {"weights": restricted}),
                         Twin("all rows kept", cases=fixed(replace(CEX_14, synthesis=AXES))),
                     ),
-                    {"weights": plain},
+                    printed={"weights": plain},
                     search=sketches(True),
                 ),
             ),
@@ -367,33 +368,33 @@ def restricted_without_square(case: Sketch) -> fmpq_mat:
 
 
 RESTRICTED = Statement(
-    "restricted_solve",
-    "Restricted solve (4.3 d)",
-    (
+    label="restricted_solve",
+    row="Restricted solve (4.3 d)",
+    readings=(
         Reading(
-            "as stated",
-            r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "stationary in the span, between the full and the sketched solve",
-                    order,
-                    GENERAL,
-                    (
+                    claim="stationary in the span, between the full and the sketched solve",
+                    check=order,
+                    cases=GENERAL,
+                    twins=(
                         Twin("K for K^2", {"middle": restricted_without_square}),
                         Twin("the sketched solve in the middle", {"middle": plain}),
                     ),
-                    {"middle": restricted, "upper": plain},
+                    sides={"middle": restricted, "upper": plain},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    GENERAL,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=GENERAL,
+                    twins=(
                         Twin("sketched solve", {"exact": plain}),
                         Twin("full solve halved", {"exact": lambda c: c.ridge.weights * fmpq(1, 2)}),
                     ),
-                    {"reference": _reference(restricted_weights), "exact": restricted, "scale": scale_of},
+                    sides={"reference": _reference(restricted_weights), "exact": restricted, "scale": scale_of},
                 ),
             ),
         ),
@@ -401,55 +402,55 @@ RESTRICTED = Statement(
     table=2,
 )
 STAGE_6 = Statement(
-    "alg_1_stage_6",
-    "Alg 1 stage 6",
-    (
+    label="alg_1_stage_6",
+    row="Alg 1 stage 6",
+    readings=(
         Reading(
-            "orthonormal U",
-            r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*",
-            Verdict.ADDED,
-            (
+            key="orthonormal U",
+            formula=r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "with the ridge lambda U^T U, any U that spans everything gives the full solution",
-                    same_as_full,
-                    drawn(SPANNING),
-                    (
+                    claim="with the ridge lambda U^T U, any U that spans everything gives the full solution",
+                    check=same_as_full,
+                    cases=drawn(SPANNING),
+                    twins=(
                         Twin("ridge lambda I", {"weights": plain}),
                         Twin("Gram squared", {"weights": lambda c: _solve(c, c.gram * c.gram)}),
                     ),
-                    {"weights": repaired},
+                    sides={"weights": repaired},
                 ),
                 Step(
-                    "with the ridge lambda U^T U the solve is the sketched one of the span",
-                    sketched_slope,
-                    GENERAL,
-                    (
+                    claim="with the ridge lambda U^T U the solve is the sketched one of the span",
+                    check=sketched_slope,
+                    cases=GENERAL,
+                    twins=(
                         Twin("ridge lambda I", {"weights": plain}),
                         Twin("ridge doubled", {"weights": lambda c: _solve(c, c.gram * fmpq(2))}),
                     ),
-                    {"weights": repaired, "hypotheses": ()},
+                    sides={"weights": repaired, "hypotheses": ()},
                 ),
                 Step(
-                    "dntk_ref's repaired solve",
-                    by_reference,
-                    GENERAL,
-                    (
+                    claim="dntk_ref's repaired solve",
+                    check=by_reference,
+                    cases=GENERAL,
+                    twins=(
                         Twin("ridge lambda I", {"exact": plain}),
                         Twin("restricted solve", {"exact": restricted}),
                     ),
-                    {"reference": _reference(sketched_weights), "exact": repaired, "scale": scale_of},
+                    sides={"reference": _reference(sketched_weights), "exact": repaired, "scale": scale_of},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-15",
-                    same_as_full,
-                    CEX_15,
-                    (
+                    name="CEX-15",
+                    check=same_as_full,
+                    case=CEX_15,
+                    controls=(
                         Twin("ridge lambda U^T U", {"weights": repaired}),
                         Twin("orthonormal U", cases=fixed(replace(CEX_15, synthesis=AXES))),
                     ),
-                    {"weights": plain},
+                    printed={"weights": plain},
                     search=SPANNING,
                 ),
             ),
@@ -525,44 +526,44 @@ MIXED = Rival(Spectral(TURN, (fmpq(2), fmpq(1)), AXES), qq.select(TURN, range(2)
 PLAIN_AXES = Rival(Spectral(AXES, (fmpq(2), fmpq(1)), AXES), qq.column([1, 1]))
 RIVALS = drawn(rivals())
 PCA = Statement(
-    "pca_dominance",
-    "PCA dominance (missing baseline)",
-    (
+    label="pca_dominance",
+    row="PCA dominance (missing baseline)",
+    readings=(
         Reading(
-            "as stated",
-            r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
+            key="as stated",
+            formula=r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
             r"\quad \mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "Nystrom trace and Frobenius error",
-                    dominated,
-                    lambda n: (*RIVALS(n), MIXED),
-                    SMALLER,
-                    {"budget": width},
-                    "the top eigenvectors",
+                    claim="Nystrom trace and Frobenius error",
+                    check=dominated,
+                    cases=lambda n: (*RIVALS(n), MIXED),
+                    twins=SMALLER,
+                    sides={"budget": width},
+                    attained="the top eigenvectors",
                 ),
                 Step(
-                    "Ky Fan",
-                    ky_fan,
-                    lambda n: (*RIVALS(n), MIXED),
-                    SMALLER,
-                    {"budget": width},
-                    "the top eigenvectors",
+                    claim="Ky Fan",
+                    check=ky_fan,
+                    cases=lambda n: (*RIVALS(n), MIXED),
+                    twins=SMALLER,
+                    sides={"budget": width},
+                    attained="the top eigenvectors",
                 ),
                 Step(
-                    "dntk_ref's K_U",
-                    by_reference,
-                    drawn(
+                    claim="dntk_ref's K_U",
+                    check=by_reference,
+                    cases=drawn(
                         rivals().filter(
                             lambda c: (c.synthesis.transpose() * c.spectral.kernel * c.synthesis).rank() == width(c)
                         )
                     ),
-                    (
+                    twins=(
                         Twin("kernel itself", {"exact": lambda c: c.spectral.kernel * fmpq(2)}),
                         Twin("error", {"exact": lambda c: c.spectral.kernel - synthesised(c) * fmpq(2)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: synthesised_kernel(qq.floats(c.spectral.kernel), qq.floats(c.synthesis)),
                         "exact": synthesised,
                         "scale": lambda c: _gram_condition(c),
@@ -581,38 +582,38 @@ def _gram_condition(case: Rival) -> float:
 
 
 BETTER = Statement(
-    "spans_better",
-    '"spans the kernel\'s subspace better"',
-    (
+    label="spans_better",
+    row='"spans the kernel\'s subspace better"',
+    readings=(
         Reading(
-            "against every baseline",
-            r"\mathrm{tr}K_{U_a}>\mathrm{tr}K_{U'}\ \ \forall\,U'",
-            Verdict.FAILS,
-            (
+            key="against every baseline",
+            formula=r"\mathrm{tr}K_{U_a}>\mathrm{tr}K_{U'}\ \ \forall\,U'",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "it can beat subsets of inputs",
-                    beats_pca,
-                    fixed(MIXED),
-                    (
+                    claim="it can beat subsets of inputs",
+                    check=beats_pca,
+                    cases=fixed(MIXED),
+                    twins=(
                         Twin("the top eigenvectors", {"baseline": top_m}),
                         Twin("another synthesis matrix", cases=fixed(replace(MIXED, synthesis=qq.column([0, 1])))),
                     ),
-                    {"baseline": top_input},
+                    sides={"baseline": top_input},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "PCA dominance",
-                    beats_pca,
-                    PLAIN_AXES,
-                    (
+                    name="PCA dominance",
+                    check=beats_pca,
+                    case=PLAIN_AXES,
+                    controls=(
                         Twin("no baseline", {"baseline": lambda c: fmpq(0)}),
                         Twin("best single input", {"baseline": top_input}, fixed(MIXED)),
                     ),
-                    {"baseline": top_m},
-                    "17/5",
-                    4,
-                    rivals(),
+                    printed={"baseline": top_m},
+                    left="17/5",
+                    right=4,
+                    search=rivals(),
                 ),
             ),
             note="holds only against subsets of inputs; the top eigenvectors that stage 2 computes anyway are optimal",
@@ -632,33 +633,33 @@ def one_gradient(case: tuple[Ridge, fmpq], *, numerator: Callable) -> Margin:
 
 NONZERO = drawn(st.tuples(ridges().filter(lambda r: r.weights != qq.zeros(r.features.ncols(), 1)), positive))
 ONE = Statement(
-    "one_gradient",
-    "One-gradient exactness",
-    (
+    label="one_gradient",
+    row="One-gradient exactness",
+    readings=(
         Reading(
-            "as stated",
-            r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every c",
-                    one_gradient,
-                    NONZERO,
-                    (
+                    claim="for every c",
+                    check=one_gradient,
+                    cases=NONZERO,
+                    twins=(
                         Twin("ridge dropped from the target", {"numerator": lambda a, lam: a}),
                         Twin("ridge doubled", {"numerator": lambda a, lam: a + 2 * lam}),
                     ),
-                    {"numerator": lambda a, lam: a + lam},
+                    sides={"numerator": lambda a, lam: a + lam},
                 ),
                 Step(
-                    "dntk_ref's synthetic gradient",
-                    by_reference,
-                    NONZERO,
-                    (
+                    claim="dntk_ref's synthetic gradient",
+                    check=by_reference,
+                    cases=NONZERO,
+                    twins=(
                         Twin("gradient halved", {"exact": lambda c: c[0].weights * fmpq(1, 2)}),
                         Twin("sign", {"exact": lambda c: c[0].weights * fmpq(-1)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: exact_gradient(
                             qq.floats(c[0].features), qq.floats(c[0].targets)[:, 0], float(c[0].lam)
                         ).features[0],
@@ -699,45 +700,45 @@ def clip(value: fmpq, _: fmpq) -> fmpq:
 OPPOSITE = qq.mat([[1, -2], [-2, 4]])
 KERNELS = spectral(2).map(lambda c: c.kernel + qq.identity(c.n))
 STAGES_1_2 = Statement(
-    "alg_1_stages_1_2",
-    "Alg 1 stages 1–2",
-    (
+    label="alg_1_stages_1_2",
+    row="Alg 1 stages 1–2",
+    readings=(
         Reading(
-            "as stated",
-            r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j\lambda_j\}",
-            Verdict.ADDED,
-            (
+            key="as stated",
+            formula=r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j\lambda_j\}",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "the positive part of the kernel is an affinity",
-                    affinity,
-                    drawn(KERNELS),
-                    (
+                    claim="the positive part of the kernel is an affinity",
+                    check=affinity,
+                    cases=drawn(KERNELS),
+                    twins=(
                         Twin("the kernel itself", {"entry": lambda value, _: value}),
                         Twin("minus the kernel", {"entry": lambda value, _: -value}),
                     ),
-                    {"entry": clip},
+                    sides={"entry": clip},
                 ),
                 Step(
-                    "the rank at tau_v is the truncation rank at 1 - tau_v",
-                    stage_2,
-                    drawn(spectral(1, 4)),
-                    (
+                    claim="the rank at tau_v is the truncation rank at 1 - tau_v",
+                    check=stage_2,
+                    cases=drawn(spectral(1, 4)),
+                    twins=(
                         Twin("epsilon = tau_v", {"epsilon": lambda tau: tau}),
                         Twin("epsilon = 1 - tau_v^2", {"epsilon": lambda tau: 1 - tau * tau * tau}),
                     ),
-                    {"epsilon": lambda tau: 1 - tau},
+                    sides={"epsilon": lambda tau: 1 - tau},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "negative affinity",
-                    affinity,
-                    OPPOSITE,
-                    (
+                    name="negative affinity",
+                    check=affinity,
+                    case=OPPOSITE,
+                    controls=(
                         Twin("positive part", {"entry": clip}),
                         Twin("non-negative kernel", cases=fixed(qq.mat([[1, 2], [2, 4]]))),
                     ),
-                    {"entry": lambda value, _: value},
+                    printed={"entry": lambda value, _: value},
                     search=KERNELS,
                 ),
             ),
@@ -764,52 +765,52 @@ def directions(draw: Any) -> tuple[fmpq_mat, fmpq_mat]:
 
 DIRECTIONS = drawn(directions())
 COUNT = Statement(
-    "synthetic_count",
-    "number of synthetic gradients",
-    (
+    label="synthetic_count",
+    row="number of synthetic gradients",
+    readings=(
         Reading(
-            "before stage 6",
-            r"m=\sum_hr_h+|G|=H\bar r_\ell+|G|",
-            Verdict.HOLDS,
-            (
+            key="before stage 6",
+            formula=r"m=\sum_hr_h+|G|=H\bar r_\ell+|G|",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the number put in",
-                    count,
-                    drawn(directions().filter(lambda c: qq.stack(*c).rank() == c[0].nrows() + c[1].nrows())),
-                    (
+                    claim="the number put in",
+                    check=count,
+                    cases=drawn(directions().filter(lambda c: qq.stack(*c).rank() == c[0].nrows() + c[1].nrows())),
+                    twins=(
                         Twin("gap directions not counted", {"counted": lambda local, gap: local.nrows()}),
                         Twin("dependent directions present", cases=DIRECTIONS),
                     ),
-                    {"counted": lambda local, gap: local.nrows() + gap.nrows()},
+                    sides={"counted": lambda local, gap: local.nrows() + gap.nrows()},
                 ),
             ),
         ),
         Reading(
-            "after stage 6",
-            r"m=\sum_hr_h+|G|",
-            Verdict.FAILS,
-            (
+            key="after stage 6",
+            formula=r"m=\sum_hr_h+|G|",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "m = rank[U_loc, U_G], at most the number put in",
-                    count,
-                    DIRECTIONS,
-                    (
+                    claim="m = rank[U_loc, U_G], at most the number put in",
+                    check=count,
+                    cases=DIRECTIONS,
+                    twins=(
                         Twin("the number put in", {"counted": lambda local, gap: local.nrows() + gap.nrows()}),
                         Twin("local directions only", {"counted": lambda local, gap: local.nrows()}),
                     ),
-                    {"counted": lambda local, gap: qq.projector(qq.stack(local, gap)).rank()},
+                    sides={"counted": lambda local, gap: qq.projector(qq.stack(local, gap)).rank()},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "dependent gap",
-                    count,
-                    (qq.identity(2), qq.mat([[1, 1]])),
-                    (
+                    name="dependent gap",
+                    check=count,
+                    case=(qq.identity(2), qq.mat([[1, 1]])),
+                    controls=(
                         Twin("rank", {"counted": lambda local, gap: qq.stack(local, gap).rank()}),
                         Twin("independent gap direction", cases=fixed((qq.mat([[1, 0]]), qq.mat([[1, 1]])))),
                     ),
-                    {"counted": lambda local, gap: local.nrows() + gap.nrows()},
+                    printed={"counted": lambda local, gap: local.nrows() + gap.nrows()},
                     search=directions(),
                 ),
             ),

@@ -80,71 +80,71 @@ TIE = fixed(
 )
 WIDE = Sizes(500, 5000, 5, 5)
 SEC_E_2 = Statement(
-    "sec_e_2",
-    "E.2 complexity",
-    (
+    label="sec_e_2",
+    row="E.2 complexity",
+    readings=(
         Reading(
-            "global SVD dominates",
-            r"O(n^2k)+O(n^3)+H\cdot O((n/H)^3)=O(n^3)",
-            Verdict.ADDED,
-            (
+            key="global SVD dominates",
+            formula=r"O(n^2k)+O(n^3)+H\cdot O((n/H)^3)=O(n^3)",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "the kernel costs at most 9 n^3 when k is at most 9 n",
-                    dominated,
-                    drawn(SIZES.filter(narrow)),
-                    (
+                    claim="the kernel costs at most 9 n^3 when k is at most 9 n",
+                    check=dominated,
+                    cases=drawn(SIZES.filter(narrow)),
+                    twins=(
                         Twin("k above 9 n", {"hypotheses": lambda case: True}, fixed(WIDE)),
                         Twin("kernel of P = 11 million coordinates", {"kernel": lambda c: c.n**2 * P}),
                     ),
-                    {"kernel": gram_cost, "hypotheses": narrow},
+                    sides={"kernel": gram_cost, "hypotheses": narrow},
                 ),
                 Step(
-                    "local eigendecompositions: n^3 / H^2",
-                    local_cost,
-                    drawn(SIZES.filter(lambda c: c.clusters > 1)),
-                    (
+                    claim="local eigendecompositions: n^3 / H^2",
+                    check=local_cost,
+                    cases=drawn(SIZES.filter(lambda c: c.clusters > 1)),
+                    twins=(
                         Twin("n^3 / H", {"power": 1}),
                         Twin("n^3 / H^3", {"power": 3}),
                     ),
-                    {"power": 2},
+                    sides={"power": 2},
                 ),
                 Step(
-                    "the two costs at n = 500, k = 4096",
-                    rounds,
-                    TIE,
-                    (
+                    claim="the two costs at n = 500, k = 4096",
+                    check=rounds,
+                    cases=TIE,
+                    twins=(
                         Twin("doubled", {"factor": fmpq(2)}),
                         Twin("a third", {"factor": fmpq(1, 3)}),
                     ),
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "k = 10 n",
-                    dominated,
-                    WIDE,
-                    (
+                    name="k = 10 n",
+                    check=dominated,
+                    case=WIDE,
+                    controls=(
                         Twin("k = 8 n", cases=fixed(Sizes(500, 4000, 5, 5))),
                         Twin("counted without k", {"kernel": lambda c: c.n**2}),
                     ),
-                    {"kernel": gram_cost},
-                    1250000000,
-                    1125000000,
-                    SIZES,
+                    printed={"kernel": gram_cost},
+                    left=1250000000,
+                    right=1125000000,
+                    search=SIZES,
                 ),
             ),
             added=("k at most about 9 n",),
         ),
         Reading(
-            "greedy farthest points quadratic in m",
-            r"O(nm^2)",
-            Verdict.FAILS,
-            (
+            key="greedy farthest points quadratic in m",
+            formula=r"O(nm^2)",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "the same picks with n m distances",
-                    linear_selection,
-                    drawn(POINTS),
-                    (
+                    claim="the same picks with n m distances",
+                    check=linear_selection,
+                    cases=drawn(POINTS),
+                    twins=(
                         Twin("without the array of nearest distances", {"incremental": False}),
                         Twin(
                             "twelve points, seven picks, without it",
@@ -152,20 +152,20 @@ SEC_E_2 = Statement(
                             fixed((tuple(range(12)), 7)),
                         ),
                     ),
-                    {"incremental": True},
-                    "every instance",
+                    sides={"incremental": True},
+                    attained="every instance",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "incremental distances",
-                    lambda case, *, incremental, floor: at_most(floor(case), farthest(*case, incremental)[1]),
-                    (tuple(range(0, 90, 7)), 7),
-                    (
+                    name="incremental distances",
+                    check=lambda case, *, incremental, floor: at_most(floor(case), farthest(*case, incremental)[1]),
+                    case=(tuple(range(0, 90, 7)), 7),
+                    controls=(
                         Twin("linear floor", {"floor": lambda c: len(c[0]) * c[1]}),
                         Twin("naive implementation", {"incremental": False}),
                     ),
-                    {"incremental": True, "floor": lambda c: len(c[0]) * c[1] * (c[1] + 1) // 3},
+                    printed={"incremental": True, "floor": lambda c: len(c[0]) * c[1] * (c[1] + 1) // 3},
                 ),
             ),
             note="the quadratic entry describes a naive implementation",
@@ -173,22 +173,22 @@ SEC_E_2 = Statement(
     ),
 )
 JACOBIANS = Statement(
-    "headline_jacobians",
-    "20–100× fewer Jacobians",
-    (
+    label="headline_jacobians",
+    row="20–100× fewer Jacobians",
+    readings=(
         Reading(
-            "n / m",
-            r"n/m=9469/500\ldots 9469/100",
-            Verdict.HOLDS,
-            (
+            key="n / m",
+            formula=r"n/m=9469/500\ldots 9469/100",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "18.9 and 94.7",
-                    rounds,
-                    fixed(
+                    claim="18.9 and 94.7",
+                    check=rounds,
+                    cases=fixed(
                         Figure("500 images", lambda: fmpq(N, 500), "18.9", 0),
                         Figure("100 images", lambda: fmpq(N, 100), "94.7", 0),
                     ),
-                    (
+                    twins=(
                         Twin("ten times", {"factor": fmpq(10)}),
                         Twin("one in the last digit", {"off": fmpq(1, 10)}),
                     ),
@@ -196,35 +196,35 @@ JACOBIANS = Statement(
             ),
         ),
         Reading(
-            "distillation included",
-            r"1000\cdot 500+500\cdot 10\leq 9469\cdot 10\ \mathrm{backward\ passes}",
-            Verdict.FAILS,
-            (
+            key="distillation included",
+            formula=r"1000\cdot 500+500\cdot 10\leq 9469\cdot 10\ \mathrm{backward\ passes}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "5e5 against 9.5e4 passes",
-                    rounds,
-                    fixed(
+                    claim="5e5 against 9.5e4 passes",
+                    check=rounds,
+                    cases=fixed(
                         Figure("distillation", lambda: 1000 * 500, "5", 5),
                         Figure("full Jacobian", lambda: N * 10, "9.5", 4),
                     ),
-                    (
+                    twins=(
                         Twin("a tenth", {"factor": fmpq(1, 10)}),
                         Twin("one in the last digit", {"off": fmpq(1)}),
                     ),
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "one kernel evaluation",
-                    lambda case, *, iterations: at_most(iterations * case + case * 10, N * 10),
-                    500,
-                    (
+                    name="one kernel evaluation",
+                    check=lambda case, *, iterations: at_most(iterations * case + case * 10, N * 10),
+                    case=500,
+                    controls=(
                         Twin("distillation not counted", {"iterations": 0}),
                         Twin("one hundred iterations", {"iterations": 100}),
                     ),
-                    {"iterations": 1000},
-                    505000,
-                    94690,
+                    printed={"iterations": 1000},
+                    left=505000,
+                    right=94690,
                 ),
             ),
             note="amortised over many kernel evaluations the count differs",
@@ -232,24 +232,24 @@ JACOBIANS = Statement(
     ),
 )
 ORDERS = Statement(
-    "headline_orders",
-    "4–6 orders",
-    (
+    label="headline_orders",
+    row="4–6 orders",
+    readings=(
         Reading(
-            "storage",
-            r"nP/(mk)=5.2\cdot 10^4\ldots 1.1\cdot 10^6",
-            Verdict.HOLDS,
-            (
+            key="storage",
+            formula=r"nP/(mk)=5.2\cdot 10^4\ldots 1.1\cdot 10^6",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "storage, and the projection's share of it",
-                    rounds,
-                    fixed(
+                    claim="storage, and the projection's share of it",
+                    check=rounds,
+                    cases=fixed(
                         Figure("m = 500, k = 4096", lambda: fmpq(N * P, 500 * 4096), "5.2", 4),
                         Figure("m = 100, k = 1000", lambda: fmpq(N * P, 100 * 1000), "1.1", 6),
                         Figure("projection, k = 4096", lambda: fmpq(P, 4096), "2.7", 3),
                         Figure("projection, k = 1000", lambda: fmpq(P, 1000), "1.1", 4),
                     ),
-                    (
+                    twins=(
                         Twin("two times", {"factor": fmpq(2)}),
                         Twin("one in the last digit", {"off": fmpq(1, 10)}),
                     ),
@@ -257,18 +257,18 @@ ORDERS = Statement(
             ),
         ),
         Reading(
-            "kernel entries",
-            r"n^2P/(m^2k)=10^6\ldots 10^8",
-            Verdict.HOLDS,
-            (
+            key="kernel entries",
+            formula=r"n^2P/(m^2k)=10^6\ldots 10^8",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "arithmetic of kernel entries",
-                    rounds,
-                    fixed(
+                    claim="arithmetic of kernel entries",
+                    check=rounds,
+                    cases=fixed(
                         Figure("m = 500, k = 4096", lambda: fmpq(N * N * P, 500**2 * 4096), "1.0", 6),
                         Figure("m = 100, k = 1000", lambda: fmpq(N * N * P, 100**2 * 1000), "1.0", 8),
                     ),
-                    (
+                    twins=(
                         Twin("two times", {"factor": fmpq(2)}),
                         Twin("one in the last digit", {"off": fmpq(1, 10)}),
                     ),
@@ -276,22 +276,22 @@ ORDERS = Statement(
             ),
         ),
         Reading(
-            "end-to-end compute",
-            r"10^4\leq n/m",
-            Verdict.FAILS,
+            key="end-to-end compute",
+            formula=r"10^4\leq n/m",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "Jacobian passes",
-                    lambda case, *, orders: at_most(10**orders, fmpq(N, case)),
-                    100,
-                    (
+                    name="Jacobian passes",
+                    check=lambda case, *, orders: at_most(10**orders, fmpq(N, case)),
+                    case=100,
+                    controls=(
                         Twin("one order", {"orders": 1}),
                         Twin("a single distilled image, three orders", {"orders": 3}, fixed(1)),
                     ),
-                    {"orders": 4},
-                    10000,
-                    "9469/100",
-                    st.integers(1, 500),
+                    printed={"orders": 4},
+                    left=10000,
+                    right="9469/100",
+                    search=st.integers(1, 500),
                 ),
             ),
             note="end to end only the factor n / m on the Jacobian part is saved",

@@ -184,70 +184,70 @@ def amplified(case: Certified) -> float:
 
 MILD = drawn(certified().filter(lambda c: amplified(c) < 1e7))  # one unit stays far below a thousandth
 PRIMAL = Statement(
-    "certificate_primal",
-    "9.3 primal certificates",
-    (
+    label="certificate_primal",
+    row="9.3 primal certificates",
+    readings=(
         Reading(
-            "weights and training error",
-            r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{\lambda},"
+            key="weights and training error",
+            formula=r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{\lambda},"
             r"\quad\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "H (w - w_*) = r and the three bounds, squared",
-                    residual_side,
-                    with_edges,
-                    (
+                    claim="H (w - w_*) = r and the three bounds, squared",
+                    check=residual_side,
+                    cases=with_edges,
+                    twins=(
                         Twin("ridge term forgotten in r", {"residual": wrong_residual}),
                         Twin("bounds a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT, SINGLE)),
                     ),
-                    {"residual": lambda c: c.residual, "scale": fmpq(1)},
+                    sides={"residual": lambda c: c.residual, "scale": fmpq(1)},
                 ),
             ),
         ),
         Reading(
-            "energy",
-            r"J(\hat w)-J(w_*)=\frac{1}{2}r^TH^{-1}r\leq\frac{\|r\|^2}{2\lambda}",
-            Verdict.HOLDS,
-            (
+            key="energy",
+            formula=r"J(\hat w)-J(w_*)=\frac{1}{2}r^TH^{-1}r\leq\frac{\|r\|^2}{2\lambda}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "identity, bound, and the bound as exact duality gap",
-                    energy,
-                    with_edges,
-                    (
+                    claim="identity, bound, and the bound as exact duality gap",
+                    check=energy,
+                    cases=with_edges,
+                    twins=(
                         Twin("bound halved", {"scale": fmpq(1, 2)}),
                         Twin("bound doubled: no longer the duality gap", {"scale": fmpq(2)}),
                     ),
-                    {"scale": fmpq(1)},
+                    sides={"scale": fmpq(1)},
                 ),
             ),
         ),
         Reading(
-            "pointwise B0 and B3",
-            r"|\phi^T(\hat w-w_*)|\leq\|\phi\|\|r\|/\lambda,\quad\leq s_S(x)\sqrt{r^TH_S^{-1}r}",
-            Verdict.HOLDS,
-            (
+            key="pointwise B0 and B3",
+            formula=r"|\phi^T(\hat w-w_*)|\leq\|\phi\|\|r\|/\lambda,\quad\leq s_S(x)\sqrt{r^TH_S^{-1}r}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "B0",
-                    pointwise,
-                    with_edges,
-                    (
+                    claim="B0",
+                    check=pointwise,
+                    cases=with_edges,
+                    twins=(
                         Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(FLAT)),
                         Twin("a hundredth", {"scale": fmpq(1, 100)}),
                     ),
-                    {"plain": True, "scale": fmpq(1)},
-                    "no signal: Phi = 0",
+                    sides={"plain": True, "scale": fmpq(1)},
+                    attained="no signal: Phi = 0",
                 ),
                 Step(
-                    "B3 with any training subset",
-                    pointwise,
-                    with_edges,
-                    (
+                    claim="B3 with any training subset",
+                    check=pointwise,
+                    cases=with_edges,
+                    twins=(
                         Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
                         Twin("a hundredth", {"scale": fmpq(1, 100)}),
                     ),
-                    {"plain": False, "scale": fmpq(1)},
-                    "S all of the training set and one feature",
+                    sides={"plain": False, "scale": fmpq(1)},
+                    attained="S all of the training set and one feature",
                 ),
                 agreement(
                     "dntk_ref's bounds, energies and duality gap", MILD, reference_bounds, exact_bounds, amplified
@@ -281,51 +281,51 @@ def with_their_sum(problem: Certified, outside: fmpq_mat) -> fmpq_mat:
 
 
 SUBSET = Statement(
-    "certificate_subset",
-    "9.3: S must be training rows",
-    (
+    label="certificate_subset",
+    row="9.3: S must be training rows",
+    readings=(
         Reading(
-            "training rows or a contraction",
-            r"S\subset X\Rightarrow H_S\preceq H",
-            Verdict.HOLDS,
-            (
+            key="training rows or a contraction",
+            formula=r"S\subset X\Rightarrow H_S\preceq H",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "a subset",
-                    below_hessian,
-                    drawn(OUTSIDE),
-                    (
+                    claim="a subset",
+                    check=below_hessian,
+                    cases=drawn(OUTSIDE),
+                    twins=(
                         Twin("other inputs", {"rows": lambda problem, outside: outside}),
                         Twin("rows repeated", {"rows": lambda problem, outside: qq.stack(problem.rows, problem.rows)}),
                     ),
-                    {"rows": lambda problem, outside: problem.rows},
+                    sides={"rows": lambda problem, outside: problem.rows},
                 ),
                 Step(
-                    "a contraction of the training rows",
-                    below_hessian,
-                    drawn(OUTSIDE),
-                    (
+                    claim="a contraction of the training rows",
+                    check=below_hessian,
+                    cases=drawn(OUTSIDE),
+                    twins=(
                         Twin("twice the rows", {"rows": lambda problem, outside: problem.ridge.features * fmpq(2)}),
                         Twin("their sum, not normalised", {"rows": with_their_sum}),
                     ),
-                    {"rows": contraction},
+                    sides={"rows": contraction},
                 ),
             ),
             hypotheses=("no repeated rows in S",),
         ),
         Reading(
-            "distilled inputs",
-            r"S\not\subset X\Rightarrow H_S\preceq H",
-            Verdict.FAILS,
+            key="distilled inputs",
+            formula=r"S\not\subset X\Rightarrow H_S\preceq H",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "one input outside",
-                    below_hessian,
-                    FAR,
-                    (
+                    name="one input outside",
+                    check=below_hessian,
+                    case=FAR,
+                    controls=(
                         Twin("training row", {"rows": lambda problem, outside: problem.rows}),
                         Twin("an input in the contraction", cases=fixed((SINGLE, qq.mat([["1/2"]])))),
                     ),
-                    {"rows": lambda problem, outside: outside},
+                    printed={"rows": lambda problem, outside: outside},
                     search=OUTSIDE,
                 ),
             ),
@@ -380,20 +380,20 @@ def kernel_only(case: Dual, *, cross: fmpq) -> Margin:
 DUALS = drawn(duals())
 ATTAINED = Dual(SINGLE, qq.mat([[0]]), qq.mat([[1]]), qq.mat([[0]]))  # sigma = sqrt(lambda) = 1
 DUAL = Statement(
-    "certificate_dual",
-    "9.3 Dual version",
-    (
+    label="certificate_dual",
+    row="9.3 Dual version",
+    readings=(
         Reading(
-            "dual residual",
-            r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},"
+            key="dual residual",
+            formula=r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},"
             r"\frac{\|k(x)\|\|\rho\|}{\lambda+\lambda_{min}})",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "both bounds, squared",
-                    dual_bounds,
-                    lambda n: (*DUALS(n), ATTAINED),
-                    (
+                    claim="both bounds, squared",
+                    check=dual_bounds,
+                    cases=lambda n: (*DUALS(n), ATTAINED),
+                    twins=(
                         Twin("constant 0.45 for 1/2", {"factor": fmpq(81, 400)}, fixed(ATTAINED)),
                         Twin(
                             "smallest eigenvalue doubled",
@@ -401,26 +401,26 @@ DUAL = Statement(
                             fixed(ATTAINED),
                         ),
                     ),
-                    {"factor": fmpq(1, 4), "low": lambda c: c.problem.spectral.eigenvalues[-1]},
-                    "sigma = sqrt(lambda)",
+                    sides={"factor": fmpq(1, 4), "low": lambda c: c.problem.spectral.eigenvalues[-1]},
+                    attained="sigma = sqrt(lambda)",
                 ),
             ),
         ),
         Reading(
-            "kernel evaluations only",
-            r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}\beta",
-            Verdict.HOLDS,
-            (
+            key="kernel evaluations only",
+            formula=r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}\beta",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for arbitrary rows Psi",
-                    kernel_only,
-                    DUALS,
-                    (
+                    claim="for arbitrary rows Psi",
+                    check=kernel_only,
+                    cases=DUALS,
+                    twins=(
                         Twin("cross term once", {"cross": fmpq(1)}),
                         Twin("sign of the cross term", {"cross": fmpq(-2)}),
                     ),
-                    {"cross": fmpq(2)},
-                    "always an equality",
+                    sides={"cross": fmpq(2)},
+                    attained="always an equality",
                 ),
             ),
         ),
@@ -508,25 +508,25 @@ def lifted_with_body(case: Headed) -> fmpq_mat:
 
 
 HEAD = Statement(
-    "head_preserving",
-    "9.2 Head-preserving projection and network-fidelity certificate",
-    (
+    label="head_preserving",
+    row="9.2 Head-preserving projection and network-fidelity certificate",
+    readings=(
         Reading(
-            "exact weight and certificate",
-            r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde w_0,"
+            key="exact weight and certificate",
+            formula=r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde w_0,"
             r"\quad |f_c-\hat f|\leq\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every map of the body and every synthesis matrix",
-                    fidelity,
-                    lambda n: (*drawn(headed())(n), FIRM),
-                    (
+                    claim="for every map of the body and every synthesis matrix",
+                    check=fidelity,
+                    cases=lambda n: (*drawn(headed())(n), FIRM),
+                    twins=(
                         Twin("a tenth smaller", {"scale": fmpq(8, 10)}, fixed(FIRM)),
                         Twin("a body component in w_0", {"lifted": lifted_with_body}),
                     ),
-                    {"lifted": lambda c: c.lifted, "scale": fmpq(1)},
-                    "one input, test feature along the stored one",
+                    sides={"lifted": lambda c: c.lifted, "scale": fmpq(1)},
+                    attained="one input, test feature along the stored one",
                 ),
             ),
             hypotheses=("affine last layer, its gradient kept", "labels are the network's logits"),

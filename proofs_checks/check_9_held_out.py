@@ -235,25 +235,25 @@ def ridged(lam: fmpq) -> Certified:
 
 
 HELD_OUT = Statement(
-    "certificate_held_out",
-    "9.3 held-out RMS, class agreement, looseness",
-    (
+    label="certificate_held_out",
+    row="9.3 held-out RMS, class agreement, looseness",
+    readings=(
         Reading(
-            "held-out RMS",
-            r"\|\Phi_t(\hat w-w_*)\|\leq\sqrt{\lambda_{max}(\Phi_tH_S^{-1}\Phi_t^T)}\sqrt{r^TH_S^{-1}r}",
-            Verdict.HOLDS,
-            (
+            key="held-out RMS",
+            formula=r"\|\Phi_t(\hat w-w_*)\|\leq\sqrt{\lambda_{max}(\Phi_tH_S^{-1}\Phi_t^T)}\sqrt{r^TH_S^{-1}r}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "two test inputs, any training subset",
-                    held_out,
-                    pairs,
-                    (
+                    claim="two test inputs, any training subset",
+                    check=held_out,
+                    cases=pairs,
+                    twins=(
                         Twin("mean eigenvalue for the largest", {"root": fmpq(0)}, fixed(SAME)),
                         Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SAME)),
                         Twin("S another input", {"rows": lambda problem, other: other}, fixed(FAR)),
                     ),
-                    {"rows": training_rows, "root": fmpq(1), "scale": fmpq(1)},
-                    "S all of the training set, both test inputs in it",
+                    sides={"rows": training_rows, "root": fmpq(1), "scale": fmpq(1)},
+                    attained="S all of the training set, both test inputs in it",
                 ),
                 agreement(
                     "dntk_ref's held-out RMS bound",
@@ -265,49 +265,49 @@ HELD_OUT = Statement(
             ),
         ),
         Reading(
-            "ellipsoid",
-            r"(d-\frac{z}{2})^TH_S(d-\frac{z}{2})\leq\frac{1}{4}r^Tz,\quad d=\hat w-w_*,\quad z=H_S^{-1}r",
-            Verdict.HOLDS,
-            (
+            key="ellipsoid",
+            formula=r"(d-\frac{z}{2})^TH_S(d-\frac{z}{2})\leq\frac{1}{4}r^Tz,\quad d=\hat w-w_*,\quad z=H_S^{-1}r",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "where every error lies: half the width of B3, another centre",
-                    ellipsoid,
-                    lambda count: (*drawn(certified())(count), SINGLE),
-                    (
+                    claim="where every error lies: half the width of B3, another centre",
+                    check=ellipsoid,
+                    cases=lambda count: (*drawn(certified())(count), SINGLE),
+                    twins=(
                         Twin("centred at zero", {"centre": fmpq(0)}, fixed(SINGLE)),
                         Twin("a tenth smaller", {"share": fmpq(9, 40)}, fixed(SINGLE)),
                         Twin("S another input", {"rows": lambda problem: qq.mat([[2]])}, fixed(SINGLE)),
                     ),
-                    {"rows": training_rows, "centre": fmpq(1, 2), "share": fmpq(1, 4)},
-                    "S all of the training set",
+                    sides={"rows": training_rows, "centre": fmpq(1, 2), "share": fmpq(1, 4)},
+                    attained="S all of the training set",
                 ),
             ),
         ),
         Reading(
-            "class agreement",
-            r"\hat f_{c_1}-B_{c_1}>\hat f_c+B_c\ \ (c\neq c_1)\ \Rightarrow\ f_{*c_1}>f_{*c}",
-            Verdict.HOLDS,
-            (
+            key="class agreement",
+            formula=r"\hat f_{c_1}-B_{c_1}>\hat f_c+B_c\ \ (c\neq c_1)\ \Rightarrow\ f_{*c_1}>f_{*c}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "a lead shrinks by at most both bounds",
-                    lead,
-                    families,
-                    (
+                    claim="a lead shrinks by at most both bounds",
+                    check=lead,
+                    cases=families,
+                    twins=(
                         Twin("the bound of the predicted class alone", {"bounds": own_bound}, fixed(OPPOSITE)),
                         Twin("bounds halved", {"bounds": half_bounds}, fixed(OPPOSITE)),
                     ),
-                    {"bounds": both_bounds},
-                    "both errors attain their bounds, against each other",
+                    sides={"bounds": both_bounds},
+                    attained="both errors attain their bounds, against each other",
                 ),
                 Step(
-                    "a proven class is the class of the full predictor",
-                    same_class,
-                    families,
-                    (
+                    claim="a proven class is the class of the full predictor",
+                    check=same_class,
+                    cases=families,
+                    twins=(
                         Twin("the bound of the predicted class alone", {"bounds": own_bound}, fixed(OPPOSITE)),
                         Twin("bounds halved", {"bounds": half_bounds}, fixed(OPPOSITE)),
                     ),
-                    {"bounds": both_bounds},
+                    sides={"bounds": both_bounds},
                 ),
                 agreement(
                     "dntk_ref proves the same classes",
@@ -320,38 +320,38 @@ HELD_OUT = Statement(
             hypotheses=("B bounds every class at this input",),
         ),
         Reading(
-            "looseness",
-            r"\mathrm{RMS\ bound}\leq\mathrm{RMS\ of\ B3}\leq\mathrm{RMS\ of\ B0}",
-            Verdict.HEURISTIC,
-            (
+            key="looseness",
+            formula=r"\mathrm{RMS\ bound}\leq\mathrm{RMS\ of\ B3}\leq\mathrm{RMS\ of\ B0}",
+            verdict=Verdict.HEURISTIC,
+            steps=(
                 Step(
-                    "the RMS bound is the least of the three",
-                    ordered,
-                    pairs,
-                    (
+                    claim="the RMS bound is the least of the three",
+                    check=ordered,
+                    cases=pairs,
+                    twins=(
                         Twin("mean eigenvalue for the trace", {"trace": fmpq(1)}, fixed(SAME)),
                         Twin("five times the trace, against B0", {"trace": fmpq(10)}, fixed(SAME)),
                     ),
-                    {"trace": fmpq(2)},
-                    "one direction in both test inputs",
+                    sides={"trace": fmpq(2)},
+                    attained="one direction in both test inputs",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "a fixed factor for B0",
-                    factor,
-                    ridged(fmpq(1, 1000)),
-                    (
+                    name="a fixed factor for B0",
+                    check=factor,
+                    case=ridged(fmpq(1, 1000)),
+                    controls=(
                         Twin("ridge 1/100", cases=fixed(ridged(fmpq(1, 100)))),
                         Twin("B3 with all rows", {"plain": False}),
                     ),
-                    {"times": fmpq(620), "plain": True},
-                    fmpq(1000) ** 2,
-                    fmpq(620, 1001) ** 2 * 1000**2,
+                    printed={"times": fmpq(620), "plain": True},
+                    left=fmpq(1000) ** 2,
+                    right=fmpq(620, 1001) ** 2 * 1000**2,
                     search=certified(),
                 ),
             ),
-            Nature.HEURISTIC,
+            nature=Nature.HEURISTIC,
             note="the factors 120-620 (B0), 20-90 (B3), 7-15 (held-out RMS) belong to one design: no factor holds for "
             "all, and on trained networks with logit targets the RMS bounds were 30-270 times the truth",
         ),

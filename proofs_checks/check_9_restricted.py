@@ -93,52 +93,52 @@ NOTHING = Restricted(Ridge(qq.mat([[1]]), qq.mat([[1]]), fmpq(1), qq.mat([[1]]))
 CEX_14 = Restricted(Ridge(qq.mat([[1], [10]]), qq.column([1, 0]), fmpq(1, 100), qq.mat([[1]])), qq.mat([[1]]))
 ONE_ROW = replace(CEX_14, ridge=Ridge(qq.mat([[1]]), qq.column([1]), fmpq(1, 100), qq.mat([[1]])))
 NYSTROM = Statement(
-    "nystrom_bounds",
-    "9.4 Nystrom / inducing-point predictor bounds",
-    (
+    label="nystrom_bounds",
+    row="9.4 Nystrom / inducing-point predictor bounds",
+    readings=(
         Reading(
-            "restricted solve",
-            r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,"
+            key="restricted solve",
+            formula=r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,"
             r"\quad \|f_*(X)-f_\Pi(X)\|\leq\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "residual, energy, fitted values, pointwise (complement of rank one)",
-                    nystrom,
-                    lambda n: (*RESTRICTIONS(n), NOTHING),
-                    (
+                    claim="residual, energy, fitted values, pointwise (complement of rank one)",
+                    check=nystrom,
+                    cases=lambda n: (*RESTRICTIONS(n), NOTHING),
+                    twins=(
                         Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(NOTHING)),
                         Twin("full weights", {"weights": lambda c: c.ridge.weights}),
                     ),
-                    {"weights": lambda c: c.weights, "scale": fmpq(1)},
-                    "K_Pi = 0",
+                    sides={"weights": lambda c: c.weights, "scale": fmpq(1)},
+                    attained="K_Pi = 0",
                 ),
                 Step(
-                    "Cea: nearest in the H norm",
-                    cea,
-                    RESTRICTIONS,
-                    (
+                    claim="Cea: nearest in the H norm",
+                    check=cea,
+                    cases=RESTRICTIONS,
+                    twins=(
                         Twin("projected full weights", {"weights": lambda c: c.projector * c.ridge.weights}),
                         Twin("weights doubled", {"weights": lambda c: c.weights * fmpq(2)}),
                     ),
-                    {"weights": lambda c: c.weights},
+                    sides={"weights": lambda c: c.weights},
                 ),
             ),
         ),
         Reading(
-            "sketched solve",
-            r"E=0\Rightarrow\hat w=w_*",
-            Verdict.FAILS,
+            key="sketched solve",
+            formula=r"E=0\Rightarrow\hat w=w_*",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "CEX-14",
-                    sketched_14,
-                    CEX_14,
-                    (
+                    name="CEX-14",
+                    check=sketched_14,
+                    case=CEX_14,
+                    controls=(
                         Twin("restricted solve", {"weights": lambda c: c.weights}),
                         Twin("one training row", cases=fixed(ONE_ROW)),
                     ),
-                    {"weights": first_row_only},
+                    printed={"weights": first_row_only},
                     search=restrictions(),
                 ),
             ),
@@ -212,19 +212,19 @@ def in_sample(case: Ridge) -> fmpq_mat:
 
 
 FREEDOM = Statement(
-    "effective_dimension",
-    "9.5 Effective dimension, leverage, leave-one-out",
-    (
+    label="effective_dimension",
+    row="9.5 Effective dimension, leverage, leave-one-out",
+    readings=(
         Reading(
-            "effective dimension",
-            r"d_{eff}(K_\Pi)\leq d_{eff}(K)\leq d_{eff}(K_\Pi)+\mathrm{tr}(K-K_\Pi)/\lambda",
-            Verdict.HOLDS,
-            (
+            key="effective dimension",
+            formula=r"d_{eff}(K_\Pi)\leq d_{eff}(K)\leq d_{eff}(K_\Pi)+\mathrm{tr}(K-K_\Pi)/\lambda",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "both sides",
-                    sandwiched,
-                    lambda n: (*RESTRICTIONS(n), NOTHING),
-                    (
+                    claim="both sides",
+                    check=sandwiched,
+                    cases=lambda n: (*RESTRICTIONS(n), NOTHING),
+                    twins=(
                         Twin(
                             "tr E / (4 lambda)",
                             {"surplus": lambda c: qq.trace(c.error) / (4 * c.ridge.lam)},
@@ -232,17 +232,17 @@ FREEDOM = Statement(
                         ),
                         Twin("nothing added", {"surplus": lambda c: fmpq(0)}),
                     ),
-                    {"surplus": lambda c: qq.trace(c.error) / c.ridge.lam},
+                    sides={"surplus": lambda c: qq.trace(c.error) / c.ridge.lam},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin("rank", {"exact": lambda c: fmpq(c.kernel.rank()) + 1}),
                         Twin("doubled", {"exact": lambda c: 2 * freedom(c.kernel, c.lam) + 1}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: effective_dimension(qq.floats(c.kernel), float(c.lam)),
                         "exact": lambda c: freedom(c.kernel, c.lam),
                         "scale": condition,
@@ -251,33 +251,33 @@ FREEDOM = Statement(
             ),
         ),
         Reading(
-            "leverage",
-            r"\ell_i\leq\frac{1}{\lambda}(K_{ii}-k_{Si}^T(K_{SS}+\lambda I)^{-1}k_{Si})",
-            Verdict.HOLDS,
-            (
+            key="leverage",
+            formula=r"\ell_i\leq\frac{1}{\lambda}(K_{ii}-k_{Si}^T(K_{SS}+\lambda I)^{-1}k_{Si})",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "every training subset",
-                    overestimated,
-                    with_edges,
-                    (
+                    claim="every training subset",
+                    check=overestimated,
+                    cases=with_edges,
+                    twins=(
                         Twin("a tenth smaller", {"scale": fmpq(9, 10)}, fixed(SINGLE)),
                         Twin("half", {"scale": fmpq(1, 2)}),
                     ),
-                    {"scale": fmpq(1)},
-                    "S all of the training set",
+                    sides={"scale": fmpq(1)},
+                    attained="S all of the training set",
                 ),
                 Step(
-                    "dntk_ref's leverage",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref's leverage",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin("one minus it", {"exact": lambda c: _leverage(c, True)}),
                         Twin(
                             "halved, plus one",
                             {"exact": lambda c: _leverage(c, False) * fmpq(1, 2) + qq.ones(1, c.kernel.nrows())},
                         ),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: leverage(qq.floats(c.kernel), float(c.lam)),
                         "exact": lambda c: _leverage(c, False),
                         "scale": condition,
@@ -286,15 +286,15 @@ FREEDOM = Statement(
             ),
         ),
         Reading(
-            "leave-one-out",
-            r"y_i-\hat f_{-i}(x_i)=\alpha_i/[(K+\lambda)^{-1}]_{ii}",
-            Verdict.HOLDS,
-            (
+            key="leave-one-out",
+            formula=r"y_i-\hat f_{-i}(x_i)=\alpha_i/[(K+\lambda)^{-1}]_{ii}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "against the fit without the row",
-                    left_out,
-                    RIDGES,
-                    (
+                    claim="against the fit without the row",
+                    check=left_out,
+                    cases=RIDGES,
+                    twins=(
                         Twin(
                             "one minus the leverage, times one",
                             {"denominator": lambda inverse, c, i: c.lam * inverse[i, i] + fmpq(1, 7)},
@@ -304,18 +304,18 @@ FREEDOM = Statement(
                             {"denominator": lambda inverse, c, i: inverse[i, i] ** 2 * fmpq(7, 5)},
                         ),
                     ),
-                    {"denominator": lambda inverse, c, i: inverse[i, i]},
-                    "always an equality",
+                    sides={"denominator": lambda inverse, c, i: inverse[i, i]},
+                    attained="always an equality",
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin("plain residuals", {"exact": in_sample}),
                         Twin("sign", {"exact": lambda c: loo(c) * fmpq(-1)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: leave_one_out(
                             qq.floats(c.kernel), qq.floats(c.targets)[:, 0], float(c.lam)
                         ),

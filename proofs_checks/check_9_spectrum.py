@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb, ctx, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
-from dntk_ref.projected_spectrum import hutchinson_variance_gaussian, rank_upper_bound
+from dntk_ref.spectral import hutchinson_variance_gaussian, rank_upper_bound
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.check_4_2_moments import enumerated
@@ -82,48 +82,48 @@ def energies_of_square(case: Directions) -> list[fmpq]:
 
 
 RANK = Statement(
-    "rank_by_products",
-    "9.1 Exact parameter-redundancy check by r VJPs",
-    (
+    label="rank_by_products",
+    row="9.1 Exact parameter-redundancy check by r VJPs",
+    readings=(
         Reading(
-            "as stated",
-            r"\mathrm{tr}(Z^TKZ)=\sum_j\|\Phi^Tz_j\|^2\leq\sum_{i\leq r}\lambda_i",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\mathrm{tr}(Z^TKZ)=\sum_j\|\Phi^Tz_j\|^2\leq\sum_{i\leq r}\lambda_i",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "identity and bound for every r",
-                    captured,
-                    DIRECTIONS,
-                    (
+                    claim="identity and bound for every r",
+                    check=captured,
+                    cases=DIRECTIONS,
+                    twins=(
                         Twin("energies doubled", {"energies": lambda c: [2 * e for e in c.energies]}),
                         Twin("norms instead of squared norms of the kernel rows", {"energies": energies_of_square}),
                     ),
-                    {"energies": lambda c: c.energies},
-                    "the eigenvectors",
+                    sides={"energies": lambda c: c.energies},
+                    attained="the eigenvectors",
                 ),
                 Step(
-                    "an upper bound on the truncation rank",
-                    upper_rank,
-                    lambda n: (*DIRECTIONS(n), AXES),
-                    (
+                    claim="an upper bound on the truncation rank",
+                    check=upper_rank,
+                    cases=lambda n: (*DIRECTIONS(n), AXES),
+                    twins=(
                         Twin("one less", {"bound": lambda c: certified_rank(c) - 1}, fixed(AXES)),
                         Twin("half", {"bound": lambda c: fmpq(certified_rank(c), 2)}, fixed(AXES)),
                     ),
-                    {"bound": certified_rank},
-                    "the eigenvectors",
+                    sides={"bound": certified_rank},
+                    attained="the eigenvectors",
                 ),
                 Step(
-                    "dntk_ref computes it (share of one thousandth away from a tie)",
-                    by_reference,
-                    drawn(directions().filter(lambda c: c.spectral.sigma[0] > 0 and _no_tie(c))),
-                    (
+                    claim="dntk_ref computes it (share of one thousandth away from a tie)",
+                    check=by_reference,
+                    cases=drawn(directions().filter(lambda c: c.spectral.sigma[0] > 0 and _no_tie(c))),
+                    twins=(
                         Twin("one more", {"exact": lambda c: certified_rank(c) + 1}),
                         Twin(
                             "truncation rank plus two",
                             {"exact": lambda c: rank_of(c.spectral.eigenvalues, c.epsilon) + 2 + c.spectral.n},
                         ),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: rank_upper_bound(
                             qq.floats(c.spectral.features), qq.floats(c.frame), float(c.epsilon)
                         ),
@@ -163,33 +163,33 @@ def crossed(case: tuple[tuple[float, ...], float, int, int], *, expected: str) -
 
 
 ESTIMATES = Statement(
-    "rank_estimates",
-    "9.1 Truncation-rank estimates",
-    (
+    label="rank_estimates",
+    row="9.1 Truncation-rank estimates",
+    readings=(
         Reading(
-            "no bracket",
-            r"\mathrm{naive\ rank}\leq r_\epsilon\leq\mathrm{cross-validated\ rank}",
-            Verdict.HEURISTIC,
-            (
+            key="no bracket",
+            formula=r"\mathrm{naive\ rank}\leq r_\epsilon\leq\mathrm{cross-validated\ rank}",
+            verdict=Verdict.HEURISTIC,
+            steps=(
                 Step(
-                    "exponential decay: the cross-validated rank is biased high",
-                    crossed,
-                    fixed((tuple(np.exp(-0.2 * np.arange(20))), 0.05, 40, 1)),
-                    (
+                    claim="exponential decay: the cross-validated rank is biased high",
+                    check=crossed,
+                    cases=fixed((tuple(np.exp(-0.2 * np.arange(20))), 0.05, 40, 1)),
+                    twins=(
                         Twin("unbiased", {"expected": "equal"}),
                         Twin("biased low", {"expected": "at most"}),
                     ),
-                    {"expected": "at least"},
+                    sides={"expected": "at least"},
                 ),
                 Step(
-                    "for diag(.949, .051), true rank 2, it is biased low (halves of 500)",
-                    crossed,
-                    fixed(((0.949, 0.051), 0.05, 500, 2)),
-                    (
+                    claim="for diag(.949, .051), true rank 2, it is biased low (halves of 500)",
+                    check=crossed,
+                    cases=fixed(((0.949, 0.051), 0.05, 500, 2)),
+                    twins=(
                         Twin("unbiased", {"expected": "equal"}),
                         Twin("biased high", {"expected": "at least"}),
                     ),
-                    {"expected": "at most"},
+                    sides={"expected": "at most"},
                 ),
             ),
             nature=Nature.HEURISTIC,
@@ -229,25 +229,25 @@ HALVES = drawn(
     st.builds(Halves, matrices(2, 2), st.sampled_from(["rademacher", "countsketch", "srht"]), st.just(1)), 0.4
 )
 SPLIT = Statement(
-    "split_half",
-    "9.1 Split-half error estimate",
-    (
+    label="split_half",
+    row="9.1 Split-half error estimate",
+    readings=(
         Reading(
-            "independent halves",
-            r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,"
+            key="independent halves",
+            formula=r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,"
             r"\quad E\,\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "all pairs of halves of discrete maps",
-                    split_half,
-                    HALVES,
-                    (
+                    claim="all pairs of halves of discrete maps",
+                    check=split_half,
+                    cases=HALVES,
+                    twins=(
                         Twin("1/2 for 1/4", {"quarter": fmpq(1, 2)}),
                         Twin("naive squared norm", {"product_target": lambda kernel, squares: squares}),
                     ),
-                    {"quarter": fmpq(1, 4), "product_target": lambda kernel, squares: qq.frobenius2(kernel)},
-                    "always an equality",
+                    sides={"quarter": fmpq(1, 4), "product_target": lambda kernel, squares: qq.frobenius2(kernel)},
+                    attained="always an equality",
                 ),
             ),
             hypotheses=("halves independent and unbiased",),
@@ -307,81 +307,81 @@ def sign_side(kernel: fmpq_mat) -> fmpq:
 PROBED = drawn(st.integers(1, 4).flatmap(lambda n: matrices(n, 2)))
 LAWS = fixed(*((k, fmpq(e, 10)) for k in (1, 5, 50, 1000) for e in (1, 3, 5, 9)))
 TRACE = Statement(
-    "trace_concentration",
-    "9.1 Trace concentration",
-    (
+    label="trace_concentration",
+    row="9.1 Trace concentration",
+    readings=(
         Reading(
-            "Gaussian maps",
-            r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+\epsilon))}"
+            key="Gaussian maps",
+            formula=r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+\epsilon))}"
             r"+e^{\frac{k}{2}(\epsilon+\ln(1-\epsilon))}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "rank one, the worst case: exact chi-squared law",
-                    rank_one,
-                    LAWS,
-                    (
+                    claim="rank one, the worst case: exact chi-squared law",
+                    check=rank_one,
+                    cases=LAWS,
+                    twins=(
                         Twin("exponents doubled", {"bound": lambda k, e: tail_bound(2 * k, e)}),
                         Twin("a hundredth", {"bound": lambda k, e: tail_bound(k, e) / 100}),
                     ),
-                    {"bound": tail_bound},
+                    sides={"bound": tail_bound},
                 ),
                 Step(
-                    "other spectra, Monte Carlo",
-                    frequency,
-                    fixed(((1.0, 0.5, 0.1), 6, 0.5, 1), ((1.0,) * 5, 3, 0.4, 2)),
-                    (
+                    claim="other spectra, Monte Carlo",
+                    check=frequency,
+                    cases=fixed(((1.0, 0.5, 0.1), 6, 0.5, 1), ((1.0,) * 5, 3, 0.4, 2)),
+                    twins=(
                         Twin("a twentieth", {"factor": 0.05}),
                         Twin("a hundredth", {"factor": 0.01}),
                     ),
-                    {"factor": 1.0},
+                    sides={"factor": 1.0},
                 ),
             ),
             hypotheses=("0 < epsilon < 1",),
         ),
         Reading(
-            "sign probes",
-            r"\mathrm{Var}=\frac{2}{N}(\|K\|_F^2-\sum_iK_{ii}^2)",
-            Verdict.HOLDS,
-            (
+            key="sign probes",
+            formula=r"\mathrm{Var}=\frac{2}{N}(\|K\|_F^2-\sum_iK_{ii}^2)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "every probe",
-                    hutchinson,
-                    PROBED,
-                    (
+                    claim="every probe",
+                    check=hutchinson,
+                    cases=PROBED,
+                    twins=(
                         Twin("Gaussian variance", {"side": lambda k: 2 * qq.frobenius2(k)}),
                         Twin("halved", {"side": lambda k: sign_side(k) / 2}),
                     ),
-                    {"side": sign_side, "entries": SIGNS},
-                    "always an equality",
+                    sides={"side": sign_side, "entries": SIGNS},
+                    attained="always an equality",
                 ),
             ),
         ),
         Reading(
-            "Gaussian probes",
-            r"\mathrm{Var}=\frac{2}{N}\|K\|_F^2",
-            Verdict.HOLDS,
-            (
+            key="Gaussian probes",
+            formula=r"\mathrm{Var}=\frac{2}{N}\|K\|_F^2",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "moments to the fourth, by a quadrature that has them",
-                    hutchinson,
-                    PROBED,
-                    (
+                    claim="moments to the fourth, by a quadrature that has them",
+                    check=hutchinson,
+                    cases=PROBED,
+                    twins=(
                         Twin("variance of sign probes", {"side": sign_side}),
                         Twin("entries of variance two", {"entries": (GAUSSIAN[0], 6)}),
                     ),
-                    {"side": lambda k: 2 * qq.frobenius2(k), "entries": GAUSSIAN},
-                    "always an equality",
+                    sides={"side": lambda k: 2 * qq.frobenius2(k), "entries": GAUSSIAN},
+                    attained="always an equality",
                 ),
                 Step(
-                    "dntk_ref's variance of three probes",
-                    by_reference,
-                    PROBED,
-                    (
+                    claim="dntk_ref's variance of three probes",
+                    check=by_reference,
+                    cases=PROBED,
+                    twins=(
                         Twin("one probe", {"exact": lambda c: 2 * qq.frobenius2(qq.kernel_of(c))}),
                         Twin("variance of sign probes", {"exact": lambda c: sign_side(qq.kernel_of(c)) / 3}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: hutchinson_variance_gaussian(qq.floats(qq.kernel_of(c)), 3),
                         "exact": lambda c: fmpq(2, 3) * qq.frobenius2(qq.kernel_of(c)),
                     },

@@ -12,6 +12,7 @@ from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 import dntk_ref.certificate as reference
+from dntk_ref import restricted
 from proofs_checks import rational as qq
 from proofs_checks.check_9_certificates import CASES, FLAT, SINGLE, UNIT, Certified, arrays, certified
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices
@@ -161,8 +162,8 @@ def sampled(count: int) -> tuple[Sampled, ...]:
 def reference_sample(case: Sampled) -> list[float]:
     """dntk_ref's r_hat of the first sample's squared norm, and M^2."""
     phi, y, w, lam = arrays(case.problem)
-    estimate = reference.subsampled_residual(phi, y, w, lam, list(case.draws[-1]))
-    return [float(estimate @ estimate), reference.largest_term(phi, y, w) ** 2]
+    estimate = restricted.subsampled_residual(phi, y, w, lam, list(case.draws[-1]))
+    return [float(estimate @ estimate), restricted.largest_term(phi, y, w) ** 2]
 
 
 def exact_sample(case: Sampled) -> fmpq_mat:
@@ -372,106 +373,107 @@ FAR_START = Start(fmpq(1), fmpq(1), fmpq(2), fmpq(2) ** 30)
 NEAR_START = Start(fmpq(1), fmpq(1), fmpq(1), fmpq(2) ** 30)  # H = 2: nothing is rounded
 
 STREAMING = Statement(
-    "certificate_streaming",
-    "9.3 Streaming",
-    (
+    label="certificate_streaming",
+    row="9.3 Streaming",
+    readings=(
         Reading(
-            "blocks",
-            r"r=\lambda\hat w+\sum_B\Phi_B^T(\Phi_B\hat w-y_B),\quad\Phi A^T\tilde w=\tilde\Phi\tilde w",
-            Verdict.HOLDS,
-            (
+            key="blocks",
+            formula=r"r=\lambda\hat w+\sum_B\Phi_B^T(\Phi_B\hat w-y_B),\quad\Phi A^T\tilde w=\tilde\Phi\tilde w",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "row by row",
-                    streamed,
-                    CASES,
-                    (
+                    claim="row by row",
+                    check=streamed,
+                    cases=CASES,
+                    twins=(
                         Twin("ridge dropped", {"lam": lambda c: fmpq(0)}),
                         Twin("ridge in every block", {"lam": lambda c: c.ridge.lam * (c.spectral.n + 1)}),
                     ),
-                    {"lam": lambda c: c.ridge.lam},
-                    "always an equality",
+                    sides={"lam": lambda c: c.ridge.lam},
+                    attained="always an equality",
                 ),
                 Step(
-                    "projected rows know the fitted values",
-                    fitted_free,
-                    drawn(MAPPED),
-                    (
+                    claim="projected rows know the fitted values",
+                    check=fitted_free,
+                    cases=drawn(MAPPED),
+                    twins=(
                         Twin("weights doubled", {"lifted": lambda a, small: a.transpose() * small * fmpq(2)}),
                         Twin(
                             "rows of the map exchanged",
                             {"lifted": lambda a, small: qq.select(a, [1, 0]).transpose() * small},
                         ),
                     ),
-                    {"lifted": lambda a, small: a.transpose() * small},
-                    "always an equality",
+                    sides={"lifted": lambda a, small: a.transpose() * small},
+                    attained="always an equality",
                 ),
             ),
         ),
         Reading(
-            "subsampled",
-            r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,"
+            key="subsampled",
+            formula=r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,"
             r"\quad M=n\max_{i\leq n}|e_i|\|\phi_i\|",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "what McDiarmid needs: no bias, mean square deviation, bounded differences",
-                    deviation,
-                    sampled,
-                    (
+                    claim="what McDiarmid needs: no bias, mean square deviation, bounded differences",
+                    check=deviation,
+                    cases=sampled,
+                    twins=(
                         Twin("deviations a tenth smaller", {"scale": fmpq(9, 10)}, fixed(BALANCED)),
                         Twin("a row changed to its opposite", {"sign": 2}, fixed(BALANCED)),
                     ),
-                    {"scale": fmpq(1), "sign": 1},
-                    "two opposite rows",
+                    sides={"scale": fmpq(1), "sign": 1},
+                    attained="two opposite rows",
                 ),
                 Step(
-                    "every sample of up to three rows counted",
-                    covered,
-                    sampled,
-                    (
+                    claim="every sample of up to three rows counted",
+                    check=covered,
+                    cases=sampled,
+                    twins=(
                         Twin("no margin", {"times": fmpq(0)}),
                         Twin("a twentieth of the margin", {"times": fmpq(1, 20)}),
                     ),
-                    {"times": fmpq(1), "over": every_row},
+                    sides={"times": fmpq(1), "over": every_row},
                 ),
                 agreement("dntk_ref's estimate and M", SAMPLES, reference_sample, exact_sample, sample_size),
             ),
             hypotheses=("rows drawn uniformly with replacement", "M over all rows"),
         ),
         Reading(
-            "M over the rows drawn",
-            r"\|r\|\leq\|\hat r\|+M_b\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}},\quad M_b=n\max_{i\in b}|e_i|\|\phi_i\|",
-            Verdict.FAILS,
+            key="M over the rows drawn",
+            formula=r"\|r\|\leq\|\hat r\|+M_b\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}},"
+            r"\quad M_b=n\max_{i\in b}|e_i|\|\phi_i\|",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "one row carries the residual",
-                    covered,
-                    HIDDEN,
-                    (Twin("M over all rows", {"over": every_row}), Twin("rows alike", cases=fixed(ALIKE))),
-                    {"times": fmpq(1), "over": rows_drawn},
-                    fmpq(1, 4),
-                    fmpq(1, 5),
+                    name="one row carries the residual",
+                    check=covered,
+                    case=HIDDEN,
+                    controls=(Twin("M over all rows", {"over": every_row}), Twin("rows alike", cases=fixed(ALIKE))),
+                    printed={"times": fmpq(1), "over": rows_drawn},
+                    left=fmpq(1, 4),
+                    right=fmpq(1, 5),
                     search=samples(),
                 ),
             ),
             note="a sample that misses the row sees nothing of it: M must be known, or bounded, over all rows",
         ),
         Reading(
-            "the estimate in place of the residual",
-            r"\|\hat w-w_*\|\leq\|\hat r\|/\lambda\ \ \mathrm{w.p.}\ 1-\delta",
-            Verdict.FAILS,
+            key="the estimate in place of the residual",
+            formula=r"\|\hat w-w_*\|\leq\|\hat r\|/\lambda\ \ \mathrm{w.p.}\ 1-\delta",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "one row carries the residual (estimate)",
-                    estimate_alone,
-                    HIDDEN,
-                    (
+                    name="one row carries the residual (estimate)",
+                    check=estimate_alone,
+                    case=HIDDEN,
+                    controls=(
                         Twin("the residual itself", {"over": lambda case, draw: case.problem.residual}),
                         Twin("rows alike", cases=fixed(ALIKE)),
                     ),
-                    {"over": lambda case, draw: case.estimate(draw)},
-                    fmpq(1, 4),
-                    fmpq(1, 5),
+                    printed={"over": lambda case, draw: case.estimate(draw)},
+                    left=fmpq(1, 4),
+                    right=fmpq(1, 5),
                     search=samples(),
                 ),
             ),
@@ -482,40 +484,43 @@ STREAMING = Statement(
 )
 
 REFINEMENT = Statement(
-    "certificate_refinement",
-    "9.3 refinement by preconditioned conjugate gradients",
-    (
+    label="certificate_refinement",
+    row="9.3 refinement by preconditioned conjugate gradients",
+    readings=(
         Reading(
-            "energy",
-            r"J(\hat w_{j+1})\leq J(\hat w_j),\quad\hat w_P=w_*",
-            Verdict.HOLDS,
-            (
+            key="energy",
+            formula=r"J(\hat w_{j+1})\leq J(\hat w_j),\quad\hat w_P=w_*",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "preconditioned by any training subset, exact arithmetic",
-                    refined,
-                    REFINED,
-                    (
+                    claim="preconditioned by any training subset, exact arithmetic",
+                    check=refined,
+                    cases=REFINED,
+                    twins=(
                         Twin("steepest descent", {"turned": False}),
                         Twin("half the ridge in the products", {"hessian": unridged}),
                     ),
-                    {"turned": True, "hessian": true_hessian},
+                    sides={"turned": True, "hessian": true_hessian},
                 ),
             ),
             note="matrix-free exact kernel ridge regression: one J v and one J^T a pass for each step",
         ),
         Reading(
-            "every step tightens the certificate",
-            r"\|r_{j+1}\|\leq\|r_j\|",
-            Verdict.FAILS,
+            key="every step tightens the certificate",
+            formula=r"\|r_{j+1}\|\leq\|r_j\|",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "two directions",
-                    falls,
-                    STEEP,
-                    (Twin("the objective", {"size": objective}), Twin("one direction", cases=fixed(SINGLE, FLAT))),
-                    {"size": norm_of_residual},
-                    fmpq(7290, 361),
-                    fmpq(10),
+                    name="two directions",
+                    check=falls,
+                    case=STEEP,
+                    controls=(
+                        Twin("the objective", {"size": objective}),
+                        Twin("one direction", cases=fixed(SINGLE, FLAT)),
+                    ),
+                    printed={"size": norm_of_residual},
+                    left=fmpq(7290, 361),
+                    right=fmpq(10),
                     search=certified(),
                 ),
             ),
@@ -526,78 +531,81 @@ REFINEMENT = Statement(
 )
 
 ROUNDING = Statement(
-    "certificate_rounding",
-    "9.3 Floating point",
-    (
+    label="certificate_rounding",
+    row="9.3 Floating point",
+    readings=(
         Reading(
-            "allowance, all roundings counted",
-            r"\|\mathrm{fl}(r)-r\|\leq\frac{mu}{1-mu}(\|\Phi\|_F^2\|\hat w\|+\|\Phi\|_F\|y\|+\lambda\|\hat w\|),"
+            key="allowance, all roundings counted",
+            formula=r"\|\mathrm{fl}(r)-r\|\leq\frac{mu}{1-mu}(\|\Phi\|_F^2\|\hat w\|+\|\Phi\|_F\|y\|+\lambda\|\hat w\|),"
             r"\quad m=n+P+2",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "float32, first row first",
-                    allowed,
-                    drawn(rounded()),
-                    (
+                    claim="float32, first row first",
+                    check=allowed,
+                    cases=drawn(rounded()),
+                    twins=(
                         Twin("a hundredth of it", {"share": lambda case, unit: accumulated(case, unit) / 100}),
                         Twin("the unit of float64", {"unit": fmpq(1, 2**53)}),
                     ),
-                    {"share": accumulated, "unit": UNIT_32, "reverse": False},
+                    sides={"share": accumulated, "unit": UNIT_32, "reverse": False},
                 ),
                 Step(
-                    "float32, last row first",
-                    allowed,
-                    lambda count: (*drawn(rounded())(count), LOST),
-                    (
+                    claim="float32, last row first",
+                    check=allowed,
+                    cases=lambda count: (*drawn(rounded())(count), LOST),
+                    twins=(
                         Twin("a hundredth of it", {"share": lambda case, unit: accumulated(case, unit) / 100}),
                         Twin("the unit of float64", {"unit": fmpq(1, 2**53)}),
                     ),
-                    {"share": accumulated, "unit": UNIT_32, "reverse": True},
+                    sides={"share": accumulated, "unit": UNIT_32, "reverse": True},
                 ),
                 Step(
-                    "float64, recomputed after a step of conjugate gradients",
-                    after_one_step,
-                    drawn(STARTS),
-                    (
+                    claim="float64, recomputed after a step of conjugate gradients",
+                    check=after_one_step,
+                    cases=drawn(STARTS),
+                    twins=(
                         Twin("the residual of the recursion", {"recursive": True}),
                         Twin("no allowance", {"allowance": False}),
                     ),
-                    {"recursive": False, "allowance": True},
+                    sides={"recursive": False, "allowance": True},
                 ),
             ),
             hypotheses=("(n + P + 2) u < 1", "sums in any order, no underflow"),
         ),
         Reading(
-            "allowance, one rounding",
-            r"\|\mathrm{fl}(r)-r\|\leq u(\|\Phi\|_F^2\|\hat w\|+\|\Phi\|_F\|y\|+\lambda\|\hat w\|)",
-            Verdict.FAILS,
+            key="allowance, one rounding",
+            formula=r"\|\mathrm{fl}(r)-r\|\leq u(\|\Phi\|_F^2\|\hat w\|+\|\Phi\|_F\|y\|+\lambda\|\hat w\|)",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "fifteen targets lost beside one",
-                    allowed,
-                    LOST,
-                    (
+                    name="fifteen targets lost beside one",
+                    check=allowed,
+                    case=LOST,
+                    controls=(
                         Twin("all roundings counted", {"share": accumulated}),
                         Twin("small terms first", {"reverse": True}),
                     ),
-                    {"share": one_rounding, "unit": 2 * UNIT_32, "reverse": False},
+                    printed={"share": one_rounding, "unit": 2 * UNIT_32, "reverse": False},
                 ),
             ),
             note="also with u = 2^-23, twice the unit of rounding: one rounding is the size to be expected of a sum "
             "in blocks, not a bound; it fails for long sums of small terms after a large one",
         ),
         Reading(
-            "the residual of the recursion",
-            r"\lambda\|\hat w_j-w_*\|\leq\|r_j^{CG}\|+\mathrm{allowance}",
-            Verdict.FAILS,
+            key="the residual of the recursion",
+            formula=r"\lambda\|\hat w_j-w_*\|\leq\|r_j^{CG}\|+\mathrm{allowance}",
+            verdict=Verdict.FAILS,
             refutations=(
                 Refutation(
-                    "one step from 2^30",
-                    after_one_step,
-                    FAR_START,
-                    (Twin("recomputed", {"recursive": False}), Twin("nothing rounded", cases=fixed(NEAR_START))),
-                    {"recursive": True, "allowance": True},
+                    name="one step from 2^30",
+                    check=after_one_step,
+                    case=FAR_START,
+                    controls=(
+                        Twin("recomputed", {"recursive": False}),
+                        Twin("nothing rounded", cases=fixed(NEAR_START)),
+                    ),
+                    printed={"recursive": True, "allowance": True},
                     search=STARTS,
                 ),
             ),

@@ -42,33 +42,33 @@ def log_row(p: list, c: int, j: int) -> sympy.Expr:
 
 
 EQ_13 = Statement(
-    "eq_13",
-    "(13)",
-    (
+    label="eq_13",
+    row="(13)",
+    readings=(
         Reading(
-            "logits or log-probabilities",
-            r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-\sum_jp_j\phi_j)",
-            Verdict.DEFINITION,
-            (
+            key="logits or log-probabilities",
+            formula=r"\nabla\log p_c=\phi_c-\sum_jp_j\phi_j,\quad \nabla p_c=p_c(\phi_c-\sum_jp_j\phi_j)",
+            verdict=Verdict.DEFINITION,
+            steps=(
                 Step(
-                    "log-probabilities",
-                    jacobian_of,
-                    fixed(2, 3),
-                    (
+                    claim="log-probabilities",
+                    check=jacobian_of,
+                    cases=fixed(2, 3),
+                    twins=(
                         Twin("logits", {"expected": lambda p, c, j: sympy.Integer(c == j)}),
                         Twin("p_c for p_j", {"expected": lambda p, c, j: sympy.Integer(c == j) - p[c]}),
                     ),
-                    {"output": lambda p, c: sympy.log(p[c]), "expected": log_row},
+                    sides={"output": lambda p, c: sympy.log(p[c]), "expected": log_row},
                 ),
                 Step(
-                    "probabilities",
-                    jacobian_of,
-                    fixed(2, 3),
-                    (
+                    claim="probabilities",
+                    check=jacobian_of,
+                    cases=fixed(2, 3),
+                    twins=(
                         Twin("factor p_c dropped", {"expected": log_row}),
                         Twin("factor p_j", {"expected": lambda p, c, j: p[j] * log_row(p, c, j)}),
                     ),
-                    {"output": lambda p, c: p[c], "expected": lambda p, c, j: p[c] * log_row(p, c, j)},
+                    sides={"output": lambda p, c: p[c], "expected": lambda p, c, j: p[c] * log_row(p, c, j)},
                 ),
             ),
             nature=Nature.DEFINITION,
@@ -118,53 +118,53 @@ def spread(case: Ridge) -> float:
 
 
 EQ_16_18 = Statement(
-    "eq_16_18",
-    "(16), (18)",
-    (
+    label="eq_16_18",
+    row="(16), (18)",
+    readings=(
         Reading(
-            "as stated",
-            r"\hat f_c(x_*)=\phi_c(x_*)^T\Phi_c^T(K_c+\lambda I)^{-1}y_c",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\hat f_c(x_*)=\phi_c(x_*)^T\Phi_c^T(K_c+\lambda I)^{-1}y_c",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "dual form = primal form",
-                    same_prediction,
-                    RIDGES,
-                    (
+                    claim="dual form = primal form",
+                    check=same_prediction,
+                    cases=RIDGES,
+                    twins=(
                         Twin("ridge halved in the primal", {"ridge": lambda c: c.lam / 2}),
                         Twin("ridge times n", {"ridge": lambda c: c.lam * (c.features.nrows() + 1)}),
                     ),
-                    {"other": primal, "ridge": lambda c: c.lam},
+                    sides={"other": primal, "ridge": lambda c: c.lam},
                 ),
                 Step(
-                    "mean loss: lambda = n lambda_B",
-                    same_prediction,
-                    RIDGES,
-                    (
+                    claim="mean loss: lambda = n lambda_B",
+                    check=same_prediction,
+                    cases=RIDGES,
+                    twins=(
                         Twin("the same lambda", {"ridge": lambda c: c.lam}),
                         Twin("lambda_B = n lambda", {"ridge": lambda c: c.lam * c.features.nrows()}),
                     ),
-                    {"other": normalised, "ridge": lambda c: c.lam / c.features.nrows()},
+                    sides={"other": normalised, "ridge": lambda c: c.lam / c.features.nrows()},
                 ),
                 Step(
-                    "kernel divided by k: lambda = k lambda_k",
-                    same_prediction,
-                    RIDGES,
-                    (
+                    claim="kernel divided by k: lambda = k lambda_k",
+                    check=same_prediction,
+                    cases=RIDGES,
+                    twins=(
                         Twin("the same lambda", {"ridge": lambda c: c.lam}),
                         Twin("lambda_k = k lambda", {"ridge": lambda c: c.lam * c.features.ncols()}),
                     ),
-                    {"other": width_scaled, "ridge": lambda c: c.lam / c.features.ncols()},
+                    sides={"other": width_scaled, "ridge": lambda c: c.lam / c.features.ncols()},
                 ),
                 Step(
-                    "dntk_ref's dual prediction",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref's dual prediction",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin("ridge doubled", {"exact": lambda c: dual(replace(c, lam=2 * c.lam))}),
                         Twin("sign", {"exact": lambda c: -dual(c)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: dual_prediction(
                             qq.floats(c.features * c.test).T,
                             qq.floats(c.kernel),
@@ -176,14 +176,14 @@ EQ_16_18 = Statement(
                     },
                 ),
                 Step(
-                    "dntk_ref's primal weights",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref's primal weights",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin("ridge doubled", {"exact": lambda c: replace(c, lam=2 * c.lam).weights}),
                         Twin("sign", {"exact": lambda c: c.weights * fmpq(-1)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: ridge_weights(
                             qq.floats(c.features), qq.floats(c.targets)[:, 0], float(c.lam)
                         ),
@@ -296,29 +296,29 @@ SEPARATED = drawn(
     )
 )
 EQ_17 = Statement(
-    "eq_17",
-    "(17) Woodbury",
-    (
+    label="eq_17",
+    row="(17) Woodbury",
+    readings=(
         Reading(
-            "Woodbury",
-            r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
-            Verdict.HOLDS,
-            (
+            key="Woodbury",
+            formula=r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "multiplied out",
-                    woodbury,
-                    RIDGES,
-                    (
+                    claim="multiplied out",
+                    check=woodbury,
+                    cases=RIDGES,
+                    twins=(
                         Twin("factor 1/lambda dropped", {"front": lambda c: fmpq(11, 10)}),
                         Twin("ridge dropped inside", {"inner": lambda c: c.lam / 2}),
                     ),
-                    {"front": lambda c: 1 / c.lam, "inner": lambda c: c.lam},
+                    sides={"front": lambda c: 1 / c.lam, "inner": lambda c: c.lam},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    RIDGES,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=RIDGES,
+                    twins=(
                         Twin(
                             "ridge doubled",
                             {"exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * (2 * c.lam)).inv()},
@@ -328,7 +328,7 @@ EQ_17 = Statement(
                             {"exact": lambda c: qq.identity(c.kernel.nrows()) * (1 / c.lam)},
                         ),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: woodbury_inverse(qq.floats(c.features), float(c.lam)),
                         "exact": lambda c: (c.kernel + qq.identity(c.kernel.nrows()) * c.lam).inv(),
                         "scale": lambda c: (1 + float(qq.frobenius2(c.features) / c.lam)) / float(c.lam),
@@ -337,68 +337,68 @@ EQ_17 = Statement(
             ),
         ),
         Reading(
-            "rank-r substitution",
-            r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
-            Verdict.ADDED,
-            (
+            key="rank-r substitution",
+            formula=r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
+            verdict=Verdict.ADDED,
+            steps=(
                 Step(
-                    "with k_* truncated too it is the first r modes",
-                    substituted,
-                    CUTS,
-                    (
+                    claim="with k_* truncated too it is the first r modes",
+                    check=substituted,
+                    cases=CUTS,
+                    twins=(
                         Twin("k_* not truncated", {"front": lambda c: c.cross}),
                         Twin("tail kept", {"tail": unmatched_tail}),
                     ),
-                    {"front": lambda c: c.kept * c.cross, "tail": lambda c: fmpq(0)},
+                    sides={"front": lambda c: c.kept * c.cross, "tail": lambda c: fmpq(0)},
                 ),
                 Step(
-                    "without: a tail of size 1/lambda",
-                    substituted,
-                    CUTS,
-                    (
+                    claim="without: a tail of size 1/lambda",
+                    check=substituted,
+                    cases=CUTS,
+                    twins=(
                         Twin("no tail", {"tail": lambda c: fmpq(0)}),
                         Twin("tail without 1/lambda", {"tail": lambda c: unmatched_tail(c) * c.lam / 2}),
                     ),
-                    {"front": lambda c: c.cross, "tail": unmatched_tail},
+                    sides={"front": lambda c: c.cross, "tail": unmatched_tail},
                 ),
                 Step(
-                    "dntk_ref's matched form, where the cut is no tie",
-                    by_reference,
-                    SEPARATED,
-                    (
+                    claim="dntk_ref's matched form, where the cut is no tie",
+                    check=by_reference,
+                    cases=SEPARATED,
+                    twins=(
                         Twin("unmatched", {"reference": _cut_floats(rank_r_unmatched)}),
                         Twin("full prediction", {"exact": full_prediction}),
                     ),
-                    {
+                    sides={
                         "reference": _cut_floats(rank_r_matched),
                         "scale": cut_scale,
                         "exact": lambda c: modes(c, lambda j: j < c.r, lambda value: 1 / (value + c.lam)),
                     },
                 ),
                 Step(
-                    "the matched prediction is no larger than the full one in CEX-12",
-                    unmatched_value,
-                    fixed(CEX_12),
-                    (
+                    claim="the matched prediction is no larger than the full one in CEX-12",
+                    check=unmatched_value,
+                    cases=fixed(CEX_12),
+                    twins=(
                         Twin("unmatched", {"front": lambda c: c.cross}),
                         Twin("compared with nothing", {"front": lambda c: c.cross, "full": lambda c: fmpq(1, 2)}),
                     ),
-                    {"front": lambda c: c.kept * c.cross, "full": full_prediction},
+                    sides={"front": lambda c: c.kept * c.cross, "full": full_prediction},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-12",
-                    unmatched_value,
-                    CEX_12,
-                    (
+                    name="CEX-12",
+                    check=unmatched_value,
+                    case=CEX_12,
+                    controls=(
                         Twin("front factor truncated", {"front": lambda c: c.kept * c.cross}),
                         Twin("full rank", cases=fixed(replace(CEX_12, r=2))),
                     ),
-                    {"front": lambda c: c.cross, "full": full_prediction},
-                    10,
-                    "10/11",
-                    cuts(),
+                    printed={"front": lambda c: c.cross, "full": full_prediction},
+                    left=10,
+                    right="10/11",
+                    search=cuts(),
                 ),
             ),
             added=("the test row is truncated with the kernel",),
@@ -483,36 +483,36 @@ NET = Network(
 NETS = drawn(networks())
 BIAS_FREE = drawn(networks().map(lambda net: replace(net, d=(fmpq(0), fmpq(0)), b=fmpq(0))))
 THEOREM_R = Statement(
-    "theorem_r",
-    "Theorem R (exact representability; new)",
-    (
+    label="theorem_r",
+    row="Theorem R (exact representability; new)",
+    readings=(
         Reading(
-            "as stated",
-            r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq\|(W_c,b_c)\|",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq\|(W_c,b_c)\|",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "relu networks, every input",
-                    represented,
-                    lambda n: (*NETS(n), NET),
-                    (
+                    claim="relu networks, every input",
+                    check=represented,
+                    cases=lambda n: (*NETS(n), NET),
+                    twins=(
                         Twin("bias left out", {"weights": lambda net: net.head - qq.column([0] * 6 + [net.b + 1])}),
                         Twin(
                             "body weights put in",
                             {"weights": lambda net: net.head + qq.column([*net.v, *net.d, 0, 0, 0])},
                         ),
                     ),
-                    {"weights": lambda net: net.head},
+                    sides={"weights": lambda net: net.head},
                 ),
                 Step(
-                    "Euler: homogeneous layers of bias-free networks",
-                    euler,
-                    BIAS_FREE,
-                    (
+                    claim="Euler: homogeneous layers of bias-free networks",
+                    check=euler,
+                    cases=BIAS_FREE,
+                    twins=(
                         Twin("degree two", {"degree": fmpq(2)}),
                         Twin("biases present", cases=fixed(NET)),
                     ),
-                    {"degree": fmpq(1)},
+                    sides={"degree": fmpq(1)},
                 ),
             ),
             hypotheses=("affine last layer whose weights and bias are among the parameters",),
@@ -521,41 +521,41 @@ THEOREM_R = Statement(
     table=2,
 )
 SEC_A_3 = Statement(
-    "sec_a_3",
-    'A.3 "network does not lie exactly in H_K"',
-    (
+    label="sec_a_3",
+    row='A.3 "network does not lie exactly in H_K"',
+    readings=(
         Reading(
-            "logits",
-            r"f_c\notin\mathcal{H}_{K_c}",
-            Verdict.FAILS,
-            (
+            key="logits",
+            formula=r"f_c\notin\mathcal{H}_{K_c}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "values of the square of the output are outside the space (the check can accept)",
-                    outside_space,
-                    fixed(NET),
-                    (
+                    claim="values of the square of the output are outside the space (the check can accept)",
+                    check=outside_space,
+                    cases=fixed(NET),
+                    twins=(
                         Twin("the logit itself", {"target": lambda net: net.outputs}),
                         Twin("a constant", {"target": lambda net: qq.ones(len(net.inputs))}),
                     ),
-                    {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs]), "columns": ALL},
+                    sides={"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs]), "columns": ALL},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "Theorem R",
-                    outside_space,
-                    NET,
-                    (
+                    name="Theorem R",
+                    check=outside_space,
+                    case=NET,
+                    controls=(
                         Twin("head not among the parameters", {"columns": BODY}),
                         Twin(
                             "a nonlinear output",
                             {"target": lambda net: qq.column([net.output(x) ** 2 for x in net.inputs])},
                         ),
                     ),
-                    {"target": lambda net: net.outputs, "columns": ALL},
-                    0,
-                    0,
-                    networks(),
+                    printed={"target": lambda net: net.outputs, "columns": ALL},
+                    left=0,
+                    right=0,
+                    search=networks(),
                 ),
             ),
             note="the approximation error of a logit is zero at every width; the kernel is semi-definite at every width",
@@ -580,33 +580,33 @@ def unfiltered(case: Cut) -> fmpq_mat:
 
 
 SEC_5_2 = Statement(
-    "sec_5_2",
-    "5.2 spectral filter statement",
-    (
+    label="sec_5_2",
+    row="5.2 spectral filter statement",
+    readings=(
         Reading(
-            "as stated",
-            r"\hat f(X)=\sum_j\frac{\lambda_j}{\lambda_j+\lambda}(u_j^Ty)u_j",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\hat f(X)=\sum_j\frac{\lambda_j}{\lambda_j+\lambda}(u_j^Ty)u_j",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "gain lambda_j / (lambda_j + lambda), at most lambda_j / lambda",
-                    filtered,
-                    CUTS,
-                    (
+                    claim="gain lambda_j / (lambda_j + lambda), at most lambda_j / lambda",
+                    check=filtered,
+                    cases=CUTS,
+                    twins=(
                         Twin("no filter", {"gain": lambda value, lam: fmpq(1)}),
                         Twin("gain of the weights", {"gain": lambda value, lam: 1 / (value + lam)}),
                     ),
-                    {"gain": lambda value, lam: value / (value + lam)},
+                    sides={"gain": lambda value, lam: value / (value + lam)},
                 ),
                 Step(
-                    "dntk_ref computes it",
-                    by_reference,
-                    CUTS,
-                    (
+                    claim="dntk_ref computes it",
+                    check=by_reference,
+                    cases=CUTS,
+                    twins=(
                         Twin("targets", {"exact": lambda c: c.targets}),
                         Twin("residual", {"exact": unfiltered}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: filtered_fit(
                             qq.floats(c.spectral.kernel), qq.floats(c.targets)[:, 0], float(c.lam)
                         ),
@@ -630,23 +630,23 @@ def synthetic_row(case: Cut, *, power: int) -> Margin:
 
 
 REM_4_2 = Statement(
-    "rem_4_2",
-    "Rem 4.2",
-    (
+    label="rem_4_2",
+    row="Rem 4.2",
+    readings=(
         Reading(
-            "as stated",
-            r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "norm, direction, and orthogonality of distinct rows",
-                    synthetic_row,
-                    CUTS,
-                    (
+                    claim="norm, direction, and orthogonality of distinct rows",
+                    check=synthetic_row,
+                    cases=CUTS,
+                    twins=(
                         Twin("k dropped", {"power": 0}),
                         Twin("k squared", {"power": 2}),
                     ),
-                    {"power": 1},
+                    sides={"power": 1},
                 ),
             ),
             note="with K = Phi Phi^T the factor k is 1",

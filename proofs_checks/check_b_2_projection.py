@@ -186,27 +186,27 @@ def magnified(case: Mapped) -> float:
 
 MAPPED = drawn(mapped().filter(lambda c: magnified(c) < 1e8))
 B_2_I = Statement(
-    "b_2_i",
-    "B.2 (I)",
-    (
+    label="b_2_i",
+    row="B.2 (I)",
+    readings=(
         Reading(
-            "order (I)",
-            r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
-            Verdict.HOLDS,
-            (
+            key="order (I)",
+            formula=r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the split with this order is exact",
-                    splits,
-                    CASES,
-                    (
+                    claim="the split with this order is exact",
+                    check=splits,
+                    cases=CASES,
+                    twins=(
                         Twin(
                             "projected row in both terms",
                             {"first": lambda c: c.projected_alpha, "second": lambda c: c.projected_row},
                         ),
                         Twin("full row in both terms", {"second": lambda c: c.row}),
                     ),
-                    {"first": lambda c: c.alpha, "second": lambda c: c.projected_row},
-                    "always an equality",
+                    sides={"first": lambda c: c.alpha, "second": lambda c: c.projected_row},
+                    attained="always an equality",
                 ),
                 agreement(
                     "dntk_ref's terms of both orders, and the bounds of (I) and (I')",
@@ -216,56 +216,57 @@ B_2_I = Statement(
                     magnified,
                 ),
                 Step(
-                    "the bound, squared",
-                    first_part,
-                    lambda n: (*CASES(n), *WORST(n)),
-                    (
+                    claim="the bound, squared",
+                    check=first_part,
+                    cases=lambda n: (*CASES(n), *WORST(n)),
+                    twins=(
                         Twin("smallest eigenvalue doubled", {"low": lambda c: 2 * c.low}, WORST),
                         Twin("projected coefficients", {"coefficients": lambda c: c.projected_alpha}, WORST),
                     ),
-                    {"coefficients": lambda c: c.alpha, "low": lambda c: c.low},
-                    "targets and row change along the last eigenvector",
+                    sides={"coefficients": lambda c: c.alpha, "low": lambda c: c.low},
+                    attained="targets and row change along the last eigenvector",
                 ),
             ),
         ),
         Reading(
-            "order (I')",
-            r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
-            Verdict.FAILS,
-            (
+            key="order (I')",
+            formula=r"|(k_*-\tilde k_*)^T(\tilde K+\lambda)^{-1}y|"
+            r"\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "with the smallest eigenvalue replaced by 0",
-                    first_part,
-                    lambda n: (*CASES(n), *WORST(n)),
-                    (
+                    claim="with the smallest eigenvalue replaced by 0",
+                    check=first_part,
+                    cases=lambda n: (*CASES(n), *WORST(n)),
+                    twins=(
                         Twin("smallest eigenvalue of K", {"low": lambda c: c.low}, WORST),
                         Twin("half the ridge more", {"low": lambda c: c.lam / 2}, WORST),
                     ),
-                    {"coefficients": lambda c: c.projected_alpha, "low": lambda c: fmpq(0)},
+                    sides={"coefficients": lambda c: c.projected_alpha, "low": lambda c: fmpq(0)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-25",
-                    split_25,
-                    CEX_25,
-                    (
+                    name="CEX-25",
+                    check=split_25,
+                    case=CEX_25,
+                    controls=(
                         Twin("order (I)", {"coefficients": lambda c: c.alpha}),
                         Twin("a projection that keeps e_2", cases=fixed(KEPT)),
                     ),
-                    {"coefficients": lambda c: c.projected_alpha},
-                    10,
-                    "10/11",
+                    printed={"coefficients": lambda c: c.projected_alpha},
+                    left=10,
+                    right="10/11",
                 ),
                 Refutation(
-                    "CEX-25 (search)",
-                    first_part,
-                    CEX_25,
-                    (
+                    name="CEX-25 (search)",
+                    check=first_part,
+                    case=CEX_25,
+                    controls=(
                         Twin("order (I)", {"coefficients": lambda c: c.alpha}),
                         Twin("lambda alone", {"low": lambda c: fmpq(0)}),
                     ),
-                    {"coefficients": lambda c: c.projected_alpha, "low": lambda c: c.low},
+                    printed={"coefficients": lambda c: c.projected_alpha, "low": lambda c: c.low},
                     search=projections(),
                 ),
             ),
@@ -298,7 +299,7 @@ def resolvent(case: Diagonal, *, denominator: Callable) -> Margin:
     return at_most(left, max(abs(a - b) for a, b in pairs) / denominator(case))
 
 
-def printed_square(case: Diagonal) -> fmpq:
+def square_printed(case: Diagonal) -> fmpq:
     """(lambda + lambda_min(K))^2."""
     return (case.lam + min(case.kernel)) ** 2
 
@@ -411,93 +412,93 @@ def float_product_bound(rng: np.random.Generator, *, with_low: bool) -> Margin:
 
 
 B_2_II = Statement(
-    "b_2_ii",
-    "B.2 (II), combined",
-    (
+    label="b_2_ii",
+    row="B.2 (II), combined",
+    readings=(
         Reading(
-            "resolvent",
-            r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+\lambda_{min}(K))^2}",
-            Verdict.FAILS,
-            (
+            key="resolvent",
+            formula=r"\|(K+\lambda)^{-1}-(\tilde K+\lambda)^{-1}\|\leq\frac{\|K-\tilde K\|}{(\lambda+\lambda_{min}(K))^2}",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "with both smallest eigenvalues",
-                    resolvent,
-                    lambda n: (*drawn(diagonal_pairs())(n), CEX_24),
-                    (
-                        Twin("as printed", {"denominator": printed_square}),
+                    claim="with both smallest eigenvalues",
+                    check=resolvent,
+                    cases=lambda n: (*drawn(diagonal_pairs())(n), CEX_24),
+                    twins=(
+                        Twin("as printed", {"denominator": square_printed}),
                         Twin("denominator doubled", {"denominator": lambda c: 2 * both_lows(c)}),
                     ),
-                    {"denominator": both_lows},
-                    "both extremes in the same place",
+                    sides={"denominator": both_lows},
+                    attained="both extremes in the same place",
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-24",
-                    resolvent,
-                    CEX_24,
-                    (
+                    name="CEX-24",
+                    check=resolvent,
+                    case=CEX_24,
+                    controls=(
                         Twin("both smallest eigenvalues", {"denominator": both_lows}),
                         Twin("smallest eigenvalue kept", cases=fixed(replace(CEX_24, projected=(fmpq(2), fmpq(1))))),
                     ),
-                    {"denominator": printed_square},
-                    "1/2",
-                    "1/4",
-                    diagonal_pairs(),
+                    printed={"denominator": square_printed},
+                    left="1/2",
+                    right="1/4",
+                    search=diagonal_pairs(),
                 ),
             ),
         ),
         Reading(
-            "combined",
-            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
+            key="combined",
+            formula=r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
             r"+\frac{\|k_*\|\|K-\tilde K\|\|y\|}{(\lambda+\lambda_{min}(K))^2}",
-            Verdict.FAILS,
-            (
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "|k_*| <= sqrt(lambda_1 K(x_*, x_*)) holds",
-                    lengths,
-                    CASES,
-                    (
+                    claim="|k_*| <= sqrt(lambda_1 K(x_*, x_*)) holds",
+                    check=lengths,
+                    cases=CASES,
+                    twins=(
                         Twin("half of it", {"factor": fmpq(1, 4)}),
                         Twin("smaller by a tenth", {"factor": fmpq(9, 10)}),
                     ),
-                    {"factor": fmpq(1)},
+                    sides={"factor": fmpq(1)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-27",
-                    combined_27,
-                    CEX_27,
-                    (
+                    name="CEX-27",
+                    check=combined_27,
+                    case=CEX_27,
+                    controls=(
                         Twin("corrected", {"front": "projected", "denominator": "product"}),
                         Twin("no projection", cases=fixed(Bounded(replace(PROBLEM_27, gram=qq.identity(3))))),
                     ),
-                    {"front": "full", "denominator": "square"},
-                    "4.23",
-                    "0.29",
+                    printed={"front": "full", "denominator": "square"},
+                    left="4.23",
+                    right="0.29",
                 ),
                 Refutation(
-                    "CEX-27 (projected row)",
-                    combined_27,
-                    CEX_27,
-                    (
+                    name="CEX-27 (projected row)",
+                    check=combined_27,
+                    case=CEX_27,
+                    controls=(
                         Twin("corrected", {"denominator": "product"}),
                         Twin("ridge alone", {"denominator": "ridge"}),
                     ),
-                    {"front": "projected", "denominator": "square"},
-                    "4.23",
-                    "0.56",
+                    printed={"front": "projected", "denominator": "square"},
+                    left="4.23",
+                    right="0.56",
                 ),
                 Refutation(
-                    "CEX-27 (search)",
-                    combined,
-                    CEX_27,
-                    (
+                    name="CEX-27 (search)",
+                    check=combined,
+                    case=CEX_27,
+                    controls=(
                         Twin("corrected", {"front": "projected", "denominator": "product"}),
                         Twin("ridge alone, projected row", {"front": "projected", "denominator": "ridge"}),
                     ),
-                    {"front": "full", "denominator": "square"},
+                    printed={"front": "full", "denominator": "square"},
                     search=single_points(),
                 ),
             ),
@@ -505,31 +506,31 @@ B_2_II = Statement(
     ),
 )
 CORRECTED = Statement(
-    "b_2_corrected",
-    "Corrected B.2 bounds",
-    (
+    label="b_2_corrected",
+    row="Corrected B.2 bounds",
+    readings=(
         Reading(
-            "both smallest eigenvalues",
-            r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
+            key="both smallest eigenvalues",
+            formula=r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
             r"+\frac{\|\tilde k_*\|\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "one training row, and CEX-27",
-                    combined,
-                    lambda n: (*drawn(single_points())(n), CEX_27),
-                    (
+                    claim="one training row, and CEX-27",
+                    check=combined,
+                    cases=lambda n: (*drawn(single_points())(n), CEX_27),
+                    twins=(
                         Twin("as printed", {"front": "full", "denominator": "square"}),
                         Twin("projected row, printed denominator", {"denominator": "square"}),
                     ),
-                    {"front": "projected", "denominator": "product"},
-                    "CEX-27",
+                    sides={"front": "projected", "denominator": "product"},
+                    attained="CEX-27",
                 ),
                 Step(
-                    "Gaussian instances, float64",
-                    float_product_bound,
-                    drawn(generators),
-                    (
+                    claim="Gaussian instances, float64",
+                    check=float_product_bound,
+                    cases=drawn(generators),
+                    twins=(
                         Twin("a thousandth, with the printed denominator", {"with_low": False}),
                         Twin(
                             "the same on other seeds",
@@ -537,26 +538,26 @@ CORRECTED = Statement(
                             fixed(*map(np.random.default_rng, range(40))),
                         ),
                     ),
-                    {"with_low": True},
+                    sides={"with_low": True},
                 ),
             ),
         ),
         Reading(
-            "coefficient form",
-            r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|"
+            key="coefficient form",
+            formula=r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|"
             r"+\frac{\|\tilde\phi_*\|}{2\sqrt{\lambda}}\|(K-\tilde K)\alpha\|",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "for every map, squared",
-                    alpha_form,
-                    lambda n: (*CASES(n), PEAK),
-                    (
+                    claim="for every map, squared",
+                    check=alpha_form,
+                    cases=lambda n: (*CASES(n), PEAK),
+                    twins=(
                         Twin("factor 1/2 dropped to 1/4", {"factor": fmpq(1, 4)}, fixed(PEAK)),
                         Twin("second term dropped", {"factor": fmpq(0)}),
                     ),
-                    {"factor": fmpq(1, 2)},
-                    "a projection onto one line with K~ = lambda and the test row kept",
+                    sides={"factor": fmpq(1, 2)},
+                    attained="a projection onto one line with K~ = lambda and the test row kept",
                 ),
             ),
         ),
@@ -584,23 +585,23 @@ def energies(kernel: np.ndarray) -> float:
 
 
 REM_B_5 = Statement(
-    "rem_b_5",
-    "Rem B.5",
-    (
+    label="rem_b_5",
+    row="Rem B.5",
+    readings=(
         Reading(
-            "as stated",
-            r"\mathrm{JL\ error\ depends\ on\ }r_\epsilon\mathrm{\ rather\ than\ }n",
-            Verdict.HEURISTIC,
-            (
+            key="as stated",
+            formula=r"\mathrm{JL\ error\ depends\ on\ }r_\epsilon\mathrm{\ rather\ than\ }n",
+            verdict=Verdict.HEURISTIC,
+            steps=(
                 Step(
-                    "provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)",
-                    kernel_spread,
-                    fixed((6, 10, 5, 1), (8, 4, 3, 2)),
-                    (
+                    claim="provable: E|K~ - K|_F^2 = (1 + rho) |K|_F^2 / k with the participation ratio rho (Gaussian)",
+                    check=kernel_spread,
+                    cases=fixed((6, 10, 5, 1), (8, 4, 3, 2)),
+                    twins=(
                         Twin("rho left out", {"numerator": lambda k: float(np.sum(k**2))}),
                         Twin("n in place of rho", {"numerator": lambda k: (1 + len(k)) * float(np.sum(k**2))}),
                     ),
-                    {"numerator": energies},
+                    sides={"numerator": energies},
                 ),
             ),
             nature=Nature.HEURISTIC,

@@ -13,7 +13,7 @@ from dntk_ref.projected_spectrum import projected_ratio_bound, projected_tail_bo
 from dntk_ref.redundancy import (
     improved_redundancy_bound_gap,
     improved_redundancy_bound_mean,
-    printed_redundancy_bound_r1,
+    redundancy_bound_r1_printed,
 )
 from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import Truncation, rank_of, truncations
@@ -116,40 +116,40 @@ CASES = drawn(NONZERO)
 TWO = Spectral(qq.identity(2), (fmpq(1), fmpq(1)), qq.identity(2))
 HALF = Truncation(TWO, fmpq(1, 2), qq.zeros(2, 2))
 PROP_B_6 = Statement(
-    "prop_b_6",
-    "Prop B.6, (23)–(25), combined",
-    (
+    label="prop_b_6",
+    row="Prop B.6, (23)–(25), combined",
+    readings=(
         Reading(
-            "R1",
-            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda}",
-            Verdict.HOLDS,
-            (
+            key="R1",
+            formula=r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "(23), (24), (25) and their combination, squared",
-                    chain,
-                    lambda n: (*CASES(n), HALF),
-                    (
+                    claim="(23), (24), (25) and their combination, squared",
+                    check=chain,
+                    cases=lambda n: (*CASES(n), HALF),
+                    twins=(
                         Twin("half the tail bound", {"tail": lambda c: r1_tail(c) / 2}),
                         Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
                     ),
-                    {"tail": r1_tail, "floor": energy_floor},
-                    "equal eigenvalues",
+                    sides={"tail": r1_tail, "floor": energy_floor},
+                    attained="equal eigenvalues",
                 ),
                 Step(
-                    "dntk_ref's bound, where the cut is no rounding matter",
-                    by_reference,
-                    drawn(
+                    claim="dntk_ref's bound, where the cut is no rounding matter",
+                    check=by_reference,
+                    cases=drawn(
                         NONZERO.filter(
                             lambda c: Cut(c).r == rank_of(c.spectral.eigenvalues, c.epsilon + fmpq(1, 10**9))
                         )
                     ),
-                    (
+                    twins=(
                         Twin("not divided by the mean", {"exact": lambda c: c.epsilon * Cut(c).after + 1}),
                         Twin("doubled", {"exact": lambda c: 2 * r1_tail(Cut(c)) / energy_floor(Cut(c)) + fmpq(1, 10)}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: (
-                            printed_redundancy_bound_r1(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
+                            redundancy_bound_r1_printed(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
                         ),
                         "exact": lambda c: r1_tail(Cut(c)) / energy_floor(Cut(c)),
                         "scale": lambda c: float(Cut(c).values[0] / Cut(c).mean),
@@ -158,19 +158,19 @@ PROP_B_6 = Statement(
             ),
         ),
         Reading(
-            "R2",
-            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\epsilon\sqrt{n}",
-            Verdict.HOLDS,
-            (
+            key="R2",
+            formula=r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\epsilon\sqrt{n}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "(23), (24), (25) and their combination, squared",
-                    chain,
-                    lambda n: (*CASES(n), HALF),
-                    (
+                    claim="(23), (24), (25) and their combination, squared",
+                    check=chain,
+                    cases=lambda n: (*CASES(n), HALF),
+                    twins=(
                         Twin("a tenth of the tail bound", {"tail": lambda c: r2_tail(c) / 10}),
                         Twin("floor without 1/n", {"floor": lambda c: (len(c.values) * c.mean) ** 2}),
                     ),
-                    {"tail": r2_tail, "floor": energy_floor},
+                    sides={"tail": r2_tail, "floor": energy_floor},
                 ),
             ),
             note="weaker than R1",
@@ -178,46 +178,46 @@ PROP_B_6 = Statement(
     ),
 )
 IMPROVED = Statement(
-    "prop_b_6_improved",
-    "Better (new) bounds of Prop B.6",
-    (
+    label="prop_b_6_improved",
+    row="Better (new) bounds of Prop B.6",
+    readings=(
         Reading(
-            "by the gap",
-            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}"
+            key="by the gap",
+            formula=r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}"
             r"\leq\epsilon",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "kappa = lambda_{r+1} / lambda_r",
-                    improved,
-                    lambda n: (*CASES(n), HALF),
-                    (
+                    claim="kappa = lambda_{r+1} / lambda_r",
+                    check=improved,
+                    cases=lambda n: (*CASES(n), HALF),
+                    twins=(
                         Twin("half of it", {"right": lambda c: gap_side(c) / 2}),
                         Twin("kappa squared", {"right": lambda c: gap_side(c) * (c.after / c.values[c.r - 1]) / 2}),
                     ),
-                    {"right": gap_side},
-                    "equal eigenvalues, the cut exact",
+                    sides={"right": gap_side},
+                    attained="equal eigenvalues, the cut exact",
                 ),
                 Step(
-                    "at most epsilon, with no mean eigenvalue",
-                    improved,
-                    lambda n: (*CASES(n), HALF),
-                    (
+                    claim="at most epsilon, with no mean eigenvalue",
+                    check=improved,
+                    cases=lambda n: (*CASES(n), HALF),
+                    twins=(
                         Twin("epsilon / 2", {"right": lambda c: epsilon_side(c) / 2}),
                         Twin("epsilon^2", {"right": lambda c: epsilon_side(c) ** 2}),
                     ),
-                    {"right": epsilon_side},
-                    "equal eigenvalues",
+                    sides={"right": epsilon_side},
+                    attained="equal eigenvalues",
                 ),
                 Step(
-                    "dntk_ref's bound",
-                    by_reference,
-                    fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
-                    (
+                    claim="dntk_ref's bound",
+                    check=by_reference,
+                    cases=fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
+                    twins=(
                         Twin("doubled", {"exact": lambda c: 2 * gap_side(Cut(c))}),
                         Twin("epsilon", {"exact": lambda c: c.epsilon + 1}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: (
                             improved_redundancy_bound_gap(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
                         ),
@@ -228,33 +228,33 @@ IMPROVED = Statement(
             hypotheses=("K not zero", "epsilon below 1"),
         ),
         Reading(
-            "by the mean",
-            r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}"
+            key="by the mean",
+            formula=r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}"
             r"\leq\frac{\epsilon\lambda_{r+1}}{(1-\epsilon)^2\bar\lambda}\frac{r}{n}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "Cauchy-Schwarz on the first r only",
-                    improved,
-                    lambda n: (*CASES(n), HALF),
-                    (
+                    claim="Cauchy-Schwarz on the first r only",
+                    check=improved,
+                    cases=lambda n: (*CASES(n), HALF),
+                    twins=(
                         Twin(
                             "(1 - eps) not squared, halved",
                             {"right": lambda c: mean_side(c) * (1 - c.case.epsilon) / 2},
                         ),
                         Twin("r / n squared", {"right": lambda c: mean_side(c) * c.r / (2 * len(c.values))}),
                     ),
-                    {"right": mean_side},
+                    sides={"right": mean_side},
                 ),
                 Step(
-                    "dntk_ref's bound",
-                    by_reference,
-                    fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
-                    (
+                    claim="dntk_ref's bound",
+                    check=by_reference,
+                    cases=fixed(HALF, Truncation(replace(TWO, sigma=(fmpq(2), fmpq(1))), fmpq(1, 2))),
+                    twins=(
                         Twin("doubled", {"exact": lambda c: 2 * mean_side(Cut(c))}),
                         Twin("r / n dropped", {"exact": lambda c: mean_side(Cut(c)) * len(Cut(c).values) / Cut(c).r}),
                     ),
-                    {
+                    sides={
                         "reference": lambda c: (
                             improved_redundancy_bound_mean(qq.floats(c.spectral.kernel), float(c.epsilon)) ** 2
                         ),
@@ -440,84 +440,84 @@ WIDTHS = fixed((500, fmpq(1, 10), fmpq(1, 100), "275438"), (40, fmpq(1, 10), fmp
 REACHED = fixed((500, 4096, fmpq(1, 100), "0.96"), (40, 4096, fmpq(1, 100), "0.32"))
 MAPS = drawn(maps())
 B_6_JL = Statement(
-    "b_6_jl",
-    "B.6 JL step",
-    (
+    label="b_6_jl",
+    row="B.6 JL step",
+    readings=(
         Reading(
-            "from pairwise distances",
-            r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2"
+            key="from pairwise distances",
+            formula=r"|\|Au-Av\|^2-\|u-v\|^2|\leq\epsilon\|u-v\|^2"
             r"\Rightarrow(1-\epsilon)\lambda_i\leq\tilde\lambda_i\leq(1+\epsilon)\lambda_i",
-            Verdict.FAILS,
-            (
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "a subspace embedding does give it",
-                    keeps_spectrum,
-                    lambda n: (*MAPS(n), CEX_17),
-                    (
+                    claim="a subspace embedding does give it",
+                    check=keeps_spectrum,
+                    cases=lambda n: (*MAPS(n), CEX_17),
+                    twins=(
                         Twin("pairwise distortion", {"epsilon": lambda c: c.distortion}),
                         Twin("half the embedding distortion", {"epsilon": lambda c: c.embedding / 2}),
                     ),
-                    {"epsilon": lambda c: c.embedding},
+                    sides={"epsilon": lambda c: c.embedding},
                 ),
                 Step(
-                    "widths for a Gaussian embedding of dimension d",
-                    gaussian_width,
-                    WIDTHS,
-                    (
+                    claim="widths for a Gaussian embedding of dimension d",
+                    check=gaussian_width,
+                    cases=WIDTHS,
+                    twins=(
                         Twin("delta doubled", {"delta_factor": fmpq(2)}),
                         Twin("delta halved", {"delta_factor": fmpq(1, 2)}),
                     ),
-                    {"delta_factor": fmpq(1)},
+                    sides={"delta_factor": fmpq(1)},
                 ),
                 Step(
-                    "distortions reached at k = 4096",
-                    reached,
-                    REACHED,
-                    (
+                    claim="distortions reached at k = 4096",
+                    check=reached,
+                    cases=REACHED,
+                    twins=(
                         Twin("delta a tenth", {"delta_factor": fmpq(1, 10)}),
                         Twin("delta a millionth", {"delta_factor": fmpq(1, 10**6)}),
                     ),
-                    {"delta_factor": fmpq(1)},
+                    sides={"delta_factor": fmpq(1)},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-17",
-                    smallest,
-                    CEX_17,
-                    (
+                    name="CEX-17",
+                    check=smallest,
+                    case=CEX_17,
+                    controls=(
                         Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
                         Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
                     ),
-                    {"epsilon": lambda c: c.distortion},
-                    1,
-                    0,
+                    printed={"epsilon": lambda c: c.distortion},
+                    left=1,
+                    right=0,
                 ),
                 Refutation(
-                    "CEX-17 (search)",
-                    keeps_spectrum,
-                    CEX_17,
-                    (
+                    name="CEX-17 (search)",
+                    check=keeps_spectrum,
+                    case=CEX_17,
+                    controls=(
                         Twin("with the distortion of the span", {"epsilon": lambda c: c.embedding}),
                         Twin("the identity map", cases=fixed(Mapped(qq.identity(3)))),
                     ),
-                    {"epsilon": lambda c: c.distortion},
+                    printed={"epsilon": lambda c: c.distortion},
                     search=maps(),
                 ),
             ),
         ),
         Reading(
-            "from kept eigenvalues",
-            r"\sum_{i>r}\lambda_i\leq\epsilon\frac{1+e}{1-e}\mathrm{tr}K,"
+            key="from kept eigenvalues",
+            formula=r"\sum_{i>r}\lambda_i\leq\epsilon\frac{1+e}{1-e}\mathrm{tr}K,"
             r"\quad\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\epsilon\frac{\tilde\lambda_{r+1}}"
             r"{\mathrm{mean}\,\tilde\lambda}\left(\frac{1+e}{1-e}\right)^2,\quad r=r_\epsilon(\tilde K)",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the tail behind the measured rank",
-                    true_tail,
-                    lambda n: (*KEPT(n), STRETCHED),
-                    (
+                    claim="the tail behind the measured rank",
+                    check=true_tail,
+                    cases=lambda n: (*KEPT(n), STRETCHED),
+                    twins=(
                         Twin(
                             "measured and true tail alike",
                             {"limit": lambda c: tail_limit(c) / c.stretch},
@@ -525,28 +525,28 @@ B_6_JL = Statement(
                         ),
                         Twin("half the bound", {"limit": lambda c: tail_limit(c) / 2}, fixed(STRETCHED)),
                     ),
-                    {"limit": tail_limit},
-                    "half of a flat spectrum stretched, half shrunk",
+                    sides={"limit": tail_limit},
+                    attained="half of a flat spectrum stretched, half shrunk",
                 ),
                 Step(
-                    "the share of squares",
-                    true_ratio,
-                    lambda n: (*KEPT(n), STRETCHED),
-                    (
+                    claim="the share of squares",
+                    check=true_ratio,
+                    cases=lambda n: (*KEPT(n), STRETCHED),
+                    twins=(
                         Twin("the stretch once", {"limit": lambda c: ratio_limit(c) / c.stretch}, fixed(STRETCHED)),
                         Twin("half the bound", {"limit": lambda c: ratio_limit(c) / 2}, fixed(STRETCHED)),
                     ),
-                    {"limit": ratio_limit},
+                    sides={"limit": ratio_limit},
                 ),
                 Step(
-                    "dntk_ref's right sides (a thousandth away from a tie)",
-                    by_reference,
-                    drawn(kept().filter(_no_tie)),
-                    (
+                    claim="dntk_ref's right sides (a thousandth away from a tie)",
+                    check=by_reference,
+                    cases=drawn(kept().filter(_no_tie)),
+                    twins=(
                         Twin("tail without stretch", {"exact": lambda c: limits(c, tail_limit(c) / c.stretch)}),
                         Twin("half the tail", {"exact": lambda c: limits(c, tail_limit(c) / 2)}),
                     ),
-                    {
+                    sides={
                         "reference": reference_limits,
                         "exact": lambda c: limits(c, tail_limit(c)),
                     },
@@ -555,44 +555,44 @@ B_6_JL = Statement(
             hypotheses=("every eigenvalue kept within 1 +- e",),
         ),
         Reading(
-            "k below the rank",
-            r"k<\mathrm{rank}K\Rightarrow\tilde\lambda_i\geq(1-\epsilon)\lambda_i",
-            Verdict.FAILS,
-            (
+            key="k below the rank",
+            formula=r"k<\mathrm{rank}K\Rightarrow\tilde\lambda_i\geq(1-\epsilon)\lambda_i",
+            verdict=Verdict.FAILS,
+            steps=(
                 Step(
-                    "top eigenvalue of a scaled projector with P = n = 40, k = 30: 4/3",
-                    coordinate_top,
-                    fixed((40, 30)),
-                    (
+                    claim="top eigenvalue of a scaled projector with P = n = 40, k = 30: 4/3",
+                    check=coordinate_top,
+                    cases=fixed((40, 30)),
+                    twins=(
                         Twin("one", {"value": lambda n, k: fmpq(1)}),
                         Twin("squared", {"value": lambda n, k: fmpq(n, k) ** 2}),
                     ),
-                    {"value": lambda n, k: fmpq(n, k)},
+                    sides={"value": lambda n, k: fmpq(n, k)},
                 ),
                 Step(
-                    "mean top eigenvalue of a Gaussian map: 4.26",
-                    gaussian_top,
-                    fixed((40, 30, 5)),
-                    (
+                    claim="mean top eigenvalue of a Gaussian map: 4.26",
+                    check=gaussian_top,
+                    cases=fixed((40, 30, 5)),
+                    twins=(
                         Twin("4.1 (one draw)", {"mean": 4.1}),
                         Twin("its limit (1 + sqrt(n/k))^2 = 4.64", {"mean": 4.64}),
                     ),
-                    {"mean": 4.26},
+                    sides={"mean": 4.26},
                 ),
             ),
-            (
+            refutations=(
                 Refutation(
-                    "CEX-26",
-                    full_rank,
-                    (40, 30, 1),
-                    (
+                    name="CEX-26",
+                    check=full_rank,
+                    case=(40, 30, 1),
+                    controls=(
                         Twin("k = 60", {"width": lambda n, k: 2 * k}),
                         Twin("rank 20", cases=fixed((20, 30, 1))),
                     ),
-                    {"width": lambda n, k: k},
-                    10,
-                    0,
-                    st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 99)),
+                    printed={"width": lambda n, k: k},
+                    left=10,
+                    right=0,
+                    search=st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 99)),
                 ),
             ),
         ),
@@ -653,19 +653,19 @@ def naive_rank(case: tuple[tuple[float, ...], float, int, int], *, expected: str
 FLAT = ((1.0,) * 40, 0.05, 40, 3)
 NO_BRACKET = ((0.951, 0.049), 0.05, 1000, 4)
 MAJOR = Statement(
-    "projected_majorisation",
-    "Systematic bias: projected-spectrum majorisation (new)",
-    (
+    label="projected_majorisation",
+    row="Systematic bias: projected-spectrum majorisation (new)",
+    readings=(
         Reading(
-            "as stated",
-            r"E\sum_{i\leq r}\lambda_i(\tilde K)\geq\sum_{i\leq r}\lambda_i(K)",
-            Verdict.HOLDS,
-            (
+            key="as stated",
+            formula=r"E\sum_{i\leq r}\lambda_i(\tilde K)\geq\sum_{i\leq r}\lambda_i(K)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "every subset of coordinates, exactly, with equal traces",
-                    majorised,
-                    drawn(diagonals()),
-                    (
+                    claim="every subset of coordinates, exactly, with equal traces",
+                    check=majorised,
+                    cases=drawn(diagonals()),
+                    twins=(
                         Twin("the reverse", {"side": -1}),
                         Twin(
                             "the reverse on a flat spectrum plus one",
@@ -673,18 +673,18 @@ MAJOR = Statement(
                             fixed(((fmpq(2), fmpq(1), fmpq(1)), 2)),
                         ),
                     ),
-                    {"side": 1},
-                    "k = P",
+                    sides={"side": 1},
+                    attained="k = P",
                 ),
                 Step(
-                    "Gaussian maps",
-                    gaussian_majorised,
-                    fixed(("flat", 60, 1), ("decay", 60, 2)),
-                    (
+                    claim="Gaussian maps",
+                    check=gaussian_majorised,
+                    cases=fixed(("flat", 60, 1), ("decay", 60, 2)),
+                    twins=(
                         Twin("true energy inflated threefold", {"inflate": 3.0}),
                         Twin("inflated twofold", {"inflate": 2.0}),
                     ),
-                    {"inflate": 1.0},
+                    sides={"inflate": 1.0},
                 ),
             ),
         ),
@@ -692,33 +692,33 @@ MAJOR = Statement(
     table=2,
 )
 REM_4_1 = Statement(
-    "rem_4_1",
-    "Rem 4.1",
-    (
+    label="rem_4_1",
+    row="Rem 4.1",
+    readings=(
         Reading(
-            "as stated",
-            r"r_\epsilon(\tilde K)\approx r_\epsilon(K)",
-            Verdict.HEURISTIC,
-            (
+            key="as stated",
+            formula=r"r_\epsilon(\tilde K)\approx r_\epsilon(K)",
+            verdict=Verdict.HEURISTIC,
+            steps=(
                 Step(
-                    "flat spectrum: the measured rank is biased low",
-                    naive_rank,
-                    fixed(FLAT),
-                    (
+                    claim="flat spectrum: the measured rank is biased low",
+                    check=naive_rank,
+                    cases=fixed(FLAT),
+                    twins=(
                         Twin("unbiased", {"expected": "equal"}),
                         Twin("biased high", {"expected": "at least"}),
                     ),
-                    {"expected": "at most"},
+                    sides={"expected": "at most"},
                 ),
                 Step(
-                    "no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1",
-                    naive_rank,
-                    fixed(NO_BRACKET),
-                    (
+                    claim="no bracket: for diag(.951, .049) the mean measured rank is above the true rank 1",
+                    check=naive_rank,
+                    cases=fixed(NO_BRACKET),
+                    twins=(
                         Twin("unbiased", {"expected": "equal"}),
                         Twin("biased low", {"expected": "at most"}),
                     ),
-                    {"expected": "at least"},
+                    sides={"expected": "at least"},
                 ),
             ),
             nature=Nature.HEURISTIC,

@@ -35,8 +35,8 @@ from dntk_ref.redundancy import (
     improved_redundancy_bound_gap,
     improved_redundancy_bound_mean,
     parameter_redundancy,
-    printed_redundancy_bound_r1,
-    printed_redundancy_bound_r2,
+    redundancy_bound_r1_printed,
+    redundancy_bound_r2_printed,
     subset_residual,
     truncation_rank,
     volume_sampling_bound,
@@ -113,34 +113,34 @@ def _def_3_1() -> tuple[Measurement, ...]:
 
 
 DEF_3_1 = Statement(
-    "real_def_3_1",
-    "Def 3.1, data redundancy",
-    (
+    label="real_def_3_1",
+    row="Def 3.1, data redundancy",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"r_\epsilon(K)=\min\{r:\sum_{i\leq r}\lambda_i\geq(1-\epsilon)\sum_i\lambda_i\}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the rank is where the captured share passes 0.95",
-                    truncates,
-                    real,
-                    (
+                    claim="the rank is where the captured share passes 0.95",
+                    check=truncates,
+                    cases=real,
+                    twins=(
                         Twin("one less", {"rank": lambda c: rank_of(c) - 1}),
                         Twin("one more", {"rank": lambda c: rank_of(c) + 1}),
                         Twin("at 0.04", {"rank": lambda c: truncation_rank(c.kernel, 0.04)}),
                     ),
-                    {"rank": rank_of},
+                    sides={"rank": rank_of},
                 ),
                 Step(
-                    "r inputs by volume sampling leave at most (r + 1) tails",
-                    by_inputs,
-                    real,
-                    (
+                    claim="r inputs by volume sampling leave at most (r + 1) tails",
+                    check=by_inputs,
+                    cases=real,
+                    twins=(
                         Twin("one tail, as if inputs were combinations", {"bound": lambda c: tail(c, rank_of(c))}),
                         Twin("epsilon, as the gloss has it", {"bound": lambda c: EPSILON}),
                     ),
-                    {"bound": volume_bound},
+                    sides={"bound": volume_bound},
                 ),
             ),
             measured=_def_3_1,
@@ -234,33 +234,33 @@ def _property_a() -> tuple[Measurement, ...]:
 
 
 PROPERTY_A = Statement(
-    "real_property_a",
-    "Property (A) with 5 clusters",
-    (
+    label="real_property_a",
+    row="Property (A) with 5 clusters",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\mathrm{tr}K",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "LG-1: the restricted global vectors miss at most the tail",
-                    automatic,
-                    real,
-                    (
+                    claim="LG-1: the restricted global vectors miss at most the tail",
+                    check=automatic,
+                    cases=real,
+                    twins=(
                         Twin("random vectors", {"frame": random_frame}),
                         Twin("the last eigenvectors", {"frame": lambda c: c.vectors[:, -c.frame.shape[1] :]}),
                     ),
-                    {"frame": lambda c: c.frame},
+                    sides={"frame": lambda c: c.frame},
                 ),
                 Step(
-                    "LG-1: the weighted mean of (12) is at least 1 - eps / (1 - eps)",
-                    on_average,
-                    real,
-                    (
+                    claim="LG-1: the weighted mean of (12) is at least 1 - eps / (1 - eps)",
+                    check=on_average,
+                    cases=real,
+                    twins=(
                         Twin("the null line", {"shares": nulls}),
                         Twin("lifted without restriction (R2)", {"shares": lambda c: ratios(c, property_a_r2)}),
                     ),
-                    {"shares": ratios},
+                    sides={"shares": ratios},
                 ),
             ),
             measured=_property_a,
@@ -340,54 +340,54 @@ def _property_b() -> tuple[Measurement, ...]:
 
 
 PROPERTY_B = Statement(
-    "real_property_b",
-    "Property (B) with 5 clusters",
-    (
+    label="real_property_b",
+    row="Property (B) with 5 clusters",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
+            key=AS_MEASURED,
+            formula=r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
             r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "LG-2: the variance outside is the sum of the local tails",
-                    separate,
-                    real,
-                    (
+                    claim="LG-2: the variance outside is the sum of the local tails",
+                    check=separate,
+                    cases=real,
+                    twins=(
                         Twin("local spaces of the class average", {"space": average_local}),
                         Twin("global eigenvectors in their place", {"space": lambda c: c.frame}),
                     ),
-                    {"space": lambda c: c.local},
+                    sides={"space": lambda c: c.local},
                 ),
                 Step(
-                    "LG-3: the weighted gap",
-                    gap_bounded,
-                    real,
-                    (
+                    claim="LG-3: the weighted gap",
+                    check=gap_bounded,
+                    cases=real,
+                    twins=(
                         Twin("unweighted", {"share": lambda c: unweighted_gap(c.frame, c.local)}),
                         Twin("the worst direction", {"share": lambda c: 1 - in_all(c, None).min()}),
                     ),
-                    {"share": gap},
+                    sides={"share": gap},
                 ),
                 Step(
-                    "LG-3: every direction",
-                    each_direction,
-                    real,
-                    (
+                    claim="LG-3: every direction",
+                    check=each_direction,
+                    cases=real,
+                    twins=(
                         Twin("the top eigenvalue for every direction", {"weight": lambda c: c.values[0]}),
                         Twin("tr K for every direction", {"weight": lambda c: c.total}),
                     ),
-                    {"weight": lambda c: c.values[: c.frame.shape[1]]},
+                    sides={"weight": lambda c: c.values[: c.frame.shape[1]]},
                 ),
                 Step(
-                    "LG-4: true coverage is at most the best cluster's",
-                    coverages,
-                    real,
-                    (
+                    claim="LG-4: true coverage is at most the best cluster's",
+                    check=coverages,
+                    cases=real,
+                    twins=(
                         Twin("sides exchanged", {"left": lambda c, f: f.best, "right": in_all}),
                         Twin("at most the worst cluster's", {"right": lambda c, f: f.share.min(axis=1)}),
                     ),
-                    {"left": in_all, "right": lambda c, f: f.best},
+                    sides={"left": in_all, "right": lambda c, f: f.best},
                 ),
             ),
             measured=_property_b,
@@ -446,24 +446,24 @@ def _headline() -> tuple[Measurement, ...]:
 
 
 HEADLINE = Statement(
-    "real_gap_12_15",
-    '"12–15 % of the global variance outside the local clusters"',
-    (
+    label="real_gap_12_15",
+    row='"12–15 % of the global variance outside the local clusters"',
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
+            key=AS_MEASURED,
+            formula=r"\frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
             r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the weighted gap at every local threshold",
-                    every_level,
-                    real,
-                    (
+                    claim="the weighted gap at every local threshold",
+                    check=every_level,
+                    cases=real,
+                    twins=(
                         Twin("unweighted", {"kind": unweighted_gap}),
                         Twin("the worst direction", {"kind": largest_missed}),
                     ),
-                    {"kind": weighted_gap},
+                    sides={"kind": weighted_gap},
                 ),
             ),
             measured=_headline,
@@ -532,33 +532,33 @@ def _prop_3_6() -> tuple[Measurement, ...]:
 
 
 PROP_3_6 = Statement(
-    "real_prop_3_6",
-    "Prop 3.6 (11)",
-    (
+    label="real_prop_3_6",
+    row="Prop 3.6 (11)",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "residual = tail + misalignment, misalignment at least 0",
-                    energy_split,
-                    real,
-                    (
+                    claim="residual = tail + misalignment, misalignment at least 0",
+                    check=energy_split,
+                    cases=real,
+                    twins=(
                         Twin("r a tenth of the rank of the span", {"rank": lambda c: M // 10}),
                         Twin("r = 1", {"rank": lambda c: 1}),
                     ),
-                    {"rank": lambda c: M},
+                    sides={"rank": lambda c: M},
                 ),
                 Step(
-                    "angle bound",
-                    angles,
-                    real,
-                    (
+                    claim="angle bound",
+                    check=angles,
+                    cases=real,
+                    twins=(
                         Twin("upper side with the eigenvalue after the cut", {"upper": lambda v: v[M]}),
                         Twin("lower side with the top eigenvalue", {"lower": lambda v: v[0]}),
                     ),
-                    {"lower": lambda v: v[M - 1] - v[M], "upper": lambda v: v[0]},
+                    sides={"lower": lambda v: v[M - 1] - v[M], "upper": lambda v: v[0]},
                 ),
             ),
             measured=_prop_3_6,
@@ -632,24 +632,24 @@ def _dominance() -> tuple[Measurement, ...]:
 
 
 DOMINANCE = Statement(
-    "real_pca_dominance",
-    f'"Distillation selects a subspace": {FEW} synthetic gradients',
-    (
+    label="real_pca_dominance",
+    row=f'"Distillation selects a subspace": {FEW} synthetic gradients',
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad\|K-K_U\|_F\geq(\sum_{j>m}\lambda_j^2)^{1/2}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "every method against as many top eigenvectors",
-                    dominated,
-                    real,
-                    (
+                    claim="every method against as many top eigenvectors",
+                    check=dominated,
+                    cases=real,
+                    twins=(
                         Twin("one eigenvector fewer", {"columns": lambda u: u.shape[1] - 1}),
                         Twin("one eigenvector", {"columns": lambda u: 1}),
                     ),
-                    {"columns": lambda u: u.shape[1]},
-                    "top eigenvectors",
+                    sides={"columns": lambda u: u.shape[1]},
+                    attained="top eigenvectors",
                 ),
             ),
             measured=_dominance,
@@ -679,8 +679,8 @@ def floor(case: RealClass, *, square: Callable) -> Margin:
 
 
 BOUNDS = {
-    "printed, R1": printed_redundancy_bound_r1,
-    "printed, R2": printed_redundancy_bound_r2,
+    "printed, R1": redundancy_bound_r1_printed,
+    "printed, R2": redundancy_bound_r2_printed,
     "improved by the gap": improved_redundancy_bound_gap,
     "improved by the mean": improved_redundancy_bound_mean,
     "sqrt(epsilon)": lambda kernel, epsilon: np.sqrt(epsilon),
@@ -715,7 +715,7 @@ def _prop_b_6() -> tuple[Measurement, ...]:
         shown(
             "printed R1 over exact",
             "at least 1",
-            lambda c: printed_redundancy_bound_r1(c.kernel, EPSILON) / exact_ratio(c),
+            lambda c: redundancy_bound_r1_printed(c.kernel, EPSILON) / exact_ratio(c),
         ),
         shown(
             "best improved over exact",
@@ -729,47 +729,47 @@ def _prop_b_6() -> tuple[Measurement, ...]:
 
 
 PROP_B_6 = Statement(
-    "real_prop_b_6",
-    "Prop B.6, printed and improved",
-    (
+    label="real_prop_b_6",
+    row="Prop B.6, printed and improved",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},"
+            key=AS_MEASURED,
+            formula=r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda},"
             r"\quad\frac{\|K-K_V\|_F^2}{\|K\|_F^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "(24) and the floor of the first r",
-                    redundancy_chain,
-                    real,
-                    (
+                    claim="(24) and the floor of the first r",
+                    check=redundancy_chain,
+                    cases=real,
+                    twins=(
                         Twin("the last eigenvalue for the one after the cut", {"tail_side": lambda v, r: v[-1]}),
                         Twin("the top eigenvalue for the one before the cut", {"head_side": lambda v, r: v[0]}),
                     ),
-                    {"tail_side": lambda v, r: v[r], "head_side": lambda v, r: v[r - 1]},
+                    sides={"tail_side": lambda v, r: v[r], "head_side": lambda v, r: v[r - 1]},
                 ),
                 Step(
-                    "(25), the floor of all",
-                    floor,
-                    real,
-                    (
+                    claim="(25), the floor of all",
+                    check=floor,
+                    cases=real,
+                    twins=(
                         Twin("without 1 / n", {"square": lambda c: c.total**2}),
                         Twin("three quarters of tr K squared", {"square": lambda c: 0.75 * c.total**2}),
                     ),
-                    {"square": lambda c: c.total**2 / len(c.kernel)},
+                    sides={"square": lambda c: c.total**2 / len(c.kernel)},
                 ),
                 Step(
-                    "all five bounds",
-                    below_all,
-                    real,
-                    (
+                    claim="all five bounds",
+                    check=below_all,
+                    cases=real,
+                    twins=(
                         Twin(
                             "the rank one: only the top eigenvector kept",
                             {"ratio": lambda c: parameter_redundancy(c.kernel, 1)},
                         ),
                         Twin("none kept", {"ratio": lambda c: 1.0}),
                     ),
-                    {"ratio": exact_ratio},
+                    sides={"ratio": exact_ratio},
                 ),
             ),
             measured=_prop_b_6,

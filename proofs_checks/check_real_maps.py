@@ -105,36 +105,36 @@ def _sec_4_2() -> tuple[Measurement, ...]:
 
 
 SEC_4_2 = Statement(
-    "real_sec_4_2",
-    "4.2, error of K under random maps",
-    (
+    label="real_sec_4_2",
+    row="4.2, error of K under random maps",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"E\|\tilde K-K\|_F^2=\sum_{ij}\mathrm{Var}\tilde K_{ij}",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"E\|\tilde K-K\|_F^2=\sum_{ij}\mathrm{Var}\tilde K_{ij}",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the error by the spectrum is the error by definition",
-                    by_definition,
-                    real,
-                    (
+                    claim="the error by the spectrum is the error by definition",
+                    check=by_definition,
+                    cases=real,
+                    twins=(
                         Twin("of the next draw", {"error": lambda c: squared_errors("gaussian")[c.index, 1]}),
                         Twin(
                             "of the next class", {"error": lambda c: squared_errors("gaussian")[(c.index + 1) % 10, 0]}
                         ),
                     ),
-                    {"error": lambda c: squared_errors("gaussian")[c.index, 0]},
+                    sides={"error": lambda c: squared_errors("gaussian")[c.index, 0]},
                 ),
                 Step(
-                    "mean squared error against the exact law of each kind",
-                    averages,
-                    mapped,
-                    (
+                    claim="mean squared error against the exact law of each kind",
+                    check=averages,
+                    cases=mapped,
+                    twins=(
                         Twin("the Gaussian law for every kind", {"law": lambda c, kind: expectation(c, "gaussian")}),
                         Twin("the Haar law for every kind", {"law": lambda c, kind: expectation(c, "haar")}),
                         Twin("the law of twice the width", {"law": lambda c, kind: expectation(c, kind, 2 * WIDTH)}),
                     ),
-                    {"law": expectation},
+                    sides={"law": expectation},
                 ),
             ),
             measured=_sec_4_2,
@@ -196,26 +196,26 @@ def _jl() -> tuple[Measurement, ...]:
 
 
 SEC_4_2_JL = Statement(
-    "real_sec_4_2_jl",
-    "4.2, distances under a Gaussian map",
-    (
+    label="real_sec_4_2_jl",
+    row="4.2, distances under a Gaussian map",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\binom{n}{2}p_G(k,\epsilon)\leq\delta",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"\binom{n}{2}p_G(k,\epsilon)\leq\delta",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the worst distortion is what the union bound allows at delta = 1e-7",
-                    keeps_distances,
-                    real,
-                    (
+                    claim="the worst distortion is what the union bound allows at delta = 1e-7",
+                    check=keeps_distances,
+                    cases=real,
+                    twins=(
                         Twin("the typical distortion", {"epsilon": lambda n: typical_distortion(JL_WIDTH)}),
                         Twin(
                             "the guarantee of 16 times the width",
                             {"epsilon": lambda n: guaranteed_distortion("gaussian", n, 16 * JL_WIDTH, ALARM)},
                         ),
                     ),
-                    {"epsilon": lambda n: guaranteed_distortion("gaussian", n, JL_WIDTH, ALARM)},
+                    sides={"epsilon": lambda n: guaranteed_distortion("gaussian", n, JL_WIDTH, ALARM)},
                 ),
             ),
             measured=_jl,
@@ -280,25 +280,25 @@ def _rem_b_5() -> tuple[Measurement, ...]:
 
 
 REM_B_5 = Statement(
-    "real_rem_b_5",
-    "Rem B.5, what the projection error depends on",
-    (
+    label="real_rem_b_5",
+    row="Rem B.5, what the projection error depends on",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"\frac{\mathrm{tr}K}{\|K\|_2}\leq\rho=\frac{(\mathrm{tr}K)^2}{\|K\|_F^2}"
+            key=AS_MEASURED,
+            formula=r"\frac{\mathrm{tr}K}{\|K\|_2}\leq\rho=\frac{(\mathrm{tr}K)^2}{\|K\|_F^2}"
             r"\leq\frac{r_\epsilon}{(1-\epsilon)^2}",
-            Verdict.HOLDS,
-            (
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the participation ratio lies between the two",
-                    ratio_ordered,
-                    real,
-                    (
+                    claim="the participation ratio lies between the two",
+                    check=ratio_ordered,
+                    cases=real,
+                    twins=(
                         Twin("twice the intrinsic dimension", {"low": lambda c: 2 * intrinsic(c)}),
                         Twin("the rank from below", {"low": lambda c: truncation_rank(c.kernel, EPSILON)}),
                         Twin("the rank at 0.5 from above", {"high": lambda c: truncation_rank(c.kernel, 0.5)}),
                     ),
-                    {"low": intrinsic, "high": enough},
+                    sides={"low": intrinsic, "high": enough},
                 ),
             ),
             measured=_rem_b_5,
@@ -409,57 +409,57 @@ def _theorem_r() -> tuple[Measurement, ...]:
 
 
 THEOREM_R = Statement(
-    "real_theorem_r",
-    "Theorem R, exact representability of logits",
-    (
+    label="real_theorem_r",
+    row="Theorem R, exact representability of logits",
+    readings=(
         Reading(
-            AS_MEASURED,
-            r"f_c(x)=\phi_c(x)^\top w_0,\quad\|f_c\|_{\mathcal{H}_K}\leq\|(W_c,b_c)\|_2",
-            Verdict.HOLDS,
-            (
+            key=AS_MEASURED,
+            formula=r"f_c(x)=\phi_c(x)^\top w_0,\quad\|f_c\|_{\mathcal{H}_K}\leq\|(W_c,b_c)\|_2",
+            verdict=Verdict.HOLDS,
+            steps=(
                 Step(
-                    "the logits are the head gradients times the head's weights",
-                    represented,
-                    real,
-                    (
+                    claim="the logits are the head gradients times the head's weights",
+                    check=represented,
+                    cases=real,
+                    twins=(
                         Twin("bias dropped", {"weights": lambda c: np.append(c.weights[:-1], 0.0)}),
                         Twin(
                             "the next class's weights",
                             {"weights": lambda c: real_classes()[(c.index + 1) % 10].weights},
                         ),
                     ),
-                    {"weights": lambda c: c.weights},
+                    sides={"weights": lambda c: c.weights},
                 ),
                 Step(
-                    "the head's kernel is a part of K",
-                    holds_head,
-                    real,
-                    (
+                    claim="the head's kernel is a part of K",
+                    check=holds_head,
+                    cases=real,
+                    twins=(
                         Twin("ten times", {"times": 10.0}),
                         Twin("a hundred times", {"times": 100.0}),
                     ),
-                    {"times": 1.0},
+                    sides={"times": 1.0},
                 ),
                 Step(
-                    "norm bound, at every ridge of the grid",
-                    norm_bounded,
-                    real,
-                    (
+                    claim="norm bound, at every ridge of the grid",
+                    check=norm_bounded,
+                    cases=real,
+                    twins=(
                         Twin("a twentieth of the squared norm", {"bound": lambda c: 0.05 * c.weights @ c.weights}),
                         Twin("the bias alone", {"bound": lambda c: c.weights[-1] ** 2}),
                     ),
-                    {"bound": lambda c: float(c.weights @ c.weights)},
+                    sides={"bound": lambda c: float(c.weights @ c.weights)},
                 ),
                 Step(
-                    "last-layer regression reproduces the logits of unseen images",
-                    last_layer,
-                    real,
-                    (
+                    claim="last-layer regression reproduces the logits of unseen images",
+                    check=last_layer,
+                    cases=real,
+                    twins=(
                         Twin("without the constant", {"columns": lambda c: c.head[:, :-1]}),
                         Twin("labels as targets", {"targets": one_hot}),
                         Twin("half the features", {"columns": lambda c: c.head[:, ::2]}),
                     ),
-                    {"columns": lambda c: c.head, "targets": lambda c: c.logits},
+                    sides={"columns": lambda c: c.head, "targets": lambda c: c.logits},
                 ),
             ),
             measured=_theorem_r,

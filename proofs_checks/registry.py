@@ -26,6 +26,7 @@ from proofs_checks import (
     check_a_ridge,
     check_attribution,
     check_b_1_error,
+    check_b_1_variance,
     check_b_2_projection,
     check_b_6_redundancy,
     check_real_gradients,
@@ -52,6 +53,7 @@ MODULES: tuple[ModuleType, ...] = (
     check_5_headlines,
     check_a_ridge,
     check_b_1_error,
+    check_b_1_variance,
     check_b_2_projection,
     check_b_6_redundancy,
     check_9_spectrum,
@@ -78,7 +80,9 @@ SHORT = {
 
 
 def _pending(label: str, row: str, table: int) -> Statement:
-    return Statement(label, row, (Reading("as stated", "", Verdict.PENDING),), table)
+    return Statement(
+        label=label, row=row, readings=(Reading(key="as stated", formula="", verdict=Verdict.PENDING),), table=table
+    )
 
 
 def registry() -> Registry:

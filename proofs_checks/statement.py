@@ -61,7 +61,7 @@ class Twin:
     cases: Cases | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One line of a proof: `check(case, **sides)` must hold for every case, and for no twin on all of its cases."""
 
@@ -73,7 +73,7 @@ class Step:
     attained: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refutation:
     """A counterexample: `check(case, **printed)` must be rejected, with the stated two sides, and every control
     accepted.
@@ -106,7 +106,7 @@ class Measurement:
     bounds: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One way to read a statement whose formula was lost, with the recorded verdict and its evidence."""
 
@@ -122,7 +122,7 @@ class Reading:
     measured: Callable[[], tuple[Measurement, ...]] = tuple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """A row of the ledger. `row` is the item as the list of statements names it; table 3 is "On real gradients"."""
 
@@ -238,4 +238,10 @@ def agreement(claim: str, cases: Cases, reference: Callable, exact: Callable, sc
         return moved(case) * fmpq(2)
 
     twins = (Twin("a thousandth added", {"exact": moved}), Twin("doubled, a thousandth added", {"exact": doubled}))
-    return Step(claim, by_reference, cases, twins, {"reference": reference, "exact": exact, "scale": scale})
+    return Step(
+        claim=claim,
+        check=by_reference,
+        cases=cases,
+        twins=twins,
+        sides={"reference": reference, "exact": exact, "scale": scale},
+    )

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast.bench.race import ROUNDS, Task, circumstances, race, results
 from dntk_fast.bench.subjects import random_subject
-from dntk_fast.certificate import residual
-from dntk_fast.distributed import distributed_features, process_group
-from dntk_fast.distributed_sums import DistributedProblem
+from dntk_fast.certificates.certificate import residual
+from dntk_fast.parallel.distributed import distributed_features, process_group
+from dntk_fast.parallel.distributed_sums import DistributedProblem
+from dntk_fast.report.cells import Cells
 
 __all__ = ["WAYS", "measure", "tables"]
 

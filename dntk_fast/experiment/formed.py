@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dntk_fast.full_problem import FullProblem
-from dntk_fast.parameter_weights import Weights
+from dntk_fast.certificates.full_problem import FullProblem
+from dntk_fast.certificates.parameter_weights import Weights
 
 __all__ = ["FormedProblem", "joint_factor"]
 

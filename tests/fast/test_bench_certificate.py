@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dntk_fast.bench import certificate
-from dntk_fast.certificate import FullProblem, residual
+from dntk_fast.certificates.certificate import FullProblem, residual
 from dntk_fast.cli import main
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 from tests.fast.plain import close

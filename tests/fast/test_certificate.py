@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     Seen,
     Subset,
@@ -26,7 +26,7 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.ridge import dual_coefficients, ridge_weights
+from dntk_fast.kernels.ridge import dual_coefficients, ridge_weights
 from dntk_fast.tangent.features import head_weights, tangent_features
 from tests.fast.plain import close, features
 from tests.kinds import assert_same_kind, back, kinds, to

@@ -7,14 +7,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast._stages import StageStore
-from dntk_fast.certificate import Seen, certify, held_out, held_out_bounds, residual, training_subset
+from dntk_fast.certificates.certificate import Seen, certify, held_out, held_out_bounds, residual, training_subset
+from dntk_fast.certificates.conjugate_gradients import refine
 from dntk_fast.cli import app
 from dntk_fast.experiment import certificates as module
 from dntk_fast.experiment.certificates import MARKS, QUICK, run
 from dntk_fast.experiment.certificates_table import bounds_table, steps_needed, steps_table
 from dntk_fast.experiment.formed import FormedProblem, joint_factor
-from dntk_fast.refine import refine
+from dntk_fast.files.stages import StageStore
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, flat, named
 from tests.tolerances import TOL

@@ -10,15 +10,19 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dntk_fast import data, distance, full_problem, models, report, steps
-from dntk_fast._stages import Stage, StageStore
-from dntk_fast.certificate import combined, inner
-from dntk_fast.config import Config
-from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
-from dntk_fast.pipeline import REFINEMENT, run
-from dntk_fast.refine import Step
+from dntk_fast.certificates import full_problem
+from dntk_fast.certificates.certificate import combined, inner
+from dntk_fast.certificates.conjugate_gradients import Step
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.report.record import schema
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow import data, distance, stages
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.pipeline import REFINEMENT, run
 from tests.tolerances import TOL
 
 SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3,), "draws": 1, "model": "mlp"}
@@ -46,7 +50,7 @@ def given(tmp_path_factory):
         "network",
     )
     stages = [store.load(name) for name in names]
-    model = models.build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
+    model = build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
     model.load_state_dict({name[8:]: w for name, w in stages[-1].arrays.items() if name.startswith("weights.")})
     return Inputs(model.eval(), data.load(config.data), *stages, config), store.load(REFINEMENT)
 
@@ -296,8 +300,8 @@ def test_a_killed_refinement_goes_on_to_the_same_numbers(told, given, tmp_path):
         distance_to_full(replace(inputs), kill, path)
     assert seen == [(step, SMALL["refine_steps"]) for step in range(4)]
     if not told:
-        kept = models.read_tensors(looks_beside(path))[0]
-        models.write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
+        kept = read_tensors(looks_beside(path))[0]
+        write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
     later = []
     resumed = distance_to_full(replace(inputs), lambda done, total: later.append(done), path)
     assert later == [3, 4, 5, 6]
@@ -310,7 +314,7 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
     inputs, stage = given
     alone = again(replace(inputs, full=Stage({}, inputs.full.numbers)), tmp_path)
     found, before = alone.numbers["distance"], stage.numbers["distance"]
-    part = {"$defs": report.schema()["$defs"], **report.schema()["properties"]["distance"]}
+    part = {"$defs": schema()["$defs"], **schema()["properties"]["distance"]}
     jsonschema.validate(found, part)
     assert not found["exact"]
     assert found["scale"] == pytest.approx(rms(inputs.logits.arrays["logits.test"]))
@@ -323,8 +327,8 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
 
 def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch):
     inputs = given[0]
-    monkeypatch.setattr(steps, "EXACT_KERNEL_BYTES", 0)
-    full = steps.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
+    monkeypatch.setattr(stages, "EXACT_KERNEL_BYTES", 0)
+    full = stages.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
     assert full.arrays == {}
     assert full.numbers["full_kernel"]["method"] == "features, k = 64"
 

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dntk_fast import _processes, distributed
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     Seen,
     certify,
@@ -22,15 +22,17 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.distributed import distributed_features, process_group, write_distributed
-from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
-from dntk_fast.models import fingerprint
-from dntk_fast.moments import load_moments, moments_of
-from dntk_fast.refine import refine
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.kernels.moments import load_moments, moments_of
+from dntk_fast.parallel import distributed, processes
+from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
+from dntk_fast.parallel.distributed_sums import DistributedProblem, distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
 from tests.fast.test_store import StopError, content, network, samples
+from tests.processes import threads
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +150,7 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
     def lost(*_, **__):
         raise RuntimeError("[/a/path/pair.cc:553] Connection closed by peer [127.0.0.1]:1. Check the\nlogs.")
 
-    for name, call in (("all_gather", _processes.meet), ("all_reduce", lambda: _processes.add(torch.ones(1)))):
+    for name, call in (("all_gather", processes.meet), ("all_reduce", lambda: processes.add(torch.ones(1)))):
         monkeypatch.setattr(distributed.dist, name, lost)
         with pytest.raises(SystemExit) as ended, process_group():
             call()
@@ -167,13 +169,13 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
 def test_processes_that_differ_are_told_what_in(monkeypatch):
     """Another process answers with the digests of another model."""
     answers = []
-    monkeypatch.setattr(_processes, "gather", lambda own: answers.append(own) or [own])
+    monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     for seed in (0, 1):
-        _processes.agree({"x": 5, "model": fingerprint(network(seed))})
-    monkeypatch.setattr(_processes, "gather", lambda own: [own, answers[1]])
+        processes.agree({"x": 5, "model": fingerprint(network(seed))})
+    monkeypatch.setattr(processes, "gather", lambda own: [own, answers[1]])
     with pytest.raises(ValueError, match="model: expected the same in every process, got different ones"):
-        _processes.agree({"x": 5, "model": fingerprint(network(0))})
-    _processes.agree({"x": 5, "model": fingerprint(network(1))})
+        processes.agree({"x": 5, "model": fingerprint(network(0))})
+    processes.agree({"x": 5, "model": fingerprint(network(1))})
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------
@@ -224,7 +226,15 @@ def interrupt(*_):
     raise StopError
 
 
+@pytest.fixture
+def _one_thread():
+    """As many as each of the processes that the results are compared with bit for bit."""
+    with threads(1):
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_two_processes_under_torchrun_are_as_one(tmp_path):
     with pytest.raises(StopError):  # the store was begun by one process; two go on
         write_features(tmp_path / "store", network(), samples(), shard_rows=2, progress=interrupt, **SETTINGS)
@@ -234,9 +244,7 @@ def test_two_processes_under_torchrun_are_as_one(tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
     for n, shard_rows in ((11, 2), (1, 4)):
@@ -277,12 +285,13 @@ from tests.fast.test_distributed import *
 def end(done, total):
     if os.environ["RANK"] == "1" and done >= 3:
         os.kill(os.getpid(), signal.SIGKILL)
-with process_group(timeout=20):
+with process_group():
     write_distributed(Path(sys.argv[1]), network(), samples(), shard_rows=2, progress=end, **SETTINGS)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp_path):
     """Without torchrun's agent, which would stop the other itself: as on two machines."""
     with socket.socket() as free:
@@ -291,16 +300,12 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp
     common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", END, str(tmp_path / "store")]
-    pair = [
-        subprocess.Popen(command, env={**common, "RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    try:
-        told = pair[0].communicate(timeout=90)[1]
-    finally:
+    with ExitStack() as stack:
+        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+        pair = [stack.enter_context(subprocess.Popen(command, env={**common, "RANK": r}, **given)) for r in "01"]
         for process in pair:
-            process.kill()
-            process.communicate()
+            stack.callback(process.kill)
+        told = pair[0].stderr.read()
     assert pair[0].returncode == 1
     assert re.fullmatch(rf"dntk: process 0 of 2 lost another one \([^()]+\){GOES_ON}\n", told)
 

@@ -22,7 +22,7 @@ from dntk_fast import (
     tangent_kernel,
     training_subset,
 )
-from dntk_fast.models import write_tensors
+from dntk_fast.files.tensors import write_tensors
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast import gradient_distillation as gd
-from dntk_fast._rows import medoid_rows
-from dntk_fast.ridge import ridge_weights
+from dntk_fast.distillation import gradient_distillation as gd
+from dntk_fast.distillation.row_samplers import medoid_rows
+from dntk_fast.kernels.ridge import ridge_weights
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kernel_stacks, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL

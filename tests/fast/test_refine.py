@@ -7,15 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dntk_fast import subset as subset_module
-from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
-from dntk_fast.models import write_tensors
-from dntk_fast.refine import refine, solve
+from dntk_fast.certificates import subset as subset_module
+from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.certificates.conjugate_gradients import refine, solve
+from dntk_fast.files.tensors import write_tensors
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
 from tests.tolerances import TOL
 
-module = import_module("dntk_fast.refine")  # the package's attribute of this name is the function
+module = import_module(
+    "dntk_fast.certificates.conjugate_gradients"
+)  # the package's attribute of this name is the function
 cases = st.builds(Case, st.integers(0, 2**31), n=st.integers(2, 6), t=st.integers(1, 3), m=st.integers(0, 2))
 
 

@@ -17,6 +17,15 @@ import torch
 from dntk_fast.tangent import features, writing
 from dntk_fast.tangent.store import FeatureStore
 from tests.fast.test_store import StopError, content, interrupt, write
+from tests.processes import threads
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The files of two runs are compared bit for bit: both on one thread, as the processes that are killed."""
+    with threads(1):
+        yield
+
 
 # --- damage -----------------------------------------------------------------------------------------------------------
 

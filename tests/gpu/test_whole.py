@@ -4,9 +4,16 @@ import pytest
 import torch
 
 from dntk_fast import DistilledNTK, build, tangent_features, write_features
-from dntk_fast.certificate import FullProblem, certify, held_out, held_out_bounds, residual, training_subset
-from dntk_fast.moments import moments_of
-from dntk_fast.refine import Seen, refine, solve
+from dntk_fast.certificates.certificate import (
+    FullProblem,
+    certify,
+    held_out,
+    held_out_bounds,
+    residual,
+    training_subset,
+)
+from dntk_fast.certificates.conjugate_gradients import Seen, refine, solve
+from dntk_fast.kernels.moments import moments_of
 from tests.tolerances import TOL
 
 pytestmark = pytest.mark.gpu

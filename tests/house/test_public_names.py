@@ -1,8 +1,10 @@
-"""`__all__` everywhere: there, true, and the reference's own list made of its modules' lists."""
+"""`__all__` everywhere: there and true; the reference itself hands on its modules alone."""
 
+import ast
 import importlib
 import pkgutil
 import types
+from pathlib import Path
 
 import pytest
 
@@ -53,15 +55,32 @@ def test_every_public_name_of_the_reference_is_listed(name):
     assert unlisted(importlib.import_module(name)) == []
 
 
-def test_the_reference_shows_every_name_of_its_modules():
+def handed_on(source):
+    """The modules that a table of contents hands on, as written."""
+    return [alias.name for node in ast.parse(source).body if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+
+def test_the_reference_hands_on_its_public_modules_and_nothing_else():
     package = importlib.import_module("dntk_ref")
-    expected = {
-        name
-        for path in modules()
-        if path.startswith("dntk_ref.") and not path.rpartition(".")[2].startswith("_")
-        for name in importlib.import_module(path).__all__
-    }
-    assert set(package.__all__) == expected
+    files = {path.stem for path in Path(package.__file__).parent.glob("*.py") if not path.stem.startswith("_")}
+    contents = handed_on(Path(package.__file__).read_text(encoding="utf-8"))
+    assert sorted(contents) == sorted(files)
+    assert all(isinstance(getattr(package, name), types.ModuleType) for name in contents)
+    assert public(package) == []
+
+
+def test_no_function_takes_the_name_of_a_module_of_the_reference():
+    package = importlib.import_module("dntk_ref")
+    for name in handed_on(Path(package.__file__).read_text(encoding="utf-8")):
+        assert getattr(package, name) is importlib.import_module(f"dntk_ref.{name}")
+
+
+def test_a_name_that_is_no_module_is_seen():
+    assert handed_on("from dntk_ref import kernel as kernel, redundancy\nfrom dntk_ref.ridge import leverage\n") == [
+        "kernel",
+        "redundancy",
+        "leverage",
+    ]
 
 
 def test_a_wrong_list_is_seen():

@@ -51,11 +51,11 @@ def test_a_check_has_two_twins_that_change_a_side_or_the_cases_and_nothing_else(
 
 def test_twin_and_check_run_the_same_code():
     for _, step in STEPS[:: len(STEPS) // 12]:
-        only = Step(step.claim, step.check, step.cases, (), step.sides)
+        only = Step(claim=step.claim, check=step.check, cases=step.cases, twins=(), sides=step.sides)
         assert step.check.__code__ in codes_called(lambda only=only: judge_step(only, 3))
         for twin in step.twins:
             broken = Twin(twin.name, twin.sides, twin.cases or step.cases)
-            alone = Step(step.claim, step.check, fixed(), (broken,), step.sides)
+            alone = Step(claim=step.claim, check=step.check, cases=fixed(), twins=(broken,), sides=step.sides)
             assert step.check.__code__ in codes_called(lambda alone=alone: judge_step(alone, 3))
 
 
@@ -69,21 +69,27 @@ def below(case, *, right):
     return at_most(case, right)
 
 
-GOOD = Step("x <= 5", below, fixed(1, 5), (Twin("x <= 4", {"right": 4}), Twin("x = 6", {}, fixed(6))), {"right": 5})
+GOOD = Step(
+    claim="x <= 5",
+    check=below,
+    cases=fixed(1, 5),
+    twins=(Twin("x <= 4", {"right": 4}), Twin("x = 6", {}, fixed(6))),
+    sides={"right": 5},
+)
 CEX = Refutation(
-    "six",
-    below,
-    6,
-    (Twin("x <= 6", {"right": 6}), Twin("x = 5", cases=fixed(5))),
-    {"right": 5},
-    6,
-    5,
-    st.integers(0, 100),
+    name="six",
+    check=below,
+    case=6,
+    controls=(Twin("x <= 6", {"right": 6}), Twin("x = 5", cases=fixed(5))),
+    printed={"right": 5},
+    left=6,
+    right=5,
+    search=st.integers(0, 100),
 )
 
 
 def verdict(**parts):
-    statement = Statement("x", "x", (Reading("r", "", Verdict.HOLDS, **parts),))
+    statement = Statement(label="x", row="x", readings=(Reading(key="r", formula="", verdict=Verdict.HOLDS, **parts),))
     return judge(statement, 3)[0].verdict
 
 
@@ -98,12 +104,28 @@ def test_the_verdict_follows_the_evidence():
 
 
 def test_a_failed_step_a_surviving_twin_and_a_control_that_fails_break_the_verdict():
-    wrong = Step("x <= 3", below, fixed(1, 5), GOOD.twins, {"right": 3})
-    survivor = Step("x <= 5", below, fixed(1, 5), (*GOOD.twins, Twin("x <= 6", {"right": 6})), {"right": 5})
-    bad_control = Refutation("six", below, 6, (Twin("x <= 5 again", {"right": 5}), *CEX.controls), {"right": 5})
-    not_reproduced = Refutation("six", below, 6, CEX.controls, {"right": 5}, 7, 5)
-    not_violated = Refutation("five", below, 5, CEX.controls, {"right": 5})
-    not_found = Refutation("six", below, 6, CEX.controls, {"right": 5}, search=st.integers(0, 5))
+    wrong = Step(claim="x <= 3", check=below, cases=fixed(1, 5), twins=GOOD.twins, sides={"right": 3})
+    survivor = Step(
+        claim="x <= 5",
+        check=below,
+        cases=fixed(1, 5),
+        twins=(*GOOD.twins, Twin("x <= 6", {"right": 6})),
+        sides={"right": 5},
+    )
+    bad_control = Refutation(
+        name="six",
+        check=below,
+        case=6,
+        controls=(Twin("x <= 5 again", {"right": 5}), *CEX.controls),
+        printed={"right": 5},
+    )
+    not_reproduced = Refutation(
+        name="six", check=below, case=6, controls=CEX.controls, printed={"right": 5}, left=7, right=5
+    )
+    not_violated = Refutation(name="five", check=below, case=5, controls=CEX.controls, printed={"right": 5})
+    not_found = Refutation(
+        name="six", check=below, case=6, controls=CEX.controls, printed={"right": 5}, search=st.integers(0, 5)
+    )
     assert verdict(steps=(wrong,)) is Verdict.BROKEN
     assert verdict(steps=(survivor,)) is Verdict.BROKEN
     for refutation in (bad_control, not_reproduced, not_violated, not_found):

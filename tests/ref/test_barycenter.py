@@ -1,6 +1,5 @@
 """Barycentres: the free-weight one is k-means (by linear programming and by exhaustion), the uniform one is not."""
 
-import importlib
 from itertools import product
 
 import numpy as np
@@ -9,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.vq import vq
 
+from dntk_ref import barycenter as bary
 from tests.ref.sides import CLOSE, differs
 from tests.tolerances import TOL
 
-# The package gives the name to the function; the module is reached by its own.
-bary = importlib.import_module("dntk_ref.barycenter")
 SEEDS = st.integers(0, 2**32 - 1)
 
 

@@ -2,33 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dntk_ref import certificate as c
-from dntk_ref import kernel, network, redundancy, ridge
-from dntk_ref.cases import orthonormal, random_projector
-from tests.ref.sides import CLOSE, HAND, differs
+from dntk_ref import network, restricted, ridge
+from dntk_ref.cases import orthonormal
+from tests.ref.problems import problems
+from tests.ref.sides import CLOSE, HAND, at_most, differs
 from tests.tolerances import TOL
-
-
-def at_most(truth, bound):
-    """Every truth is at most its bound, up to the rounding of both."""
-    truth, bound = np.asarray(truth), np.asarray(bound)
-    return bool((truth <= bound * (1 + TOL["float64"]) + TOL["float64"]).all())
-
-
-@st.composite
-def problems(draw):
-    """Features (n, P), targets, weights that solve nothing, a ridge, test rows, and a subset of 0 to n rows."""
-    n, P, t = draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    Phi = rng.standard_normal((n, P))
-    if draw(st.integers(0, 3)) == 0:
-        Phi[-1] = Phi[0]
-    subset = rng.permutation(n)[: draw(st.integers(0, n))]
-    lam = 10.0 ** draw(st.integers(-2, 1))
-    return Phi, rng.standard_normal(n), rng.standard_normal(P), lam, rng.standard_normal((t, P)), subset
 
 
 def error_of(problem):
@@ -188,7 +170,7 @@ def test_the_gap_at_any_dual_point(problem, seed):
     np.testing.assert_allclose(
         c.duality_gap_at(Phi, y, w, (y - Phi @ w) / lam, lam), c.duality_gap(Phi, y, w, lam), **CLOSE
     )
-    rho = c.dual_residual(K, y, alpha, lam)
+    rho = restricted.dual_residual(K, y, alpha, lam)
     np.testing.assert_allclose(c.duality_gap_at(Phi, y, Phi.T @ alpha, alpha, lam), rho @ rho / 2, **CLOSE)
     assert at_most(c.rms(Phi, error_of(problem)), np.sqrt(2 * found / len(Phi)))
     assert differs(c.duality_gap_at(Phi, y, w, best, 2 * lam), c.excess(Phi, y, w, lam))
@@ -409,166 +391,6 @@ def test_accumulated_rounding_bounds_every_product_of_roundings():
     assert (1 + 0.125) ** 2 - 1 > 2 * 0.125  # the twin without the division
 
 
-# 9.3: dual, arbitrary rows, subsampled
-
-
-@given(problems())
-def test_dual_bounds(problem):
-    Phi, y, _, lam, test, _ = problem
-    K, alpha = Phi @ Phi.T, np.random.default_rng(len(y)).standard_normal(len(y))
-    rho, k = c.dual_residual(K, y, alpha, lam), test @ Phi.T
-    np.testing.assert_allclose(Phi.T @ rho, c.residual(Phi, y, Phi.T @ alpha, lam), **CLOSE)
-    truth = np.abs(k @ alpha - ridge.dual_prediction(k, K, y, lam))
-    assert at_most(truth, c.dual_bound_by_norm(np.sum(test**2, axis=1), rho, lam))
-    assert at_most(truth, c.dual_bound_by_cross(k, K, rho, lam))
-
-
-def test_the_half_of_the_dual_bound_is_attained():
-    lam = 9.0
-    K, alpha = np.array([[lam]]), np.array([1.0])  # sigma = sqrt(lam) = 3, phi_1 = 3
-    rho = c.dual_residual(K, [0.0], alpha, lam)
-    np.testing.assert_allclose(c.dual_bound_by_norm([1.0], rho, lam), [3.0], **HAND)  # phi(x) = 1: f_hat - f_* = 3
-    np.testing.assert_allclose(c.dual_bound_by_cross([[3.0]], K, rho, lam), [3.0], **HAND)
-    np.testing.assert_allclose(c.dual_bound_by_cross([[3.0], [6.0]], K, rho, lam), [3.0, 6.0], **HAND)
-    with pytest.raises(ValueError, match="cross: expected 1 columns"):
-        c.dual_bound_by_cross([[3.0, 4.0]], K, rho, lam)
-
-
-@given(problems())
-def test_the_norm_of_the_residual_by_kernels_alone(problem):
-    Phi, y, _, lam, Psi, _ = problem
-    beta = np.random.default_rng(len(Psi)).standard_normal(len(Psi))
-    K, cross, own = kernel.gram(Phi), kernel.cross_gram(Phi, Psi), kernel.gram(Psi)
-    found = c.residual_norm_by_kernels(K, cross, own, y, beta, lam)
-    expected = np.linalg.norm(c.residual(Phi, y, Psi.T @ beta, lam))
-    np.testing.assert_allclose(found, expected, **CLOSE)
-    assert differs(c.residual_norm_by_kernels(K, cross, own, -y, beta, lam), expected) or np.allclose(cross @ beta, 0)
-
-
-@given(problems())
-def test_the_subsampled_residual_is_unbiased(problem):
-    Phi, y, w, lam, *_ = problem
-    every = [c.subsampled_residual(Phi, y, w, lam, [i]) for i in range(len(Phi))]
-    np.testing.assert_allclose(np.mean(every, axis=0), c.residual(Phi, y, w, lam), **CLOSE)
-    np.testing.assert_allclose(
-        c.subsampled_residual(Phi, y, w, lam, np.arange(len(Phi))), c.residual(Phi, y, w, lam), **CLOSE
-    )
-    terms = [len(Phi) * np.linalg.norm((Phi[i] @ w - y[i]) * Phi[i]) for i in range(len(Phi))]
-    np.testing.assert_allclose(c.largest_term(Phi, y, w), max(terms), **CLOSE)
-
-
-def test_the_subsampled_bound_holds_with_its_probability():
-    rng, delta, b = np.random.default_rng(1), 0.2, 3
-    Phi, y, w, lam = rng.standard_normal((6, 3)), rng.standard_normal(6), rng.standard_normal(3), 0.5
-    truth, M = np.linalg.norm(c.residual(Phi, y, w, lam)), c.largest_term(Phi, y, w)
-    everyone = [c.subsampled_residual(Phi, y, w, lam, draw) for draw in np.ndindex(6, 6, 6)]  # the whole sample space
-    failed = [truth > c.subsampled_bound(np.linalg.norm(r), M, b, delta) for r in everyone]
-    assert np.mean(failed) <= delta
-    spread = np.mean([np.linalg.norm(r - c.residual(Phi, y, w, lam)) for r in everyone])
-    assert spread <= M / b**0.5  # the mean deviation that McDiarmid's step starts from
-    unlucky = [truth > np.linalg.norm(r) for r in everyone]  # the twin without its margin
-    assert np.mean(unlucky) > delta
-
-
-def test_m_over_the_drawn_rows_alone_certifies_falsely():
-    Phi, y, w, lam = np.array([[1e-3], [1e3]]), np.array([1.0, 1.0]), np.array([1.0]), 1.0
-    truth, drawn = np.linalg.norm(c.residual(Phi, y, w, lam)), [0, 0, 0, 0]
-    estimate = np.linalg.norm(c.subsampled_residual(Phi, y, w, lam, drawn))
-    assert c.subsampled_bound(estimate, c.largest_term(Phi[:1], y[:1], w), 4, 0.05) < truth
-    assert c.subsampled_bound(estimate, c.largest_term(Phi, y, w), 4, 0.05) >= truth
-
-
-# 9.4
-
-
-@st.composite
-def restricted(draw):
-    """Features, targets, a ridge, an orthogonal projector of the parameters, and test rows."""
-    Phi, y, _, lam, test, _ = draw(problems())
-    P = Phi.shape[1]
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return Phi, y, lam, random_projector(P, draw(st.integers(1, P)), rng=rng), test
-
-
-@given(restricted())
-def test_the_restricted_solution(case):
-    Phi, y, lam, Pi, test = case
-    w, optimum = c.subspace_weights(Phi, y, Pi, lam), ridge.ridge_weights(Phi, y, lam)
-    K, K_Pi = Phi @ Phi.T, Phi @ Pi @ Phi.T
-    r = c.residual(Phi, y, w, lam)
-    np.testing.assert_allclose(Pi @ r, 0, atol=TOL["float64"])  # stationary inside the subspace
-    np.testing.assert_allclose(w, Pi @ w, **CLOSE)
-    alpha = ridge.dual_coefficients(K_Pi, y, lam)
-    np.testing.assert_allclose(r, -lam * (Phi.T @ alpha - Pi @ Phi.T @ alpha), **CLOSE)
-    # A norm by a quadratic form: the root of its rounding where it should be zero.
-    np.testing.assert_allclose(
-        c.restricted_residual_norm(K, K_Pi, y, lam), np.linalg.norm(r), rtol=TOL["float64"], atol=10 * TOL["root"]
-    )
-    above = c.excess(Phi, y, w, lam)
-    first, second = (f(K, K_Pi, y, lam) for f in (c.restricted_excess_bound, c.restricted_excess_bound_by_trace))
-    assert at_most(above, first)
-    assert at_most(first, second)
-    assert at_most(np.linalg.norm(Phi @ (w - optimum)), c.restricted_training_bound(K, K_Pi, y, lam))
-    kappa = np.sum(test**2, axis=1)
-    near, far = (
-        f(kappa, K, K_Pi, y, lam) for f in (c.restricted_pointwise_bound, c.restricted_pointwise_bound_by_trace)
-    )
-    assert at_most(np.abs(test @ (w - optimum)), near + TOL["root"] * np.sqrt(kappa) / lam)
-    assert at_most(near, far + TOL["root"] * np.sqrt(kappa) / lam)
-
-
-@given(restricted())
-def test_cea(case):
-    Phi, y, lam, Pi, _ = case
-    optimum = ridge.ridge_weights(Phi, y, lam)
-    found = c.energy_distance(Phi, c.subspace_weights(Phi, y, Pi, lam) - optimum, lam)
-    np.testing.assert_allclose(found, c.subspace_distance(Phi, optimum, Pi, lam), rtol=TOL["float64"], atol=TOL["root"])
-    plain = c.energy_distance(Phi, Pi @ optimum - optimum, lam)  # the nearest in the Euclidean norm is no nearer
-    assert at_most(found, plain)
-    np.testing.assert_allclose(found**2, 2 * c.excess(Phi, y, c.subspace_weights(Phi, y, Pi, lam), lam), **CLOSE)
-
-
-def test_the_training_constant_is_attained_with_nothing_kept():
-    K, y, lam = np.diag([4.0, 1.0]), np.array([5.0, 0.0]), 1.0
-    truth = np.linalg.norm(ridge.filtered_fit(K, y, lam))
-    np.testing.assert_allclose(truth, c.restricted_training_bound(K, np.zeros((2, 2)), y, lam), **HAND)
-
-
-def test_a_sketched_solve_escapes_the_restricted_bounds():
-    # E = 0, yet the solution of the single synthetic row (CEX-14's kind) is off: a bound for the restricted solve alone.
-    Phi, y, lam = np.array([[1.0], [0.1]]), np.array([0.0, 10.0]), 1e-3
-    sketched = ridge.ridge_weights(Phi[1:], y[1:], lam)
-    K = Phi @ Phi.T
-    truth = np.linalg.norm(Phi @ (sketched - ridge.ridge_weights(Phi, y, lam)))
-    assert c.restricted_training_bound(K, K, y, lam) == 0 < 10 < truth
-
-
-# 9.1
-
-
-@given(problems(), st.integers(0, 2**32 - 1))
-def test_redundancy_by_products(problem, seed):
-    Phi = problem[0]
-    rng = np.random.default_rng(seed)
-    Z = orthonormal(len(Phi), rng.integers(1, len(Phi) + 1), rng=rng)
-    G = Phi.T @ Z
-    share = c.captured_share(Phi, Z)
-    assert at_most(share, redundancy.spectrum(Phi @ Phi.T)[: Z.shape[1]].sum() / np.sum(Phi**2))
-    left, values, _ = np.linalg.svd(G, full_matrices=False)
-    V = left[:, values > TOL["rank"] * values[0]]
-    np.testing.assert_allclose(share, np.sum((Z.T @ Phi) ** 2) / np.sum(Phi**2), **CLOSE)
-    assert at_most(redundancy.parameter_redundancy_r2(Phi, V @ V.T) ** 1, c.redundancy_bound_r2(Phi, Z))
-    assume(np.linalg.norm(G) > TOL["root"])
-    assert at_most(redundancy.parameter_redundancy_r1(Phi, V @ V.T), c.redundancy_bound_r1(Phi, Z))
-
-
-def test_redundancy_is_exact_at_the_eigenvectors():
-    Phi = np.diag([3.0, 2.0, 1.0])
-    np.testing.assert_allclose(c.redundancy_bound_r2(Phi, np.eye(3)[:, :2]), 1 / 14, **HAND)
-    np.testing.assert_allclose(c.redundancy_bound_r1(Phi, np.eye(3)[:, :2]), 1 / np.sqrt(97), **HAND)
-    assert c.captured_share(Phi, np.eye(3)[:, 1:]) == 5 / 14
-
-
 REFUSED = [
     (lambda: c.fidelity_error([[1.0]], [1.0, 2.0], [[1.0]], 1.0), "network_weights: expected length 1"),
     (lambda: c.fidelity_bound([[1.0]], -1.0, [[1.0]], 1.0), "network_norm: expected a number that is 0 or above"),
@@ -584,15 +406,6 @@ REFUSED = [
     (lambda: c.pointwise_bound_by_rows([[1.0]], [[1.0]], [0, 0], [1.0], 1.0), r"subset: expected distinct rows in \[0, 0\]"),
     (lambda: c.pointwise_bound_by_rows([[1.0]], [[1.0]], [1], [1.0], 1.0), r"rows in \[0, 0\], got \[1\]"),
     (lambda: c.error_interval([[1.0]], [[1.0]], [[1.0], [1.0]], [1.0], 1.0), "subset: expected 1 rows"),
-    (lambda: c.dual_bound_by_norm([-1.0], [1.0], 1.0), "smallest of diagonal: expected a number that is 0 or above"),
-    (lambda: c.subsampled_residual([[1.0]], [1.0], [1.0], 1.0, [1]), r"drawn: expected integers in \[0, 0\], got \[1\]"),
-    (lambda: c.subsampled_bound(1.0, 1.0, 1, 0.0), "delta: expected a number above 0"),
-    (lambda: c.restricted_residual_norm([[1.0]], [[2.0]], [1.0], 1.0), "kernel - approximation: expected a positive semi"),
-    (lambda: c.restricted_residual_norm([[1.0]], [[-1.0]], [1.0], 1.0), "approximation: expected a positive semi"),
-    (lambda: c.restricted_pointwise_bound([-1.0], [[1.0]], [[1.0]], [1.0], 1.0), "smallest of diagonal"),
-    (lambda: c.restricted_pointwise_bound_by_trace([-1.0], [[1.0]], [[1.0]], [1.0], 1.0), "smallest of diagonal"),
-    (lambda: c.captured_share([[0.0]], [[1.0]]), "tr K: expected a number above 0"),
-    (lambda: c.redundancy_bound_r1([[1.0], [0.0]], [[0.0], [1.0]]), r"\|Z\^T K Z\|_F: expected a number above 0"),
 ]  # fmt: skip
 
 

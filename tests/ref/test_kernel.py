@@ -223,7 +223,7 @@ def test_for_a_projector_the_factor_is_what_was_removed(pair):
     Phi, Pi = pair
     np.testing.assert_allclose(kernel.residual_factor(Phi, Pi), Phi - Phi @ Pi, rtol=0, atol=TOL["root"])
     np.testing.assert_allclose(
-        kernel.contraction_kernel_bound_r1(Phi, Pi), kernel.printed_kernel_bound_r1(Phi, Pi), **CLOSE
+        kernel.contraction_kernel_bound_r1(Phi, Pi), kernel.kernel_bound_r1_printed(Phi, Pi), **CLOSE
     )
 
 
@@ -231,10 +231,10 @@ def test_for_a_projector_the_factor_is_what_was_removed(pair):
 def test_all_readings_of_equation_10_hold_for_projectors(pair):
     left = kernel.kernel_residual_norms(*pair).frobenius
     slack = TOL["float64"] * np.trace(kernel.gram(pair[0]))
-    assert left <= kernel.printed_kernel_bound_r1(*pair) + slack
-    assert left <= kernel.printed_kernel_bound_r2(*pair) + slack
-    assert left <= kernel.printed_kernel_bound_r3(*pair) + slack
-    assert kernel.printed_kernel_bound_r3(*pair) == 2 * kernel.printed_kernel_bound_r2(*pair)
+    assert left <= kernel.kernel_bound_r1_printed(*pair) + slack
+    assert left <= kernel.kernel_bound_r2_printed(*pair) + slack
+    assert left <= kernel.kernel_bound_r3_printed(*pair) + slack
+    assert kernel.kernel_bound_r3_printed(*pair) == 2 * kernel.kernel_bound_r2_printed(*pair)
 
 
 @given(contracted())
@@ -242,13 +242,13 @@ def test_for_contractions_the_corrected_r1_and_r3_hold(pair):
     left = kernel.kernel_residual_norms(*pair).frobenius
     slack = TOL["float64"] * np.trace(kernel.gram(pair[0]))
     assert left <= kernel.contraction_kernel_bound_r1(*pair) + slack
-    assert left <= kernel.printed_kernel_bound_r3(*pair) + slack
+    assert left <= kernel.kernel_bound_r3_printed(*pair) + slack
 
 
 @given(contracted())
 def test_for_contractions_r2_holds(pair):
     left = kernel.kernel_residual_norms(*pair).frobenius
-    assert left <= kernel.printed_kernel_bound_r2(*pair) + TOL["float64"] * np.trace(kernel.gram(pair[0]))
+    assert left <= kernel.kernel_bound_r2_printed(*pair) + TOL["float64"] * np.trace(kernel.gram(pair[0]))
 
 
 def test_a_ridged_projector_breaks_the_printed_r1():
@@ -256,22 +256,22 @@ def test_a_ridged_projector_breaks_the_printed_r1():
     Pi = subspace.ridged_projector(case["inducing"], case.numbers["ridge"])
     left = kernel.kernel_residual_norms(case["features"], Pi).frobenius
     assert left == pytest.approx(case.numbers["left"], rel=TOL["hand"])
-    assert kernel.printed_kernel_bound_r1(case["features"], Pi) == pytest.approx(case.numbers["right"], rel=TOL["hand"])
-    assert left > kernel.printed_kernel_bound_r1(case["features"], Pi) + TOL["apart"]
+    assert kernel.kernel_bound_r1_printed(case["features"], Pi) == pytest.approx(case.numbers["right"], rel=TOL["hand"])
+    assert left > kernel.kernel_bound_r1_printed(case["features"], Pi) + TOL["apart"]
     assert kernel.contraction_kernel_bound_r1(case["features"], Pi) == pytest.approx(left, rel=TOL["hand"])
 
 
 def test_r1_is_an_equality_iff_the_factor_has_rank_one():
     keep_two = np.diag([1.0, 1.0, 0.0])
     assert kernel.residual_factor_norms(np.eye(3), keep_two).rank == 1
-    assert kernel.kernel_residual_norms(np.eye(3), keep_two).frobenius == kernel.printed_kernel_bound_r1(
+    assert kernel.kernel_residual_norms(np.eye(3), keep_two).frobenius == kernel.kernel_bound_r1_printed(
         np.eye(3), keep_two
     )
     keep_one = np.diag([1.0, 0.0, 0.0])
     factor = kernel.residual_factor_norms(np.eye(3), keep_one)
     assert (factor.rank, factor.frobenius_squared, factor.spectral_squared) == (2, 2.0, 1.0)
     assert factor.frobenius_lower == pytest.approx(np.sqrt(2), rel=TOL["hand"])
-    assert kernel.kernel_residual_norms(np.eye(3), keep_one).frobenius < kernel.printed_kernel_bound_r1(
+    assert kernel.kernel_residual_norms(np.eye(3), keep_one).frobenius < kernel.kernel_bound_r1_printed(
         np.eye(3), keep_one
     )
 
@@ -279,7 +279,7 @@ def test_r1_is_an_equality_iff_the_factor_has_rank_one():
 def test_nothing_removed_leaves_nothing():
     factor = kernel.residual_factor_norms([[1.0, 2.0]], np.eye(2))
     assert (factor.rank, factor.frobenius_squared, factor.frobenius_lower) == (0, 0.0, 0.0)
-    assert kernel.printed_kernel_bound_r1([[1.0, 2.0]], np.eye(2)) == 0.0
+    assert kernel.kernel_bound_r1_printed([[1.0, 2.0]], np.eye(2)) == 0.0
 
 
 @pytest.mark.parametrize("outside", [1.5, -0.5])

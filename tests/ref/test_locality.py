@@ -1,19 +1,15 @@
 """Section 3.4: properties (A) and (B), LG-1 to LG-4, gaps and completions, with the counterexamples that limit them."""
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dntk_ref import cases, redundancy
+from dntk_ref import cases, locality, redundancy
 from dntk_ref.cases import COUNTEREXAMPLES
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.strategies import epsilons, generators, partitioned_kernels
 from tests.tolerances import TOL
-
-locality = import_module("dntk_ref.locality")  # the package may export the function of the same name in its place
 
 
 def slack(K):

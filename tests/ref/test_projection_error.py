@@ -63,7 +63,7 @@ def test_bounds_from_their_formulas(problem):
     np.testing.assert_allclose(pe.term_i_prime_bound_printed(p), crossing / (lam + smallest), **CLOSE)
     for bound, front in (
         (pe.combined_bound_printed, p.cross),
-        (pe.combined_bound_printed_projected, p.projected_cross),
+        (pe.combined_bound_projected_printed, p.projected_cross),
     ):
         whole = crossing / (lam + smallest) + np.linalg.norm(front) * np.linalg.norm(y) * printed
         np.testing.assert_allclose(bound(p), whole, **CLOSE)
@@ -100,8 +100,8 @@ def test_cex_27_the_printed_combination_fails_and_the_corrected_is_attained():
     difference = abs(pe.prediction_difference(p))
     assert difference == pytest.approx(4.23, abs=0.005)
     assert pe.combined_bound_printed(p) == pytest.approx(0.29, abs=0.005)
-    assert pe.combined_bound_printed_projected(p) == pytest.approx(0.56, abs=0.005)
-    assert difference > 7 * pe.combined_bound_printed_projected(p)
+    assert pe.combined_bound_projected_printed(p) == pytest.approx(0.56, abs=0.005)
+    assert difference > 7 * pe.combined_bound_projected_printed(p)
     assert pe.combined_bound(p) == pytest.approx(difference, rel=TOL["float64"])
     assert difference <= pe.combined_bound_by_coefficients(p)
 

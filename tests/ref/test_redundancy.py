@@ -180,7 +180,7 @@ def test_cex_8_the_gloss_fails_and_its_correction_holds():
     K, epsilon = case["kernel"], case.numbers["epsilon"]
     best = redundancy.best_subset(K, redundancy.truncation_rank(K, epsilon))
     assert 1 - best.residual / np.trace(K) == pytest.approx(case.numbers["captured"], rel=TOL["hand"])
-    assert best.residual > redundancy.printed_subset_bound(K, epsilon) + TOL["apart"]
+    assert best.residual > redundancy.subset_bound_printed(K, epsilon) + TOL["apart"]
     assert best.residual <= redundancy.corrected_subset_bound(K, epsilon)
 
 
@@ -195,7 +195,7 @@ def test_that_many_combinations_do_what_the_gloss_says(Phi, epsilon):
     K = Phi @ Phi.T
     r = redundancy.truncation_rank(K, epsilon)
     U = np.linalg.eigh(K)[1][:, ::-1][:, :r]
-    assert subspace.projection_residual(Phi, U.T @ Phi) <= redundancy.printed_subset_bound(K, epsilon) + slack(K)
+    assert subspace.projection_residual(Phi, U.T @ Phi) <= redundancy.subset_bound_printed(K, epsilon) + slack(K)
 
 
 # Definition 3.2
@@ -308,20 +308,20 @@ def test_equations_23_to_25_and_both_combinations_hold(K, epsilon):
     left = redundancy.truncation_error_squared(K, r)
     energy, room = np.sum(K**2), TOL["float64"] * np.trace(K) ** 2
     assert left == pytest.approx(np.sum(values[r:] ** 2), abs=room)
-    assert left <= redundancy.printed_tail_bound_r1(K, epsilon) + room
-    assert redundancy.printed_tail_bound_r1(K, epsilon) <= redundancy.printed_tail_bound_r2(K, epsilon) + room
-    assert energy >= redundancy.printed_energy_floor(K) - room
+    assert left <= redundancy.tail_bound_r1_printed(K, epsilon) + room
+    assert redundancy.tail_bound_r1_printed(K, epsilon) <= redundancy.tail_bound_r2_printed(K, epsilon) + room
+    assert energy >= redundancy.energy_floor_printed(K) - room
     ratio = redundancy.parameter_redundancy(K, r)
-    assert ratio <= redundancy.printed_redundancy_bound_r1(K, epsilon) + TOL["root"]
-    assert ratio <= redundancy.printed_redundancy_bound_r2(K, epsilon) + TOL["root"]
+    assert ratio <= redundancy.redundancy_bound_r1_printed(K, epsilon) + TOL["root"]
+    assert ratio <= redundancy.redundancy_bound_r2_printed(K, epsilon) + TOL["root"]
 
 
 @given(kernels(), epsilons)
 def test_the_combined_bounds_are_the_quotients_of_their_parts(K, epsilon):
-    floor = redundancy.printed_energy_floor(K)
+    floor = redundancy.energy_floor_printed(K)
     for tail, bound in (
-        (redundancy.printed_tail_bound_r1, redundancy.printed_redundancy_bound_r1),
-        (redundancy.printed_tail_bound_r2, redundancy.printed_redundancy_bound_r2),
+        (redundancy.tail_bound_r1_printed, redundancy.redundancy_bound_r1_printed),
+        (redundancy.tail_bound_r2_printed, redundancy.redundancy_bound_r2_printed),
     ):
         assert bound(K, epsilon) == pytest.approx(
             np.sqrt(tail(K, epsilon) / floor), rel=TOL["float64"], abs=TOL["float64"]
@@ -342,29 +342,29 @@ def test_the_bounds_of_b_6_by_hand():
     K, epsilon = np.diag([6.0, 2.0, 1.0, 1.0]), 0.25  # r = 2, next 1, last 2, mean 5/2, n = 4
     assert redundancy.truncation_rank(K, epsilon) == 2
     assert redundancy.truncation_error_squared(K, 2) == 2.0
-    assert redundancy.printed_tail_bound_r1(K, epsilon) == 2.5
-    assert redundancy.printed_tail_bound_r2(K, epsilon) == 6.25
-    assert redundancy.printed_energy_floor(K) == 25.0
+    assert redundancy.tail_bound_r1_printed(K, epsilon) == 2.5
+    assert redundancy.tail_bound_r2_printed(K, epsilon) == 6.25
+    assert redundancy.energy_floor_printed(K) == 25.0
     squared = {
-        redundancy.printed_redundancy_bound_r1: 0.1,
-        redundancy.printed_redundancy_bound_r2: 0.25,
+        redundancy.redundancy_bound_r1_printed: 0.1,
+        redundancy.redundancy_bound_r2_printed: 0.25,
         redundancy.improved_redundancy_bound_gap: 0.125 / 0.875,
         redundancy.improved_redundancy_bound_mean: 0.25 / (0.5625 * 2.5) * 0.5,
-        redundancy.printed_projected_redundancy_bound: 0.1,
+        redundancy.projected_redundancy_bound_printed: 0.1,
     }
     for bound, expected in squared.items():
         assert bound(K, epsilon) ** 2 == pytest.approx(expected, rel=TOL["hand"])
 
 
 def test_equation_25_is_an_equality_only_for_a_flat_spectrum():
-    assert redundancy.printed_energy_floor(np.eye(5)) == pytest.approx(5.0, **{"rel": HAND["rtol"]})
-    assert differs(redundancy.printed_energy_floor(np.diag([2.0, 1.0])), 5.0)
+    assert redundancy.energy_floor_printed(np.eye(5)) == pytest.approx(5.0, **{"rel": HAND["rtol"]})
+    assert differs(redundancy.energy_floor_printed(np.diag([2.0, 1.0])), 5.0)
 
 
 def test_all_directions_kept_leave_a_bound_of_zero():
     K = np.diag([2.0, 1.0])
     for bound in (
-        redundancy.printed_redundancy_bound_r1,
+        redundancy.redundancy_bound_r1_printed,
         redundancy.improved_redundancy_bound_gap,
         redundancy.improved_redundancy_bound_mean,
     ):
@@ -372,10 +372,10 @@ def test_all_directions_kept_leave_a_bound_of_zero():
 
 
 B_6 = [
-    redundancy.printed_tail_bound_r1,
-    redundancy.printed_tail_bound_r2,
-    redundancy.printed_redundancy_bound_r1,
-    redundancy.printed_redundancy_bound_r2,
+    redundancy.tail_bound_r1_printed,
+    redundancy.tail_bound_r2_printed,
+    redundancy.redundancy_bound_r1_printed,
+    redundancy.redundancy_bound_r2_printed,
     redundancy.improved_redundancy_bound_gap,
     redundancy.improved_redundancy_bound_mean,
 ]

@@ -218,14 +218,15 @@ OTHERWISE = {
     "uncertainty.joint_variance_by_features": {"new": RNG.standard_normal((4, 2, 5))},
     "barycenter": {"targets": RNG.standard_normal((3, 4)), "spread": np.ones(3), "weights": np.array([0.4, 0.6])},
     "certificate": {"targets": RNG.standard_normal(3)},
+    "restricted": {"targets": RNG.standard_normal(3)},
     "error": {"a": 1.0, "step": 1.0},
     "gradient_distillation": {"targets": RNG.standard_normal(3)},
     "projection_error": {"targets": RNG.standard_normal(3)},
     "ridge": {"targets": RNG.standard_normal(3)},
     "cases.orthonormal": {"rows": 3},
     "certificate.conjugate_gradients": {"steps": 2},
-    "certificate.residual_norm_by_kernels": {"cross": RNG.standard_normal((3, 2)), "coefficients": np.ones(2)},
-    "certificate.subsampled_bound": {"drawn": 3},
+    "restricted.residual_norm_by_kernels": {"cross": RNG.standard_normal((3, 2)), "coefficients": np.ones(2)},
+    "restricted.subsampled_bound": {"drawn": 3},
     "gradient_distillation.local_global_distillation": CLASSES,
     "gradient_distillation.local_global_synthesis": CLASSES,
     "gradient_distillation.mean_kernel": CLASSES,
@@ -244,11 +245,13 @@ OTHERWISE = {
     "projection.smallest_dimension": {"kind": "haar"},
     "projection.union_bound": {"kind": "haar"},
     "projection.variance_coefficients": {"kind": "achlioptas"},
-    "projected_spectrum.hutchinson_estimate": {"probes": RNG.standard_normal((2, 3))},
+    "spectral.hutchinson_estimate": {"probes": RNG.standard_normal((2, 3))},
     "projection_error.projected_problem": {"test": RNG.standard_normal(4)},
     "redundancy.data_redundant_r2": {"gamma": 0.5},
     "redundancy.subset_residual": {"rows": np.array([0, 2])},
 }
+# They take what a public function has checked.
+UNCHECKED = {"_check", "_linear"}
 # Their arguments are tuples or whole networks, and have tests of their own.
 ELSEWHERE = {"network.mlp", "network.conv_net", "network.flatten", "network.head_slice"}
 
@@ -258,7 +261,11 @@ def functions():
         module_name, module = info.name, import_module(f"dntk_ref.{info.name}")
         for name in module.__all__:
             function = getattr(module, name)
-            if module_name != "_check" and inspect.isfunction(function) and f"{module_name}.{name}" not in ELSEWHERE:
+            if (
+                module_name not in {"_check", "_linear"}
+                and inspect.isfunction(function)
+                and f"{module_name}.{name}" not in ELSEWHERE
+            ):
                 yield f"{module_name}.{name}", function
 
 

@@ -159,7 +159,7 @@ def test_the_minimiser_of_the_model_in_the_span(case):
 def test_the_right_side_of_5_equals_half_l_times_the_squared_distance(case):
     g, Pi, step, L = case
     keywords = {"smoothness": L}
-    printed = regret.printed_regret_bound(g, step, Pi, **keywords)
+    printed = regret.regret_bound_printed(g, step, Pi, **keywords)
     room = TOL["float64"] * (1 + L + 1 / L) * (1 + g @ g + step @ step)
     assert printed == pytest.approx(regret.exact_regret(g, step, Pi, **keywords), abs=room)
     assert printed == pytest.approx(regret.model_regret(g, step, Pi, **keywords), abs=room)
@@ -173,7 +173,7 @@ def test_outside_the_span_the_extra_term_is_exact(case, rng):
     g, Pi, _, L = case
     step = rng.standard_normal(len(g))
     room = TOL["float64"] * (1 + L + 1 / L) * (1 + g @ g + step @ step)
-    printed = regret.printed_regret_bound(g, step, Pi, smoothness=L)
+    printed = regret.regret_bound_printed(g, step, Pi, smoothness=L)
     assert printed == pytest.approx(regret.exact_regret(g, step, Pi, smoothness=L), abs=room)
     distance = np.sum((step - regret.optimal_step(g, Pi, smoothness=L)) ** 2)
     extra = (g - Pi @ g) @ step
@@ -184,7 +184,7 @@ def test_outside_the_span_the_extra_term_is_exact(case, rng):
 def test_the_second_reading_holds_for_smooth_losses(task):
     loss, theta, g, step, Pi, L = task
     left = regret.true_to_model_regret(loss, theta, g, step, Pi, smoothness=L)
-    right = regret.printed_regret_bound(g, step, Pi, smoothness=L)
+    right = regret.regret_bound_printed(g, step, Pi, smoothness=L)
     room = TOL["float64"] * (1 + L + 1 / L) * (1 + g @ g + step @ step + theta @ theta)
     assert left <= right + room
 
@@ -195,13 +195,13 @@ def test_the_second_reading_is_an_equality_for_the_model_itself(case):
     left = regret.true_to_model_regret(
         lambda t: float(g @ t + L / 2 * t @ t), np.zeros(len(g)), g, step, Pi, smoothness=L
     )
-    right = regret.printed_regret_bound(g, step, Pi, smoothness=L)
+    right = regret.regret_bound_printed(g, step, Pi, smoothness=L)
     assert left == pytest.approx(right, abs=TOL["float64"] * (1 + L + 1 / L) * (1 + g @ g + step @ step))
 
 
 def test_the_second_reading_fails_for_a_loss_that_is_steeper_than_l():
     left = regret.true_to_model_regret(lambda t: float(t @ t), [0.0], [0.0], [1.0], [[1.0]], smoothness=1.0)
-    assert left > regret.printed_regret_bound([0.0], [1.0], [[1.0]], smoothness=1.0) + TOL["apart"]
+    assert left > regret.regret_bound_printed([0.0], [1.0], [[1.0]], smoothness=1.0) + TOL["apart"]
 
 
 def test_cex_1_the_third_reading_fails():
@@ -209,7 +209,7 @@ def test_cex_1_the_third_reading_fails():
     L, curvature = case.numbers["smoothness"], case.numbers["curvature"]
     arguments = (case["gradient"], case["step"], case["projector"])
     left = regret.true_regret(lambda t: curvature / 2 * float(t @ t), case["theta"], *arguments, smoothness=L)
-    right = regret.printed_regret_bound(*arguments, smoothness=L)
+    right = regret.regret_bound_printed(*arguments, smoothness=L)
     assert (left, right) == (case.numbers["left"], case.numbers["right"])
     assert left > right
     assert left <= regret.true_regret_bound_convex(*arguments, smoothness=L)

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import models
-from dntk_fast._stages import Stage
-from dntk_fast.certificate import FullProblem
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset
-from dntk_fast.data_distillation import distil_images
-from dntk_fast.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
-from dntk_fast.locality import locality
-from dntk_fast.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
-from dntk_fast.redundancy import spectrum
+from dntk_fast.certificates.certificate import FullProblem
+from dntk_fast.distillation.data_distillation import distil_images
+from dntk_fast.distillation.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
+from dntk_fast.files.stages import Stage
+from dntk_fast.kernels.locality import locality
+from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
+from dntk_fast.kernels.redundancy import spectrum
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
+from dntk_fast.tangent.head import penultimate
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.training import train
 
 __all__ = [
     "compare_methods",
@@ -43,7 +44,7 @@ COVERAGE_THRESHOLD = 0.9
 def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
     """Train the network; keep its weights and its logits (C, n) on both splits."""
     options: dict[str, Any] = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
-    training = models.train(blank, data.x_train, data.y_train, **options)
+    training = train(blank, data.x_train, data.y_train, **options)
     logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
     weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
     numbers = {
@@ -256,7 +257,7 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 
 def _head_features(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        h = models.penultimate(model, x)
+        h = penultimate(model, x)
     return torch.cat([h, h.new_ones(len(h), 1)], 1)
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, double, eigh, integers, namespace
+from dntk_fast.kernels.redundancy import RTOL, truncation_rank
 from dntk_fast.projection import hashing
-from dntk_fast.redundancy import RTOL, truncation_rank
 from dntk_fast.tangent.capture import Outputs, Parameters
 from dntk_fast.tangent.kernel import MEMORY, kernel_diagonal
 from dntk_fast.tangent.products import quadratic_forms

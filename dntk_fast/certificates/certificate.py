@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast.fidelity import certified, fidelity_bound, fidelity_error
-from dntk_fast.full_problem import FullProblem, Residual, duality_gap_at, gap_allowance, residual
-from dntk_fast.parameter_weights import Weights, combined, inner, parameter_weights
-from dntk_fast.subset import Subset, training_subset
+from dntk_fast.certificates.fidelity import certified, fidelity_bound, fidelity_error
+from dntk_fast.certificates.full_problem import FullProblem, Residual, duality_gap_at, gap_allowance, residual
+from dntk_fast.certificates.parameter_weights import Weights, combined, inner, parameter_weights
+from dntk_fast.certificates.subset import Subset, training_subset
 
 __all__ = [
     "Certificate",

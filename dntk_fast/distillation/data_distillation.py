@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dntk_fast import _check
-from dntk_fast.barycenter import barycenter
-from dntk_fast.models import alike, digest, final_linear, fingerprint, read_tensors, recorded_inputs, write_tensors
+from dntk_fast.distillation.barycenter import barycenter
+from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.tangent.head import final_linear, recorded_inputs
 
 __all__ = ["ClassMoments", "DistilledImages", "class_moments", "distil_images"]
 
@@ -446,7 +448,7 @@ class _Keeper:
             return None
         tensors, metadata = read_tensors(self.path)
         logits = tensors.pop("logits", torch.zeros(0))
-        if metadata.get("key") != self.key or not alike(self.logits, logits, self.logits.dtype):
+        if metadata.get("key") != self.key or not same_to_rounding(self.logits, logits, self.logits.dtype):
             _check.refuse("checkpoint", "the same model, data and settings", f"{self.path} of another distillation")
         return _State(**tensors)
 

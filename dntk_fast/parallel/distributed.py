@@ -5,8 +5,9 @@
         store = write_distributed(folder, model, x, k=512, seed=0)  # left on a disk that all processes see
 
 Where one process is killed the others end with one line, and the same command goes on from the shards that stand; with
-`torchrun --max-restarts 1` it does so by itself. Without a process group the one process that there is does all the work,
-to the same bits. Moments and certificates: `distributed_sums`.
+`torchrun --max-restarts 1` it does so by itself. Without a process group one process does all the work. However many share
+it, the bits are the same on the same kind of machine with the same number of threads in each (torchrun sets one) and the
+same `memory`; otherwise the numbers are equal up to rounding. Moments and certificates: `distributed_sums`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import torch.distributed as dist
 from torch import nn
 
 from dntk_fast import _check
-from dntk_fast._processes import LostProcessError, agree, collect, meet, place, reason
-from dntk_fast.models import fingerprint
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.parallel.processes import LostProcessError, agree, collect, meet, place, reason
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.result import TangentFeatures
@@ -75,7 +76,8 @@ def distributed_features(
 ) -> TangentFeatures:
     """Compute the features of `tangent_features` in all processes of the group, and gather them in each.
 
-    Shards of `rows` samples are dealt out in turn, so the bits depend on `rows` and not on the number of processes.
+    Shards of `rows` samples are dealt out in turn: the numbers depend on `rows`, on the threads of a process and on `memory`
+    (their last bits, by the order of sums), not on the number of processes.
 
     Parameters
     ----------
@@ -125,7 +127,9 @@ def write_distributed(
     progress: Callable[[int, int], object] | None = None,
     **options: Unpack[Options],
 ) -> FeatureStore:
-    """Do the work of `write_features` in all processes of the group: the same folder, bit for bit.
+    """Do the work of `write_features` in all processes of the group: the same folder, its numbers equal up to rounding.
+
+    Bit for bit where machine, threads of each process and `memory` are the same.
 
     Parameters
     ----------

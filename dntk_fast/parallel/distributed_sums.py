@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast._processes import add, agree, collect, meet, place
-from dntk_fast.certificate import FullProblem, Weights
-from dntk_fast.models import digest, fingerprint
-from dntk_fast.moments import KeptSums, Moments, Part, merge, moments_of
+from dntk_fast.certificates.certificate import FullProblem, Weights
+from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.kernels.moments import KeptSums, Moments, Part, merge, moments_of
+from dntk_fast.parallel.processes import add, agree, collect, meet, place
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.products import vector_jacobian
 from dntk_fast.tangent.writing import batch_digest
@@ -100,7 +100,7 @@ class DistributedProblem(FullProblem):
     and those of `FullProblem`, the same in every process
 
     >>> from torch import nn
-    >>> from dntk_fast.certificate import residual
+    >>> from dntk_fast.certificates.certificate import residual
     >>> problem = DistributedProblem(nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> residual(problem, {"weight": torch.ones(1, 1, 1)}).norm.tolist()
     [3.0]

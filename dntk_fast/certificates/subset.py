@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dntk_fast import _check
 from dntk_fast._arrays import apply
-from dntk_fast.full_problem import FullProblem
-from dntk_fast.parameter_weights import Weights, scaled, spread
+from dntk_fast.certificates.full_problem import FullProblem
+from dntk_fast.certificates.parameter_weights import Weights, scaled, spread
 from dntk_fast.tangent.generic import take
 
 __all__ = ["Subset", "training_subset"]

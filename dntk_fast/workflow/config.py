@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dntk_fast import _check
-from dntk_fast._stages import config_hash
+from dntk_fast.files.stages import config_hash
 
 __all__ = ["Config", "default_folder"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dntk_fast._arrays import eigh
-from dntk_fast.ridge import GRID_EXPONENTS, RidgeSpectrum, choose_ridge, ridge_spectrum
+from dntk_fast.kernels.ridge import GRID_EXPONENTS, RidgeSpectrum, choose_ridge, ridge_spectrum
 
 __all__ = ["Fit", "KernelProblem", "Scores", "fit_features", "scores", "weigh_rows"]
 

@@ -14,14 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import _check, models, steps
-from dntk_fast._stages import Stage, StageStore
-from dntk_fast.config import Config, default_folder
-from dntk_fast.data import Dataset, load
-from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
-from dntk_fast.redundancy import truncation_rank_of_spectrum
+from dntk_fast import _check
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
 from dntk_fast.tangent.features import feature_plan
+from dntk_fast.tangent.head import final_linear
 from dntk_fast.tangent.kernel import kernel_plan
+from dntk_fast.workflow import stages
+from dntk_fast.workflow.config import Config, default_folder
+from dntk_fast.workflow.data import Dataset, load
+from dntk_fast.workflow.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.workflow.models import build, parameter_count
 
 __all__ = ["Report", "explain", "run"]
 
@@ -80,32 +84,32 @@ def run(
     name, blank = _network(config, data)
     _refuse_early(config, data, blank)
     store = StageStore(folder or default_folder(config), asdict(config), overwrite=overwrite)
-    stages = _Stages(store, progress or (lambda stage, done, total: None))
+    runner = _Runner(store, progress or (lambda stage, done, total: None))
 
     def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
-        return stages.run(stage, lambda: step(*inputs))
+        return runner.run(stage, lambda: step(*inputs))
 
-    net = do("network", steps.train_network, blank, data, config, stages.tick("network"))
+    net = do("network", stages.train_network, blank, data, config, runner.tick("network"))
     model = _with_weights(blank, net)
-    full = do("full kernel", steps.full_kernel, model, data, net, config)
-    do("last layer", steps.last_layer, model, data, net)
-    test = do("features, held-out", steps.held_out_features, model, data, config)
-    do("drawn images", steps.drawn_kernel, model, data, test, net, config)
+    full = do("full kernel", stages.full_kernel, model, data, net, config)
+    do("last layer", stages.last_layer, model, data, net)
+    test = do("features, held-out", stages.held_out_features, model, data, config)
+    do("drawn images", stages.drawn_kernel, model, data, test, net, config)
     for size in config.sizes:
         images = f"distillation, {size} per class"
         checkpoint = store.path(images, ".checkpoint.safetensors")
-        made = do(images, steps.distil, model, data, size, config, stages.tick(images), checkpoint)
+        made = do(images, stages.distil, model, data, size, config, runner.tick(images), checkpoint)
         checkpoint.unlink(missing_ok=True)
-        base = do(f"distilled kernel, {size} per class", steps.distilled_kernel, model, data, made, test, net, config)
+        base = do(f"distilled kernel, {size} per class", stages.distilled_kernel, model, data, made, test, net, config)
     checkpoint = store.path(REFINEMENT, ".checkpoint.safetensors")
     given = Inputs(model, data, full, made, base, test, net, config)
-    do(REFINEMENT, distance_to_full, given, stages.tick(REFINEMENT), checkpoint)
+    do(REFINEMENT, distance_to_full, given, runner.tick(REFINEMENT), checkpoint)
     for leftover in (checkpoint, looks_beside(checkpoint)):
         leftover.unlink(missing_ok=True)
-    do("local structure", steps.local_structure, base, config)
-    tick = stages.tick("gradient distillation")
-    do("gradient distillation", steps.compare_methods, data, base, test, net, config, tick)
-    record = _record(config, name, model, data, stages.done)
+    do("local structure", stages.local_structure, base, config)
+    tick = runner.tick("gradient distillation")
+    do("gradient distillation", stages.compare_methods, data, base, test, net, config, tick)
+    record = _record(config, name, model, data, runner.done)
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
     return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
 
@@ -142,7 +146,7 @@ def explain(config: Config) -> str:
     )
 
 
-class _Stages:
+class _Runner:
     """The store with its progress bars, and all stages done so far, in their order."""
 
     def __init__(self, store: StageStore, progress: Progress) -> None:
@@ -164,7 +168,7 @@ def _network(config: Config, data: Dataset) -> tuple[str, nn.Module]:
     by_size = {8: "conv8", 28: "conv28", 32: "conv32"}
     name = by_size.get(size, "resnet18") if config.model == "auto" else config.model
     options = {"inputs": data.x_train[0].numel()} if name == "mlp" else {"channels": channels}
-    return name, models.build(name, seed=config.seeds["network"], outputs=len(data.classes), **options)
+    return name, build(name, seed=config.seeds["network"], outputs=len(data.classes), **options)
 
 
 def _refuse_early(config: Config, data: Dataset, blank: nn.Module) -> None:
@@ -173,8 +177,8 @@ def _refuse_early(config: Config, data: Dataset, blank: nn.Module) -> None:
     if int(counts[smallest]) < config.per_class:
         expected = f"at most {int(counts[smallest])}, the training images of class {data.classes[smallest]!r}"
         _check.refuse("per_class", expected, config.per_class)
-    _, head = models.final_linear(blank, data.x_train[:2])
-    _check.dimension(config.k, models.parameter_count(blank) - models.parameter_count(head))
+    _, head = final_linear(blank, data.x_train[:2])
+    _check.dimension(config.k, parameter_count(blank) - parameter_count(head))
 
 
 def _with_weights(blank: nn.Module, network: Stage) -> nn.Module:
@@ -192,7 +196,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         "versions": _versions(),
         "threads": torch.get_num_threads(),
         "seeds": config.seeds,
-        "fingerprints": {"model": models.fingerprint(model), "data": _data_fingerprint(data)},
+        "fingerprints": {"model": fingerprint(model), "data": _data_fingerprint(data)},
         "data": {
             "name": data.name,
             "n_train": len(data.x_train),
@@ -200,7 +204,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
             "classes": list(data.classes),
             "shape": list(data.image_shape),
         },
-        "network": {"name": name, "parameters": models.parameter_count(model), **done["network"].numbers},
+        "network": {"name": name, "parameters": parameter_count(model), **done["network"].numbers},
         **full.numbers,
         "last_layer": done["last layer"].numbers,
         "drawn": done["drawn images"].numbers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["Stage", "StageStore", "config_hash", "write_atomically"]
+from dntk_fast.files.atomic import write_atomically
+
+__all__ = ["Stage", "StageStore", "config_hash"]
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
     True
     """
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path` and rename, so that a killed process or a full disk leaves the old file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

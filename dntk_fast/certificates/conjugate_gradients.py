@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     Certificate,
     FullProblem,
     HeldOut,
@@ -35,7 +35,8 @@ from dntk_fast.certificate import (
     held_out_bounds,
     residual,
 )
-from dntk_fast.models import alike, digest, fingerprint, read_tensors, write_tensors
+from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
+from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.writing import batch_digest
 
@@ -157,7 +158,7 @@ def refine(
     Examples
     --------
     >>> from torch import nn
-    >>> from dntk_fast.certificate import held_out, training_subset
+    >>> from dntk_fast.certificates.certificate import held_out, training_subset
     >>> x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[3.0, 0.0]])
     >>> problem = FullProblem(nn.Linear(1, 1, bias=False), x, y, 5.0)
     >>> subset = training_subset(problem, torch.tensor([0]))
@@ -222,7 +223,7 @@ def solve(
     Examples
     --------
     >>> from torch import nn
-    >>> from dntk_fast.certificate import held_out, training_subset
+    >>> from dntk_fast.certificates.certificate import held_out, training_subset
     >>> x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[3.0, 0.0]])
     >>> problem = FullProblem(nn.Linear(1, 1, bias=False), x, y, 5.0)
     >>> held = held_out(training_subset(problem, torch.tensor([0])), x)
@@ -480,7 +481,7 @@ class _Checkpoint:
             odd = [name for name in self.owner.keys() | owner.keys() if self.owner.get(name) != owner.get(name)]
         except (KeyError, ValueError, AttributeError):
             _check.refuse("checkpoint", "one that a refinement wrote", self.path)
-        if not odd and not alike(self.first, tensors["first"], self.precision):
+        if not odd and not same_to_rounding(self.first, tensors["first"], self.precision):
             odd = ["gradients at the first input"]
         if odd:
             _check.refuse(

@@ -31,7 +31,7 @@ from dntk_fast._arrays import (
     to_numpy,
     transpose,
 )
-from dntk_fast._local_global import (
+from dntk_fast.distillation.local_global import (
     BudgetChoice,
     LocalGlobalGrid,
     Setting,
@@ -41,7 +41,7 @@ from dntk_fast._local_global import (
     local_global_synthesis,
     spectral_clusters,
 )
-from dntk_fast._rows import (
+from dntk_fast.distillation.row_samplers import (
     draw_rows,
     farthest_point_rows,
     feature_points,
@@ -51,7 +51,7 @@ from dntk_fast._rows import (
     random_rows,
     selection,
 )
-from dntk_fast.ridge import dual_coefficients
+from dntk_fast.kernels.ridge import dual_coefficients
 
 __all__ = [
     "METHODS",

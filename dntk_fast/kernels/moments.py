@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dntk_fast import _check
 from dntk_fast._arrays import apply, eigenvalues, eigh, orthonormal_rows, solve_positive
-from dntk_fast.models import alike, read_tensors, write_tensors
-from dntk_fast.subspace import EnergyGap
+from dntk_fast.files.fingerprint import same_to_rounding
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.kernels.subspace import EnergyGap
 
 __all__ = ["KeptSums", "Moments", "Part", "accumulate", "load_moments", "merge", "moments_of"]
 
@@ -190,7 +191,7 @@ class KeptSums:
         if total.parts > parts:
             _check.refuse("checkpoint", f"at most {parts} parts", f"{total.parts} in {self.path}")
         kept, part = read_tensors(self.path)[0].get("first", torch.zeros(0)), first()
-        if not alike(_known_by(part), kept, part[0].dtype):
+        if not same_to_rounding(_known_by(part), kept, part[0].dtype):
             _check.refuse("checkpoint", "sums of the same stream", f"{self.path}, whose first part was another")
         self.first = kept
         return total

@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from dntk_fast._check import integer, refuse
-from dntk_fast._vision import import_torchvision
+from dntk_fast.workflow.vision import import_torchvision
 
 __all__ = ["DATASETS", "Dataset", "known", "load"]
 

@@ -28,7 +28,7 @@ from dntk_fast._arrays import (
     to_numpy,
     transpose,
 )
-from dntk_fast.redundancy import truncation_rank_of_spectrum
+from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
 
 __all__ = [
     "Eigenspaces",

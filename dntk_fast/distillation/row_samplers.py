@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, diagonal, double, from_numpy, identity, integers, namespace, to_numpy
-from dntk_fast.ridge import leverage
+from dntk_fast.kernels.ridge import leverage
 
 __all__ = ["farthest_point_rows", "kmeans_rows", "leverage_rows", "random_rows", "selection"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast.parameter_weights import Weights, combined, inner, scaled
+from dntk_fast.certificates.parameter_weights import Weights, combined, inner, scaled
 from dntk_fast.tangent.capture import Outputs, Parameters
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.kernel import MEMORY, cast, kernel_diagonal, tangent_kernel

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dntk_fast import models
-from dntk_fast._stages import Stage
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
     Seen,
@@ -37,11 +35,15 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset
-from dntk_fast.predictors import scores
-from dntk_fast.refine import Step, solve
+from dntk_fast.certificates.conjugate_gradients import Step, solve
+from dntk_fast.files.stages import Stage
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.kernels.predictors import scores
 from dntk_fast.tangent.features import FeaturePlan, feature_plan, head_weights, tangent_features
+from dntk_fast.tangent.head import final_linear
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.models import parameter_count
 
 __all__ = ["Inputs", "distance_to_full", "looks_beside", "refinement_steps"]
 
@@ -108,8 +110,8 @@ class Inputs:
     def features(self) -> Tensor:
         """Projected gradients of all training rows: what they miss of the subset's rows, the subset adds."""
         C, n = self.problem.targets.shape
-        _, head = models.final_linear(self.model, self.data.x_train[:2])
-        body = models.parameter_count(self.model) - models.parameter_count(head)
+        _, head = final_linear(self.model, self.data.x_train[:2])
+        body = parameter_count(self.model) - parameter_count(head)
         k = max(1, min(self.config.refine_k, body, FEATURE_BYTES // (8 * C * n)))
         found = tangent_features(self.model, self.data.x_train, k=k, seed=self.config.seeds["certificate"])
         return self.subset.completed(found.values)
@@ -164,8 +166,8 @@ def refinement_steps(model: nn.Module, data: Dataset, config: Config) -> int:
 
     A step takes every training image and logit through the network forward and backward, and forward by tangents.
 
-    >>> from dntk_fast.data import load
-    >>> refinement_steps(models.build("conv8", seed=0), load("digits"), Config(refine_steps=4))
+    >>> from dntk_fast import build, load
+    >>> refinement_steps(build("conv8", seed=0), load("digits"), Config(refine_steps=4))
     4
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -181,12 +183,12 @@ class _Looks:
         self.given, self.path, self.tick = given, looks_beside(checkpoint), tick
         self.done, self.seen = 0, {}
         if checkpoint.exists():
-            self.done = int(json.loads(models.read_tensors(checkpoint)[1]["numbers"])["step"])
-            self.seen = models.read_tensors(self.path)[0] if self.path.exists() else {}
+            self.done = int(json.loads(read_tensors(checkpoint)[1]["numbers"])["step"])
+            self.seen = read_tensors(self.path)[0] if self.path.exists() else {}
 
     def __call__(self, step: Step, weights: Weights) -> None:
         self.seen[str(step.step)] = self.given.problem.predict(weights, self.given.data.x_test)
-        models.write_tensors(self.path, self.seen)
+        write_tensors(self.path, self.seen)
         self.tick(step.step)
 
     def stacked(self) -> Tensor:
