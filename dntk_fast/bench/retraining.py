@@ -1,6 +1,6 @@
 """Retraining for real: what networks say that were trained without some images, each training kept when it is done.
 
-Every training starts afresh, as `models.train` does: its own initial weights, its own order of the images.
+Every training starts afresh, as `train` does: its own initial weights, its own order of the images.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import models
-from dntk_fast._stages import Stage, StageStore
-from dntk_fast.data import Dataset
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 
 __all__ = ["QUICK", "SETTINGS", "Retrained", "Settings", "settings_of"]
 
@@ -133,7 +134,7 @@ class Retrained:
     def _blank(self, seed: int) -> nn.Module:
         channels, side, _ = self.data.image_shape
         name = NETWORKS.get(side, "resnet18_small")
-        return models.build(name, seed=seed, outputs=len(self.data.classes), channels=channels)
+        return build(name, seed=seed, outputs=len(self.data.classes), channels=channels)
 
     def _all(
         self,
@@ -160,7 +161,7 @@ class Retrained:
         """Train on the images of the mask; held-out logits are kept, and the weights if wished."""
         some = torch.from_numpy(mask)
         x, y = self.x[some], self.y[some]
-        network = models.train(self._blank(start), x, y, epochs=self.settings.epochs, seed=order).model
+        network = train(self._blank(start), x, y, epochs=self.settings.epochs, seed=order).model
         with torch.no_grad():
             logits = torch.cat([network(part) for part in self.data.x_test.split(256)])
         weights = {f"w.{k}": v for k, v in network.state_dict().items()} if keep else {}
