@@ -20,7 +20,7 @@ from dntk_fast import _check
 __all__ = ["pull_ridge"]
 
 # The flow slows down as the loss falls and its steps grow: half a decade of the loss takes a few hundred of them.
-STEPS, SHARE = 20_000, 0.1
+STEPS, SHARE = 5_000, 0.1
 POWER_STEPS = 30
 
 

@@ -181,7 +181,7 @@ class Features(Source):
         self.scales = [1.0] * len(self.models)
         kept, total, at = [], None, 0
         norms = torch.zeros(len(self.models), dtype=torch.float64)
-        for part in batches(self.x):
+        for part in batches(self.x, self.batch):
             features = self.new(part)
             widths = [features.shape[2] // len(self.models)] * len(self.models)
             norms += torch.stack([p.double().square().sum().cpu() for p in features.split(widths, 2)])
@@ -213,7 +213,7 @@ class Features(Source):
         if self._kept is not None:
             return self._kept if rows is None else self._kept[:, rows]
         some = self.x if rows is None else take(self.x, rows)
-        return torch.cat([self.new(part) for part in batches(some)], 1)
+        return torch.cat([self.new(part) for part in batches(some, self.batch)], 1)
 
     def products(self, rows: Tensor) -> Callable[[Tensor], Tensor]:
         """By two products with the features."""

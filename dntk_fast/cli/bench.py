@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dntk_fast import _check
-from dntk_fast.bench import certificate, complexity, floor, gpu, headline, memory, plan, processes, sketch
+from dntk_fast.bench import attribution, certificate, complexity, floor, gpu, headline, memory, plan, processes, sketch
 from dntk_fast.bench.history import read_results
 from dntk_fast.bench.importing import import_results
 from dntk_fast.bench.page import write_page
@@ -112,6 +112,23 @@ def bench_certificate(
     """Measure memory, passes and time of a full-kernel certificate, in floors and in a fresh process."""
     given = {"data": data, "model": model, "n": n, "rounds": rounds, "threads": threads, "quick": quick}
     measured(certificate.measure, certificate.tables, json, **given)
+
+
+@bench.command("attribution")
+def bench_attribution(
+    data: Annotated[str, typer.Option(help="A data set or an image pack.")] = "digits",
+    out: Annotated[Path | None, typer.Option(help="Folder of trainings; runs/attribution-<data> if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the images, the subsets and every training.")] = 0,
+    json: Json = None,
+    threads: Threads = None,
+    quick: Quick = False,
+) -> None:
+    """Retrain on random halves, and hold what the kernel and its rivals predict against it.
+
+    Trainings are kept: the same command, repeated after an interruption, goes on where it stopped.
+    """
+    given = {"data": data, "out": out, "seed": seed, "threads": threads, "quick": quick}
+    measured(attribution.measure, attribution.tables, json, **given)
 
 
 @bench.command("complexity")
