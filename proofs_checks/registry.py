@@ -27,12 +27,14 @@ from proofs_checks import (
     check_9_spectrum,
     check_9_streaming,
     check_a_ridge,
+    check_attribution,
     check_b_1_error,
     check_b_1_variance,
     check_b_2_projection,
     check_b_6_redundancy,
     check_real_gradients,
     check_real_maps,
+    check_uncertainty,
 )
 from proofs_checks.references.table import of_statement
 from proofs_checks.rows import ITEMS, MOMENTS, NAMED, SECTIONS
@@ -65,6 +67,8 @@ MODULES: tuple[ModuleType, ...] = (
     check_9_held_out,
     check_9_streaming,
     check_9_restricted,
+    check_attribution,
+    check_uncertainty,
     check_real_gradients,
     check_real_maps,
 )
