@@ -21,7 +21,7 @@ from proofs_checks.algebra.words import (
 
 __all__ = ["NotConfluentError", "Pair", "Term", "Theory"]
 
-RULES, STEPS, LONGEST = 80, 2_000, 9
+RULES, STEPS, LONGEST = 80, 2_000, 16
 Element = Matrix | Scalar
 
 

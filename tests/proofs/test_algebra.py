@@ -107,7 +107,8 @@ def test_identities_of_two_sizes_have_two_traces():
     t.assume((F * F.T + lam) * R, 1)
     assert t.equal(tr(F * F.T * R), n - lam * tr(R))
     t, s = ridge()
-    # n - l tr R and P - l tr S are the effective dimension: with one trace of both identities tr R = tr S would follow, which is false.
+    # n - l tr R and P - l tr S are the effective dimension: with one trace of both identities tr R = tr S would
+    # follow, which is false.
     assert not t.equal(tr(R), tr(s))
 
 
