@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from dntk_fast.parallel.jacobian import distributed_problem
-from dntk_fast.parallel.moments import distributed_moments
 from safetensors.torch import load_file, save_file
 
 from dntk_fast.certificates.certificate import (
@@ -29,6 +27,8 @@ from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.kernels.moments import load_moments, moments_of
 from dntk_fast.parallel import distributed, processes
 from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close

@@ -5,11 +5,11 @@ The group is a pretence: the other process's answer is that of an earlier call, 
 
 import pytest
 import torch
-from dntk_fast.parallel.jacobian import distributed_problem
-from dntk_fast.parallel.moments import distributed_moments
 
 from dntk_fast.parallel import distributed, processes
 from dntk_fast.parallel.distributed import distributed_features, write_distributed
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.writing import Job, stands
 from tests.fast.test_store import network, samples
