@@ -244,7 +244,9 @@ class _Found:
     def network(self) -> Numbers:
         """The certificate `head_preserving`: how far from the network, for features that keep the head."""
         base, logits = self.given.base, self.given.logits.arrays["logits.test"]
-        norm = head_weights(self.given.model, self.given.plan.head).double().norm(dim=1)
+        norm = (
+            head_weights(self.given.model, self.given.plan.head, self.given.plan.columns or None).double().norm(dim=1)
+        )
         test = self.given.test.arrays["values"]
         bounds = fidelity_bound(base.arrays["rows"].double(), norm, test.double(), base.numbers["lam"])
         said = torch.einsum("cnk,ck->cn", test.double(), base.arrays["weights"])
