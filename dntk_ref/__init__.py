@@ -9,6 +9,7 @@ from dntk_ref import (  # noqa: I001 - the order is the paper's
     kernel as kernel,  # 3.1: Gram matrices, projected and inducing-point kernels, their residuals
     redundancy as redundancy,  # 3.2 and B.6: truncation rank, parameter redundancy
     subspace as subspace,  # 3.3: span, projector, residual, energy gap, angles
+    joint as joint,  # Eq 3: one span and one ridge solve for all logits, leaving out images, captured energy
     regret as regret,  # 3.3: one-step regret
     locality as locality,  # 3.4: properties A and B, coverage, gap directions
     barycenter as barycenter,  # 4.1: Wasserstein barycentre of features

@@ -45,6 +45,7 @@ __all__ = [
     "spectral_clusters",
     "synthesised_kernel",
     "synthetic_weights",
+    "target_aware_synthesis",
     "top_eigenvectors",
 ]
 
@@ -148,6 +149,22 @@ def top_eigenvectors(kernel: Any, m: int) -> Array:
     """
     pairs = eigenpairs(kernel)
     return pairs.vectors[:, : _check.integer("m", m, 1, pairs.values.size)]
+
+
+def target_aware_synthesis(kernel: Any, targets: Any, m: int, lam: float) -> Array:
+    """The m - 1 leading eigenvectors and what w_* adds: all but one dimension of the best kernel, and the exact predictor.
+
+    range(U) contains alpha = (K + lam I)^-1 y, so Algorithm 1's own solve returns w_* = Phi^T alpha: with alpha = U c the
+    equation U^T (K + lam I) U c = U^T y holds. The price is the whole solve.
+    Parameters: kernel (n, n), targets (n,), 1 <= m <= n, lam > 0. Returns: (n, m) orthonormal, less where alpha depends
+    on the eigenvectors. Raises: ValueError for m outside 1..n or lam <= 0.
+
+    >>> abs(target_aware_synthesis([[4, 0], [0, 1]], [0, 2], 2, 1.0)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    alpha = dual_coefficients(kernel, targets, lam)
+    leading = top_eigenvectors(kernel, m)[:, :-1]
+    return gram_schmidt(np.column_stack([leading, alpha]))
 
 
 def gram_schmidt(vectors: Any) -> Array:

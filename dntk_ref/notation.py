@@ -66,6 +66,7 @@ rho | redundancy.participation_ratio | scalar | between 1 and n | section 4.2, R
 theta* (S) | gradient_distillation.synthetic_weights | (k,) | inner argmin, linearised model, squared loss, ridge | Eq 2
 J_S | subspace.stacked_gradients | (mC, P) | rows by input, then logit | Eq 3
 T_S | subspace.span_basis | (P, r) | orthonormal columns | Eq 3
+J_S J_S^T | joint.block_kernel | (m C, m C) | rows by input, then logit; one weight vector for all logits | Eq 3
 Pi_S | subspace.span_projector | (P, P) | orthogonal projector | Eq 8
 |Phi (I - Pi_S)|_F^2 | subspace.projection_residual | scalar | energy | section 3.3
 PCA tail | subspace.EnergyGap:tail | scalar | energy | Eq 11

@@ -13,6 +13,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_3_4_locality import Clusters, Local, locals_, partitions
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -117,6 +118,7 @@ LG_4 = Statement(
             key="as stated",
             formula=r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lg_4", "as stated"],
             steps=(
                 Step(
                     claim="the true coverage is the mixture of the clusters' shares",
@@ -347,6 +349,7 @@ PROPERTY_B = Statement(
             key="it can occur",
             formula=r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["property_b", "it can occur"],
             steps=(
                 Step(
                     claim="the top eigenvector of CEX-10 is 16/17 uncovered",
@@ -494,6 +497,7 @@ COMPLETION = Statement(
             key="in the metric tr(W^T K W)",
             formula=r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["optimal_completion", "in the metric tr(W^T K W)"],
             steps=(
                 Step(
                     claim="against random completions",

@@ -19,6 +19,7 @@ from dntk_ref.barycenter import (
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -108,6 +109,7 @@ QUANTISATION = Statement(
             key="one measure",
             formula=r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["quantisation", "one measure"],
             steps=(
                 Step(
                     claim="below every coupling, attained by the Voronoi weights, lowered by cell means",
@@ -246,6 +248,7 @@ LEMMA_W = Statement(
             formula=r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2"
             r"\leq L_\phi^2W_2^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lemma_w", "as stated"],
             steps=(
                 Step(
                     claim="both inequalities with the least constant",

@@ -27,6 +27,7 @@ from proofs_checks.instances import (
     spectral,
 )
 from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -179,6 +180,7 @@ PROP_B_3 = Statement(
             key="pointwise",
             formula=r"f-\hat f_\lambda=(f-f^*)+(f^*-f_\lambda)+(f_\lambda-\hat f_\lambda)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3", "pointwise"],
             steps=(
                 Step(
                     claim="at every test point and sample",
@@ -197,6 +199,7 @@ PROP_B_3 = Statement(
             key="R1, factor 3",
             formula=r"E(f-\hat f)^2\leq 3(E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3", "R1, factor 3"],
             steps=(
                 Step(
                     claim="exact expectations over enumerated samples",
@@ -268,6 +271,7 @@ SHARP = Statement(
             formula=r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E\epsilon_b^2"
             r"+(1+1/a)E\epsilon_v^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3_sharp", "as stated"],
             steps=tuple(
                 Step(
                     claim=f"a = {a}",
@@ -427,6 +431,7 @@ APPROXIMATION = Statement(
             key="R^2",
             formula=r"E\epsilon_a^2=E f^2-E[f\phi]^T\Sigma^{\dagger}E[\phi f]=\mathrm{Var}(f)(1-R^2)",
             verdict=Verdict.ADDED,
+            proof=PROOFS["b_3_approximation", "R^2"],
             steps=(
                 Step(
                     claim="uncentred, no intercept",
@@ -507,6 +512,7 @@ REM_B_4 = Statement(
             key="finite width",
             formula=r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim\mathcal{H}_K\leq P",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["rem_b_4", "finite width"],
             steps=(
                 Step(
                     claim="inputs whose gradients span represent every element",

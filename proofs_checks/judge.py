@@ -127,7 +127,8 @@ def _judge_reading(statement: Statement, reading: Reading, count: int, reference
         reading,
         tuple(judge_step(step, count) for step in reading.steps),
         tuple(judge_refutation(refutation) for refutation in reading.refutations),
-        tuple(references),
+        references=tuple(references),
+        certificate=reading.proof.certificate() if reading.proof and reading.proof.certificate else None,
     )
 
 

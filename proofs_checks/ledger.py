@@ -6,10 +6,13 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from multiprocessing import active_children, get_context
 from typing import Any
 
+from proofs_checks.algebra.proof import THEOREMS
+from proofs_checks.algebra.proof import Kind as ProofKind
 from proofs_checks.instances import SEED
 from proofs_checks.judge import judge
 from proofs_checks.margin import ALLOWED, Kind, Margin
@@ -33,6 +36,7 @@ __all__ = [
     "Record",
     "differences",
     "examine",
+    "proof_cell",
     "record_of",
     "records",
     "spread",
@@ -127,6 +131,21 @@ def _refutation(found: RefutationEvidence) -> Record:
     }
 
 
+def _proof(evidence: Evidence) -> Record | None:
+    proof, found = evidence.reading.proof, evidence.certificate
+    if proof is None:
+        return None
+    return {
+        "kind": str(proof.kind),
+        "assumed": [theorem.name for theorem in proof.assumed],
+        "conclusion": proof.conclusion,
+        "missing": proof.missing,
+        "hypotheses": list(found.hypotheses) if found else [],
+        "lines": [asdict(line) for line in found.lines] if found else [],
+        "wrong": [asdict(wrong) for wrong in found.wrong] if found else [],
+    }
+
+
 def _measurement(found: Measurement) -> Record:
     return {
         "quantity": found.quantity,
@@ -158,6 +177,7 @@ def record_of(evidence: Evidence) -> Record:
         "added": list(reading.added),
         "note": reading.note,
         "disagreement": statement.disagreement,
+        "proof": _proof(evidence),
         "steps": [_step(step) for step in evidence.steps],
         "refutations": [_refutation(refutation) for refutation in evidence.refutations],
         "references": [_reference(step) for step in evidence.references],
@@ -208,6 +228,14 @@ def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str],
             raise
 
 
+def _unproved(proof: Record | None) -> list[str]:
+    if proof is None:
+        return []
+    lines = [f"not proved: {x['text']}" for x in proof["lines"] if not (x["proved"] and x["in_model"])]
+    wrong = [x for x in proof["wrong"] if not (x["rejected"] and x["false_in_model"])]
+    return lines + [f"wrong variant accepted: {x['text']}" for x in wrong]
+
+
 def differences(found: list[Record]) -> list[str]:
     """Return one line for every verdict that differs from the recorded one, naming what broke."""
     lines = []
@@ -222,6 +250,7 @@ def differences(found: list[Record]) -> list[str]:
             ]
             broken += [r["name"] for r in record["refutations"] if not r["carries"]]
             broken += [f"dntk_ref.{r['function']}" for r in record["references"] if not r["carries"]]
+            broken += _unproved(record["proof"])
             why = f" ({'; '.join(broken)})" if broken else ""
             lines.append(
                 f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
@@ -254,6 +283,14 @@ def _evidence_cell(record: Record) -> str:
     return "; ".join(parts) or "none"
 
 
+HOLDING = (Verdict.HOLDS, Verdict.ADDED)
+
+
+def _kind_of(record: Record) -> str:
+    """Return how a reading that holds is proved."""
+    return str(record["proof"]["kind"] if record["proof"] else ProofKind.EVIDENCE)
+
+
 def counts(found: list[Record]) -> Record:
     """Count the readings by verdict, the broken twins, the counterexamples and the instances.
 
@@ -264,6 +301,8 @@ def counts(found: list[Record]) -> Record:
     refutations = [r for record in found for r in record["refutations"]]
     return {
         "verdicts": dict(Counter(record["found"] for record in found if record["table"] != REAL)),
+        "proofs": dict(Counter(_kind_of(r) for r in found if r["table"] != REAL and r["found"] in HOLDING)),
+        "assumed": dict(Counter(name for r in found if r["proof"] for name in r["proof"]["assumed"])),
         "real_gradients": len(real),
         "real_gradients_hold": sum(r["found"] == Verdict.HOLDS for r in real),
         "twins": len(twins),
@@ -286,8 +325,10 @@ def summary(found: list[Record]) -> str:
         if number["real_gradients"]
         else ""
     )
+    proofs = ", ".join(f"{number['proofs'][str(k)]} {k}" for k in ProofKind if str(k) in number["proofs"])
     return (
-        f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
+        f"{verdicts}; of those that hold, proof: {proofs or 'none'}; "
+        f"{number['twins_rejected']} of {number['twins']} broken twins rejected; "
         f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
         f"{number['violations_found_by_search']} violations found by search{real}"
     )
@@ -312,6 +353,14 @@ def to_json(found: list[Record], count: int) -> str:
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
+def proof_cell(record: Record) -> str:
+    """Return the kind of a proof and what it assumes; nothing for what does not hold."""
+    if record["found"] not in HOLDING or record["table"] == REAL:
+        return ""
+    assumed = record["proof"]["assumed"] if record["proof"] else []
+    return _kind_of(record) + (f" ({', '.join(assumed)})" if assumed else "")
+
+
 def _row(record: Record, first: bool) -> str:
     anchor = f'<a id="{record["label"]}"></a>' if first else ""
     twins = [twin for step in record["steps"] for twin in step["twins"]]
@@ -324,6 +373,7 @@ def _row(record: Record, first: bool) -> str:
         record["row"],
         record["reading"],
         f"**{record['found']}**",
+        proof_cell(record),
         _evidence_cell(record),
         " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
         str(sum(step["instances"] for step in record["steps"])),
@@ -334,8 +384,8 @@ def _row(record: Record, first: bool) -> str:
 
 
 HEAD = (
-    "| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected | "
-    "file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
+    "| label | item | reading | verdict | proof | worst margin | tightest ratio (attained by) | instances | twins "
+    "rejected | file |\n| --- | --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
 )
 
 
@@ -379,6 +429,22 @@ def _real_rows(found: list[Record]) -> Iterator[str]:
             first, last = ["", ""], ["", "", ""]
 
 
+def _proof_lines(proof: Record | None) -> Iterator[str]:
+    """Return the certificate: hypotheses, lines with what the right side exceeds the left by, the wrong variants."""
+    if proof is None:
+        return
+    words = "; ".join(filter(None, (proof["conclusion"], proof["missing"])))
+    yield f"* proof: {proof['kind']}" + (f"; {words}" if words else "")
+    if proof["hypotheses"]:
+        yield "  * given " + "; ".join(f"${h}$" for h in proof["hypotheses"])
+    for line in proof["lines"]:
+        yield f"  * {line['text']}: ${line['formula']}$" + (
+            f", by ${line['certificate']}$" if line["certificate"] else ""
+        )
+    for wrong in proof["wrong"]:
+        yield f"  * rejected: {wrong['text']}"
+
+
 def _details(record: Record) -> Iterator[str]:
     yield f"### `{record['label']}` {record['reading']}: {record['found']}"
     yield ""
@@ -390,6 +456,7 @@ def _details(record: Record) -> Iterator[str]:
             yield f"* {'hypotheses' if name == 'hypotheses' else 'added hypotheses'}: {'; '.join(record[name])}"
     if record["note"]:
         yield f"* note: {record['note']}"
+    yield from _proof_lines(record["proof"])
     for step in record["steps"]:
         twins = "; ".join(f"{t['name']} ({_show(t['margin'])})" for t in step["twins"])
         yield (
@@ -437,6 +504,7 @@ def to_markdown(found: list[Record], count: int) -> str:
         "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.",
         "",
     ]
+    lines += ["Assumed theorems:", "", *(f"* {x.name}: {x.says} ({x.source})" for x in THEOREMS), ""]
     for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
         lines += [f"## {title}", "", HEAD, *_rows([r for r in found if r["table"] == table]), ""]
     real = [r for r in found if r["table"] == REAL]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dntk_fast.barycenter import barycenter as fast_barycenter
-from dntk_fast.barycenter import quantisation_cost as fast_cost
+from dntk_fast.distillation.barycenter import barycenter as fast_barycenter
+from dntk_fast.distillation.barycenter import quantisation_cost as fast_cost
 from dntk_ref.barycenter import barycenter, quantisation_cost
 
 from .common import SEED, Pair, grid, tensor

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import dntk_fast.certificate as fast
+import dntk_fast.certificates.certificate as fast
 import dntk_ref.certificate as ref
 from dntk_ref.network import jacobian
 

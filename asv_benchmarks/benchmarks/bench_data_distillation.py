@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from dntk_fast.data_distillation import class_moments, distil_images
+from dntk_fast.distillation.data_distillation import class_moments, distil_images
 from dntk_ref.barycenter import feature_loss, pooled_variance, quantisation_cost
 from dntk_ref.network import penultimate
 

@@ -5,7 +5,7 @@ A synthesis is compared by what it makes of the kernel, K_U, or captures of its 
 
 import numpy as np
 
-import dntk_fast.gradient_distillation as fast
+import dntk_fast.distillation.gradient_distillation as fast
 import dntk_ref.gradient_distillation as ref
 
 from .common import SEED, Pair, features, grid, relative_error, tensor, to_numpy

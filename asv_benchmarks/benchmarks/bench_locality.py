@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dntk_fast.locality import locality as fast_locality
+from dntk_fast.kernels.locality import locality as fast_locality
 from dntk_ref.locality import locality
 
 from .common import Pair, features, grid, tensor

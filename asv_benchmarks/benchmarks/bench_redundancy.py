@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import dntk_fast.redundancy as fast
+import dntk_fast.kernels.redundancy as fast
 import dntk_ref.redundancy as ref
 
 from .common import Pair, features, grid, tensor

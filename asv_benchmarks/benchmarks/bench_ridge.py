@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import dntk_fast.ridge as fast
+import dntk_fast.kernels.ridge as fast
 import dntk_ref.ridge as ref
 
 from .common import Pair, features, grid, tensor

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import torch
 
-import dntk_fast.subspace as fast
+import dntk_fast.kernels.subspace as fast
 import dntk_ref.subspace as ref
 
 from .common import Pair, features, grid, tensor

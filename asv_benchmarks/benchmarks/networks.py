@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import dntk_ref.network as ref
-from dntk_fast.models import build
+from dntk_fast.workflow.models import build
 
 from .common import DEVICE, SEED, tensor
 

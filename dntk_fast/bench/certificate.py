@@ -23,11 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast._device import readable_bytes
 from dntk_fast.bench.race import Task, circumstances, pinned, race, results
 from dntk_fast.bench.subjects import SEED, SHAPES, random_subject
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
     Residual,
@@ -41,11 +40,14 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.data import load
-from dntk_fast.models import build, load_weights, parameter_count, read_tensors, save_weights, train, write_tensors
-from dntk_fast.ridge import ridge_weights
+from dntk_fast.files.tensors import load_weights, read_tensors, save_weights, write_tensors
+from dntk_fast.kernels.ridge import ridge_weights
+from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import kernel_diagonal
+from dntk_fast.workflow.data import load
+from dntk_fast.workflow.models import build, parameter_count
+from dntk_fast.workflow.training import train
 
 __all__ = ["measure", "tables"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dntk_fast._arrays import eigh, gram
 from dntk_fast.bench.subjects import SEED
-from dntk_fast.gradient_distillation import (
+from dntk_fast.distillation.gradient_distillation import (
     farthest_point_rows,
     kmeans_rows,
     leverage_rows,
@@ -20,10 +20,10 @@ from dntk_fast.gradient_distillation import (
     random_rows,
     spectral_clusters,
 )
-from dntk_fast.locality import eigenspaces
-from dntk_fast.models import build, parameter_count
+from dntk_fast.kernels.locality import eigenspaces
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.kernel import kernel_plan, tangent_kernel
+from dntk_fast.workflow.models import build, parameter_count
 
 __all__ = ["ROWS", "Row", "Work"]
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from dntk_fast import models
 from dntk_fast.bench.prices import WAYS, Size, Work, cost_row, pays_after, pieces
 from dntk_fast.bench.unit_costs import network_units
-from dntk_fast.tangent.capture import inspect
 from dntk_fast.tangent.features import feature_plan
+from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.passes import inspect
 from dntk_fast.tangent.plan import KernelPlan, plan_kernel
+from dntk_fast.workflow.models import build, parameter_count
 
 __all__ = ["SCALES", "SMALL", "Scale", "blocks", "claims", "scale_record", "scaled"]
 
@@ -53,17 +54,17 @@ def scaled(scale: Scale, like: Size, *, seed: int = 0) -> tuple[torch.nn.Module,
 
     What no size tells (updates, synthetic gradients, conjugate gradient steps) is taken from `like`.
     """
-    model = models.build(scale.network, seed=seed, outputs=scale.outputs)
+    model = build(scale.network, seed=seed, outputs=scale.outputs)
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(scale.timed, 3, scale.side, scale.side, generator=generator)
-    _, head = models.final_linear(model, images)
+    _, head = final_linear(model, images)
     plan = feature_plan(model, images, k=scale.k, seed=seed)
     size = replace(
         like,
         n=scale.n,
         t=scale.use,
         outputs=scale.outputs,
-        parameters=models.parameter_count(model),
+        parameters=parameter_count(model),
         pixels=images[0].numel(),
         k=scale.k,
         head=head.in_features + 1,

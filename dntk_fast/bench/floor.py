@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast.bench.race import ROUNDS, Task, circumstances, clock_of, pinned, race, results
 from dntk_fast.bench.subjects import random_subject
-from dntk_fast.models import parameter_count
-from dntk_fast.tangent.features import TangentFeatures, feature_plan, tangent_features
+from dntk_fast.report.cells import Cells
+from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
+from dntk_fast.tangent.result import TangentFeatures
+from dntk_fast.workflow.models import parameter_count
 
 __all__ = ["CASES", "Case", "measure", "tables"]
 

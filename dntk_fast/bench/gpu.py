@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast.bench import floor
 from dntk_fast.bench.floor import Case
 from dntk_fast.bench.race import ROUNDS, Task, clock_of, pinned, race, ratio
 from dntk_fast.bench.subjects import SEED, random_subject
 from dntk_fast.projection import Sketch
+from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
 

@@ -20,17 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from dntk_fast import _check, models
+from dntk_fast import _check
 from dntk_fast.bench.claims import SCALES, SMALL, scale_record
 from dntk_fast.bench.prices import ACCOUNTS, RIVALS, WAYS, Way, Work, cost_row, pays_after, pieces
 from dntk_fast.bench.race import circumstances, pinned, ratio
 from dntk_fast.bench.unit_costs import algebra_units, network_units
 from dntk_fast.bench.ways import QUICK, Machine, Settings, Subject
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset, load
-from dntk_fast.predictors import scores
+from dntk_fast.kernels.predictors import scores
 from dntk_fast.report.table import Cells, readable_bytes
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset, load
+from dntk_fast.workflow.models import build, parameter_count
+from dntk_fast.workflow.training import train
 
 __all__ = ["measure", "scale_tables", "tables"]
 
@@ -104,12 +106,12 @@ def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progre
     channels, side, _ = data.image_shape
     x, y = data.x_train[: settings.train], data.y_train[: settings.train]
     name, C = NETWORKS.get(side, "resnet18"), len(data.classes)
-    blank = models.build(name, seed=seeds["network"], outputs=C, channels=channels)
+    blank = build(name, seed=seeds["network"], outputs=C, channels=channels)
 
     def tick(done: int, whole: int) -> None:
         progress("the network, given to all", done, whole)
 
-    trained = models.train(blank, x, y, epochs=settings.epochs, seed=seeds["network"], progress=tick)
+    trained = train(blank, x, y, epochs=settings.epochs, seed=seeds["network"], progress=tick)
     return Subject(trained.model, x, y, data.x_test, settings, seeds)
 
 
@@ -134,7 +136,7 @@ def _described(data: Dataset, subject: Subject) -> dict[str, Any]:
     logits = subject.logits(data.x_test)
     accuracy = float((logits.argmax(0) == data.y_test).double().mean())
     counts = {"n_train": len(subject.x), "n_test": len(data.x_test), "outputs": len(data.classes)}
-    return {"name": data.name, "accuracy": accuracy, "parameters": models.parameter_count(subject.model)} | counts
+    return {"name": data.name, "accuracy": accuracy, "parameters": parameter_count(subject.model)} | counts
 
 
 def _compared(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dntk_fast import _check
-from dntk_fast.report import write_record
+from dntk_fast.report.record import write_record
 
 __all__ = ["device_name", "import_results", "imported"]
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast._device import readable_bytes
 from dntk_fast.bench.race import circumstances
 from dntk_fast.bench.subjects import random_subject
+from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import kernel_plan, tangent_kernel
 

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dntk_fast._stages import write_atomically
 from dntk_fast.bench import charts, complexity, floor
 from dntk_fast.bench.history import Device, comparisons, history, lines
+from dntk_fast.files.atomic import write_atomically
 from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import Cells, predictor_table, stage_table
 

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._cells import Cells
 from dntk_fast.bench.race import circumstances, pinned
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.capture import capture, inspect
+from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.gram import add_gram
 from dntk_fast.tangent.kernel import MEMORY, kernel_plan
 from dntk_fast.tangent.layers import Outer
+from dntk_fast.tangent.passes import capture, inspect
 from dntk_fast.tangent.plan import KernelPlan
 from dntk_fast.tangent.sketching import QUALITY, Projector, second_moment
 

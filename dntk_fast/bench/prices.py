@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, NamedTuple
 
-from dntk_fast.ridge import GRID_EXPONENTS
+from dntk_fast.kernels.ridge import GRID_EXPONENTS
 from dntk_fast.tangent.plan import KernelPlan
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast.models import build
+from dntk_fast.workflow.models import build
 
 __all__ = ["SEED", "SHAPES", "random_subject"]
 

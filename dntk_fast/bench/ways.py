@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import models
 from dntk_fast.bench.prices import WAYS, Size
-from dntk_fast.certificate import FullProblem, held_out, training_subset
-from dntk_fast.config import Config
-from dntk_fast.data_distillation import DistilledImages, distil_images
-from dntk_fast.gradient_distillation import METHODS, Distilled, PreparedKernel
-from dntk_fast.moments import accumulate, merge, moments_of
-from dntk_fast.predictors import KernelProblem, fit_features, weigh_rows
-from dntk_fast.refine import Solution, solve
-from dntk_fast.ridge import GRID_EXPONENTS, choose_ridge
+from dntk_fast.certificates.certificate import FullProblem, held_out, training_subset
+from dntk_fast.certificates.conjugate_gradients import Solution, solve
+from dntk_fast.distillation.data_distillation import DistilledImages, distil_images
+from dntk_fast.distillation.gradient_distillation import METHODS, Distilled, PreparedKernel
+from dntk_fast.kernels.moments import accumulate, merge, moments_of
+from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
+from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge
 from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.head import final_linear, penultimate
 from dntk_fast.tangent.kernel import kernel_plan, tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.models import parameter_count
 
 __all__ = ["QUICK", "Machine", "Settings", "Subject"]
 
@@ -184,7 +185,7 @@ class Subject:
 
     def _head(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            h = models.penultimate(self.model, x)
+            h = penultimate(self.model, x)
         return torch.cat([h, h.new_ones(len(h), 1)], 1)
 
     def _regression(self, rows: Tensor, targets: Tensor, found: Any = None) -> Machine:
@@ -216,13 +217,13 @@ class Subject:
     def size(self) -> Size:
         """Return everything that the counts depend on; all pieces must have been made."""
         own, last = self.settings, self.made["conjugate gradients"].found.history[-1]
-        _, head = models.final_linear(self.model, self.x)
+        _, head = final_linear(self.model, self.x)
         plan = feature_plan(self.model, self.x[: own.part], k=own.k, seed=self.seeds["sketch"])
         return Size(
             n=len(self.x),
             t=own.use,
             outputs=len(self.targets),
-            parameters=models.parameter_count(self.model),
+            parameters=parameter_count(self.model),
             pixels=self.x[0].numel(),
             k=own.k,
             head=head.in_features + 1,

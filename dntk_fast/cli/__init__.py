@@ -10,25 +10,30 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dntk_fast import _check, report
+from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
+from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
 from dntk_fast.cli.output import show
-from dntk_fast.config import Config, default_folder
-from dntk_fast.data import known, load
-from dntk_fast.models import MODELS
-from dntk_fast.pipeline import explain as explain_run
-from dntk_fast.pipeline import run as run_pipeline
+from dntk_fast.report.distance import certificate_table, refinement_table
+from dntk_fast.report.page import write_page
+from dntk_fast.report.record import write_record
+from dntk_fast.report.table import method_table, predictor_table, stage_table
+from dntk_fast.workflow.config import Config, default_folder
+from dntk_fast.workflow.data import known, load
+from dntk_fast.workflow.models import MODELS
+from dntk_fast.workflow.pipeline import explain as explain_run
+from dntk_fast.workflow.pipeline import run as run_pipeline
 
 __all__ = ["app", "main"]
 
 TABLES = (
-    report.predictor_table,
-    report.certificate_table,
-    report.refinement_table,
-    report.method_table,
-    report.stage_table,
+    predictor_table,
+    certificate_table,
+    refinement_table,
+    method_table,
+    stage_table,
 )
 app = typer.Typer(
     add_completion=False,
@@ -38,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
+app.command()(distill)
 
 
 @app.callback(invoke_without_command=True)
@@ -100,8 +106,8 @@ def run(
     except KeyboardInterrupt:
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
-    report.write_record(result.record, folder / "report.json")
-    report.write_page(result.record, result.images, result.labels, folder / "report.html")
+    write_record(result.record, folder / "report.json")
+    write_page(result.record, result.images, result.labels, folder / "report.html")
     show(console, (table(result.record) for table in TABLES))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
 

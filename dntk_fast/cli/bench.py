@@ -13,7 +13,7 @@ from dntk_fast.bench.history import read_results
 from dntk_fast.bench.importing import import_results
 from dntk_fast.bench.page import write_page
 from dntk_fast.cli.output import measured
-from dntk_fast.report import read_record
+from dntk_fast.report.record import read_record
 
 __all__ = ["bench"]
 

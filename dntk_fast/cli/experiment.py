@@ -9,14 +9,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dntk_fast import _check, report
+from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.output import finish, folder_exists, show
-from dntk_fast.experiment import certificates as bounds
-from dntk_fast.experiment import imagenette as paper
-from dntk_fast.experiment import imagenette_page as page
-from dntk_fast.experiment import real_gradients, write_arrays
+from dntk_fast.experiment import (
+    certificates as bounds,
+)
+from dntk_fast.experiment import (
+    imagenette as paper,
+)
+from dntk_fast.experiment import (
+    imagenette_page as page,
+)
+from dntk_fast.experiment import (
+    real_gradients,
+    write_arrays,
+)
 from dntk_fast.experiment.certificates_table import bounds_table, steps_table
+from dntk_fast.report.record import write_record
+from dntk_fast.report.table import stage_table
 
 __all__ = ["experiments"]
 
@@ -109,8 +120,8 @@ def imagenette(
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
     for path in [folder / "report.json", *([json] if json else [])]:
-        report.write_record(record, path)
+        write_record(record, path)
     page.write_page(record, folder / "report.html")
-    tables = (page.paper_table, page.predictor_table, page.rivals_table, report.stage_table)
+    tables = (page.paper_table, page.predictor_table, page.rivals_table, stage_table)
     show(console, (table(record) for table in tables))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 
-from dntk_fast import report
 from dntk_fast.cli.bars import Bars
+from dntk_fast.report.record import write_record
 from dntk_fast.report.table import Cells
 
 __all__ = ["finish", "folder_exists", "measured", "show"]
@@ -51,7 +51,7 @@ def finish(console: Console, tables: Iterable[Cells], record: Record, json: Path
         console.print("Stopped: what is whole so far; no file is written.")
         raise typer.Exit(130)
     if json is not None:
-        report.write_record(record, json)
+        write_record(record, json)
 
 
 def show(console: Console, tables: Iterable[Cells]) -> None:

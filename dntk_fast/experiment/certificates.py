@@ -17,11 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import models
-from dntk_fast._rows import draw_rows, random_rows
-from dntk_fast._stages import Stage, StageStore
 from dntk_fast.bench.race import circumstances
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     Certificate,
     HeldOut,
     HeldOutBounds,
@@ -33,18 +30,22 @@ from dntk_fast.certificate import (
     held_out_bounds,
     training_subset,
 )
-from dntk_fast.config import Config
-from dntk_fast.data import load
-from dntk_fast.data_distillation import distil_images
-from dntk_fast.experiment.formed import FormedProblem, joint_factor
-from dntk_fast.full_problem import residual
-from dntk_fast.parameter_weights import Weights, inner, parameter_weights
-from dntk_fast.predictors import KernelProblem, weigh_rows
-from dntk_fast.refine import refine
-from dntk_fast.ridge import ridge_weights
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.certificates.full_problem import FullProblem, residual
+from dntk_fast.certificates.parameter_weights import Weights, inner, parameter_weights
+from dntk_fast.distillation.data_distillation import distil_images
+from dntk_fast.distillation.row_samplers import draw_rows, random_rows
+from dntk_fast.experiment.formed import FormedJacobian, joint_factor
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.kernels.predictors import KernelProblem, weigh_rows
+from dntk_fast.kernels.ridge import ridge_weights
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import load
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 
 __all__ = ["FULL", "MARKS", "QUICK", "RIDGES", "Setting", "run"]
 
@@ -124,7 +125,7 @@ class _Subject:
         self.new, self.new_labels = data.x_test[:count], data.y_test[:count]
         self.train = torch.arange(len(self.x))
         self.test = len(self.x) + torch.arange(len(self.new))
-        self.blank = models.build("conv8", seed=Config(seed=number).seeds["network"])
+        self.blank = build("conv8", seed=Config(seed=number).seeds["network"])
         self.stage = store.run(f"network {number}", self._prepared)
         found = self.stage.numbers
         relative = {name: value or found["chosen"] for name, value in RIDGES.items()}
@@ -143,7 +144,7 @@ class _Subject:
 
     def _prepared(self) -> Stage:
         seeds, s = Config(seed=self.number).seeds, self.setting
-        model = models.train(self.blank, self.x, self.labels, epochs=s.epochs, seed=seeds["network"]).model
+        model = train(self.blank, self.x, self.labels, epochs=s.epochs, seed=seeds["network"]).model
         both = torch.cat((self.x, self.new))
         with torch.no_grad():
             logits = model(both).T.contiguous()
@@ -190,9 +191,9 @@ class _Subject:
         return (alpha[:, None] @ self.gradients[:, self.train])[:, 0]
 
     @lru_cache(maxsize=4)  # noqa: B019
-    def measured(self, ridge: str, kind: str, dtype: str) -> tuple[FormedProblem, Subset, HeldOut]:
+    def measured(self, ridge: str, kind: str, dtype: str) -> tuple[FullProblem, Subset, HeldOut]:
         features = self.gradients if dtype == "float64" else self.stage.arrays["factor"]
-        problem = FormedProblem(nn.Identity(), self.train, self.y.to(features), self.lams[ridge], features=features)
+        problem = FullProblem(FormedJacobian(features), self.train, self.y.to(features), self.lams[ridge])
         if kind == "random":
             rows = torch.from_numpy(random_rows(problem.n, self.setting.subset, seed=self.number))
         else:
@@ -233,7 +234,7 @@ class _Subject:
     def _refined(self, ridge: str, kind: str, dtype: str, file: Path) -> Stage:
         problem, subset, held = self.measured(ridge, kind, dtype)
         arrays = self.start(0).arrays
-        weights = {name: arrays[f"{ridge}/{name}"].to(problem.features) for name in ("span", "rest")}
+        weights = {name: arrays[f"{ridge}/{name}"].to(problem.precision) for name in ("span", "rest")}
         file.unlink(missing_ok=True)
         steps = []
         for step in range(self.setting.steps[list(RIDGES).index(ridge)] + 1):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from dntk_fast._cells import Cells
+from dntk_fast.report.cells import Cells
 
 __all__ = ["DONE", "bounds_table", "sampled", "steps_needed", "steps_table"]
 

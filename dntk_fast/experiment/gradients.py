@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import _check, models
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset, load
+from dntk_fast import _check
+from dntk_fast.tangent.head import final_linear, penultimate
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset, load
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 
 __all__ = ["eigen_factor", "real_gradients", "write_arrays"]
 
@@ -54,13 +57,13 @@ def real_gradients(*, seed: int = 0, epochs: int = Config.epochs, per_class: int
     """
     data, config = load("digits"), Config(seed=seed, epochs=epochs)
     rows = _first_of_each_class(data.y_train, _check.integer("per_class", per_class, 1))
-    start = models.build("conv8", seed=config.seeds["network"])
-    model = models.train(start, data.x_train, data.y_train, epochs=epochs, seed=config.seeds["network"]).model
+    start = build("conv8", seed=config.seeds["network"])
+    model = train(start, data.x_train, data.y_train, epochs=epochs, seed=config.seeds["network"]).model
     accuracy = _accuracy(model, data)
     model, x = model.double(), data.x_train[rows].double()
     with torch.no_grad():
-        logits, hidden = model(x).T, models.penultimate(model, x)
-    _, head = models.final_linear(model, x)
+        logits, hidden = model(x).T, penultimate(model, x)
+    _, head = final_linear(model, x)
     kernel = tangent_kernel(model, x, dtype=torch.float64)
     arrays = {
         "factor": eigen_factor(kernel), "hidden": hidden, "weight": head.weight, "bias": head.bias, "logits": logits,

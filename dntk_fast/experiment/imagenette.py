@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from dntk_fast import _check, models, steps
-from dntk_fast._stages import Stage, StageStore
+from dntk_fast import _check
 from dntk_fast.bench.race import clock_of
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset, load
 from dntk_fast.experiment import imagenette_stages as own
 from dntk_fast.experiment.imagenette_record import record_of
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.tangent.head import final_linear
+from dntk_fast.workflow import stages
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset, load
+from dntk_fast.workflow.models import build, parameter_count
 
 __all__ = ["CLASSES", "SIZES", "Passes", "Setting", "estimate", "open_data", "passes", "run"]
 
@@ -37,7 +40,7 @@ class Setting:
     Attributes
     ----------
     pack, model
-        Data set of `data.load`, and key of `models.MODELS`.
+        Data set of `data.load`, and key of `MODELS`.
     per_class
         Distilled images per class, one set for each number, each distilled on its own; ascending.
     epochs, distilled_epochs
@@ -63,7 +66,7 @@ class Setting:
             _check.refuse("per_class", "ascending numbers of images", self.per_class)
 
     def config(self, data: str, seed: int) -> Config:
-        """Give the settings of the pipeline's own steps."""
+        """Give the settings of the pipeline's own stages."""
         shared = {name: getattr(self, name) for name in ("model", "epochs", "distil_steps", "k", "gradients", "draws")}
         return Config(data=data, seed=seed, per_class=self.per_class[-1], **shared)
 
@@ -168,7 +171,7 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 def _blank(setting: Setting, data: Dataset, seed: int) -> nn.Module:
     """The network with random weights, where the data lies."""
     options = {"outputs": len(data.classes), "channels": data.image_shape[0]}
-    return models.build(setting.model, seed=seed, **options).to(data.x_train.device)
+    return build(setting.model, seed=seed, **options).to(data.x_train.device)
 
 
 def open_data(setting: Setting, path: str | Path | None = None, device: str = "cpu") -> Dataset:
@@ -225,7 +228,7 @@ def run(
     work = _Work(store, progress or (lambda stage, done, total: None), data.x_train.device, {})
     _networks_and_kernels(work, setting, data, config, blank)
     _distilled_rows(work, data, config, f"distilled kernel, {setting.per_class[-1]} per class")
-    return record_of(asdict(setting), data, models.parameter_count(blank), config, work.done)
+    return record_of(asdict(setting), data, parameter_count(blank), config, work.done)
 
 
 @dataclass(frozen=True)
@@ -262,13 +265,13 @@ def _networks_and_kernels(work: _Work, setting: Setting, data: Dataset, config: 
     images = (data.x_train, data.y_train)
     net = work.long("network", own.train_network, blank, *images, data, epochs=setting.epochs, seed=seed)
     model = own.restored(blank, net)
-    work.do("last layer", steps.last_layer, model, data, net)
-    test = work.do("features, held-out", steps.held_out_features, model, data, config)
+    work.do("last layer", stages.last_layer, model, data, net)
+    test = work.do("features, held-out", stages.held_out_features, model, data, config)
     bases = {}
     for size in setting.per_class:
-        made = work.long(f"distillation, {size} per class", steps.distil, model, data, size, config)
+        made = work.long(f"distillation, {size} per class", stages.distil, model, data, size, config)
         name = f"distilled kernel, {size} per class"
-        bases[size] = work.do(name, steps.distilled_kernel, model, data, made, test, net, config)
+        bases[size] = work.do(name, stages.distilled_kernel, model, data, made, test, net, config)
         images = (made.arrays["images"], made.arrays["labels"])
         epochs = setting.distilled_epochs
         alone = work.long(
@@ -290,7 +293,7 @@ def _distilled_rows(work: _Work, data: Dataset, config: Config, largest: str) ->
     work.do("rank truncation", own.rank_truncation, data, base, test, net, ranks)
     work.do("local structure", own.local_structure, base, config)
     name = "gradient distillation"
-    work.do(name, steps.compare_methods, data, base, test, net, config, work.tick(name))
+    work.do(name, stages.compare_methods, data, base, test, net, config, work.tick(name))
     work.do("method seconds", own.method_seconds, base, (5, config.gradients[-1]), config)
     name = "threshold grid"
     work.do(name, own.threshold_grid, data, base, test, net, config, work.tick(name))
@@ -307,5 +310,5 @@ def _refuse_early(setting: Setting, data: Dataset, blank: nn.Module) -> None:
     if int(counts.min()) < setting.per_class[-1]:
         expected = f"at most {int(counts.min())}, the training images of the smallest class"
         _check.refuse("per_class", expected, setting.per_class[-1])
-    _, head = models.final_linear(blank, data.x_train[:2])
-    _check.dimension(setting.k, models.parameter_count(blank) - models.parameter_count(head))
+    _, head = final_linear(blank, data.x_train[:2])
+    _check.dimension(setting.k, parameter_count(blank) - parameter_count(head))

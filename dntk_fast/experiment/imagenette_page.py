@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dntk_fast._stages import write_atomically
 from dntk_fast.experiment.imagenette_figures import (
     containment_figure,
     grid_figure,
@@ -15,6 +14,7 @@ from dntk_fast.experiment.imagenette_figures import (
     structure_figure,
     truncation_figure,
 )
+from dntk_fast.files.atomic import write_atomically
 from dntk_fast.report import figures
 from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import Cells, method_table, stage_table

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from dntk_fast._stages import Stage
 from dntk_fast.bench.race import circumstances
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset
 from dntk_fast.experiment.imagenette_stages import SPECTRUM
-from dntk_fast.redundancy import truncation_rank_of_spectrum
+from dntk_fast.files.stages import Stage
+from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
 
 __all__ = ["comparison", "record_of"]
 

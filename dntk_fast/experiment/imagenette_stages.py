@@ -12,12 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import models, steps
 from dntk_fast._arrays import gram, orthonormal_rows
-from dntk_fast._stages import Stage
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset
-from dntk_fast.gradient_distillation import (
+from dntk_fast.distillation.gradient_distillation import (
     METHODS,
     PreparedKernel,
     SyntheticGradients,
@@ -25,12 +21,17 @@ from dntk_fast.gradient_distillation import (
     sketched_weights,
     spectral_clusters,
 )
-from dntk_fast.locality import eigenspaces, locality
-from dntk_fast.predictors import Fit, scores
-from dntk_fast.redundancy import truncation_rank_of_spectrum
-from dntk_fast.ridge import GRID_EXPONENTS, choose_ridge, ridge_spectrum
-from dntk_fast.subspace import energy_gap
+from dntk_fast.files.stages import Stage
+from dntk_fast.kernels.locality import eigenspaces, locality
+from dntk_fast.kernels.predictors import Fit, scores
+from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
+from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge, ridge_spectrum
+from dntk_fast.kernels.subspace import energy_gap
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.workflow import stages
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.training import train
 
 __all__ = [
     "PAPER_RANKS",
@@ -73,7 +74,7 @@ def train_network(
     the held-out images.
     """
     options: dict[str, Any] = {"shift": x.shape[-1] // 16, "flip": True, "checkpoint": checkpoint, "progress": progress}
-    training = models.train(blank, x, y, epochs=epochs, seed=seed, **options)
+    training = train(blank, x, y, epochs=epochs, seed=seed, **options)
     logits = {"train": _logits(training.model, x), "test": _logits(training.model, data.x_test)}
     weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
     shares = {"accuracy": _share(logits["test"], data.y_test), "train_accuracy": _share(logits["train"], y)}
@@ -97,9 +98,9 @@ def own_kernel(model: nn.Module, data: Dataset, made: Stage, network: Stage, con
 
     Fidelity is to that network, accuracy to the labels.
     """
-    test = steps.held_out_features(model, data, config)
+    test = stages.held_out_features(model, data, config)
     soft = replace(made, arrays={**made.arrays, "logits": network.arrays["logits.train"]})
-    found = steps.distilled_kernel(model, data, soft, test, network, config)
+    found = stages.distilled_kernel(model, data, soft, test, network, config)
     forward, backward = found.forward_passes + test.forward_passes, found.backward_passes + test.backward_passes
     return Stage({}, found.numbers, forward, backward, found.bytes + test.bytes)
 
@@ -185,7 +186,7 @@ def local_structure(base: Stage, config: Config) -> Stage:
     clusters = min(config.clusters, kernel.shape[-1])
     labels = spectral_clusters(kernel.mean(0), clusters, seed=config.seeds["sampler"])
     options = {"epsilon_local": config.epsilon, "epsilon_global": config.epsilon}
-    found = locality(kernel, labels, coverage_threshold=steps.COVERAGE_THRESHOLD, **options)
+    found = locality(kernel, labels, coverage_threshold=stages.COVERAGE_THRESHOLD, **options)
     spaces = eigenspaces(kernel, labels)
     kept = spaces.kept(found.local_ranks).double()
     held = spaces.columns @ (kept[..., None] * spaces.overlap**2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dntk_fast._cells import Cells
+from dntk_fast.report.cells import Cells
 
 __all__ = ["certificate_table", "distance_words", "number", "refinement_table"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dntk_fast._stages import write_atomically
+from dntk_fast.files.atomic import write_atomically
 from dntk_fast.report import figures
 from dntk_fast.report.distance import certificate_table, distance_words, refinement_table
 from dntk_fast.report.parts import cards, document, picture, table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from dntk_fast._cells import Cells
+from dntk_fast.report.cells import Cells
 
 __all__ = ["cards", "document", "picture", "table"]
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dntk_fast._stages import write_atomically
+from dntk_fast.files.atomic import write_atomically
 
 __all__ = ["read_record", "schema", "write_record"]
 

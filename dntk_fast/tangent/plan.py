@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.tangent.capture import Trace
 from dntk_fast.tangent.gram import block_rows, tile_side
 from dntk_fast.tangent.layers import Lookup, Outer, Tangent
+from dntk_fast.tangent.passes import Trace
 
 __all__ = ["KernelPlan", "LayerPlan", "Need", "largest", "norm_rule", "plan_kernel"]
 
@@ -41,7 +41,7 @@ class LayerPlan:
 class KernelPlan:
     """What a kernel will take: rows and outputs in hand, outputs by one pass, passes, bytes, the rule of each layer.
 
-    `generic` names the parameters without a rule, whose gradients are formed sample by sample.
+    `generic` names the parameters without a rule, whose gradients are formed sample by sample; `memory` is the budget.
     """
 
     rows: int
@@ -53,6 +53,7 @@ class KernelPlan:
     forward_passes: int
     backward_passes: int
     generic: tuple[str, ...] = ()
+    memory: int = 0
 
     def rule(self, tangent: Tangent) -> str:
         """The rule of a layer."""
@@ -61,7 +62,7 @@ class KernelPlan:
     def __str__(self) -> str:
         lines = [
             f"{self.rows} rows and {self.classes} outputs at a time, predicted peak {readable_bytes(self.peak_bytes)} "
-            "above model and result",
+            f"above model and result, of {readable_bytes(self.memory)}",
             f"{self.forward_passes} forward passes of one row, "
             f"{self.backward_passes} backward passes of one row and output",
             f"{'parameters':<40} {'T':>6} {'p':>6} {'q':>6}  {'rule':<9} {'other / chosen':>14}",
@@ -212,7 +213,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     layers = tuple(_layer(tangent, blocks, output_pairs, trace.cotangent_size) for tangent in trace.tangents)
     return KernelPlan(
         rows, classes, trace.together(rows, classes), layers, workspace, peak(rows, classes) + workspace,
-        passes(rows) * -(-C // classes), passes(rows) * C, trace.generic,
+        passes(rows) * -(-C // classes), passes(rows) * C, trace.generic, memory,
     )  # fmt: skip
 
 

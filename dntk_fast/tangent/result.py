@@ -28,6 +28,7 @@ class FeaturePlan:
     outputs, rows, classes : outputs in all; samples and outputs that are worked on at a time
     peak_bytes : predicted peak above model and result
     generic : parameters without a rule of their own, whose gradients torch.func forms
+    memory : bytes that they were made within
     """
 
     sketch: Sketch
@@ -37,12 +38,13 @@ class FeaturePlan:
     classes: int
     peak_bytes: int
     generic: tuple[str, ...] = ()
+    memory: int = 0
 
     def __str__(self) -> str:
         kept = f", exact head {self.head or '(the model)'}" if self.head is not None else ""
         lines = [
             f"{self.outputs} outputs, {self.rows} samples and {self.classes} outputs at a time, k = {self.sketch.k}{kept}",
-            f"predicted peak {readable_bytes(self.peak_bytes)} above model and result",
+            f"predicted peak {readable_bytes(self.peak_bytes)} above model and result, of {readable_bytes(self.memory)}",
         ]
         for name, shape in self.sketch.shapes.items():
             route = " (torch.func)" if name in self.generic else ""

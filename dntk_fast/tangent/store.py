@@ -37,7 +37,8 @@ def write_features(
     """Write the tangent features of all samples into a folder, or finish what an interrupted call began there.
 
     Shards that stand are kept, the others are made; with the same settings a store that was interrupted anywhere equals
-    one that was not, bit for bit. One process writes into a folder at a time (`distributed.write_distributed`: many).
+    one that was not: bit for bit on the same machine with the same number of threads and the same `memory`, up to rounding
+    otherwise. One process writes into a folder at a time (`distributed.write_distributed`: many).
 
     Parameters
     ----------

@@ -24,12 +24,12 @@ from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast._stages import write_atomically
-from dntk_fast.models import alike, digest, fingerprint
+from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.capture import Outputs, Parameters, network
+from dntk_fast.tangent.batches import Outputs, Parameters, network, take
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.generic import probe, take, trainable
+from dntk_fast.tangent.probes import probe, trainable
 from dntk_fast.tangent.result import FeaturePlan
 
 __all__ = [
@@ -228,7 +228,7 @@ class Job:
     def _same_network(self, outputs: list[float]) -> bool:
         """The fingerprint sees weights and modules alone; the outputs see `forward` and output function too."""
         own = self._outputs()
-        return alike(own, torch.tensor(outputs, dtype=torch.float64), own.dtype)
+        return same_to_rounding(own, torch.tensor(outputs, dtype=torch.float64), own.dtype)
 
     def _new_manifest(self) -> dict[str, Any]:
         plan = feature_plan(self.model, self._here(self.first), k=self.k, seed=self.seed, **self.options)

@@ -3,10 +3,17 @@
 import numpy as np
 from hypothesis import given
 
-from dntk_fast.barycenter import barycenter, quantisation_cost
-from dntk_ref.barycenter import barycenter as reference_barycenter
-from dntk_ref.barycenter import quantisation_cost as reference_cost
-from dntk_ref.barycenter import voronoi_weights, wasserstein
+from dntk_fast.distillation.barycenter import barycenter, quantisation_cost
+from dntk_ref.barycenter import (
+    barycenter as reference_barycenter,
+)
+from dntk_ref.barycenter import (
+    quantisation_cost as reference_cost,
+)
+from dntk_ref.barycenter import (
+    voronoi_weights,
+    wasserstein,
+)
 from tests.fast.test_barycenter import clouds
 from tests.kinds import CLOSE, back, kinds, to
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dntk_fast import certificate as fast
-from dntk_fast.moments import moments_of
-from dntk_fast.refine import refine
+from dntk_fast.certificates import certificate as fast
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.kernels.moments import moments_of
 from dntk_ref import certificate as reference
 from dntk_ref import network as ref_network
 from dntk_ref import ridge

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dntk_fast.data_distillation import class_moments, distil_images
-from dntk_fast.models import build, penultimate
+from dntk_fast.distillation.data_distillation import class_moments, distil_images
+from dntk_fast.tangent.head import penultimate
+from dntk_fast.workflow.models import build
 from dntk_ref.barycenter import (
     averaged_batch_variance,
     feature_loss,

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dntk_fast.data import load
-from dntk_fast.gradient_distillation import exact_gradient
-from dntk_fast.models import build, train
-from dntk_fast.ridge import ridge_grid, ridge_path
+from dntk_fast.distillation.gradient_distillation import exact_gradient
+from dntk_fast.kernels.ridge import ridge_grid, ridge_path
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.workflow.data import load
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 from dntk_ref import ridge as reference
 from tests.tolerances import TOL
 

@@ -4,12 +4,23 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dntk_fast.locality import gap_operator, locality, optimal_completion, restricted_completion
-from dntk_ref.locality import gap_operator as reference_gap_operator
-from dntk_ref.locality import global_basis, local_basis
-from dntk_ref.locality import locality as reference_locality
-from dntk_ref.locality import optimal_completion as reference_optimal
-from dntk_ref.locality import restricted_completion as reference_restricted
+from dntk_fast.kernels.locality import gap_operator, locality, optimal_completion, restricted_completion
+from dntk_ref.locality import (
+    gap_operator as reference_gap_operator,
+)
+from dntk_ref.locality import (
+    global_basis,
+    local_basis,
+)
+from dntk_ref.locality import (
+    locality as reference_locality,
+)
+from dntk_ref.locality import (
+    optimal_completion as reference_optimal,
+)
+from dntk_ref.locality import (
+    restricted_completion as reference_restricted,
+)
 from tests.fast.test_locality import partitioned_stacks
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to
 from tests.strategies import epsilons

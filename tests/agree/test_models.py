@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from dntk_fast._vision import import_torchvision
-from dntk_fast.models import build, seeded
+from dntk_fast._device import seeded
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.vision import import_torchvision
 from tests.tolerances import TOL
 
 torchvision = import_torchvision()

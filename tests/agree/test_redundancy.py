@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast import redundancy as fast
+from dntk_fast.kernels import redundancy as fast
 from dntk_ref import redundancy as reference
 from tests.kinds import CLOSE, ROUNDED, back, kernel_stacks, kinds, to
 from tests.strategies import epsilons, spectra

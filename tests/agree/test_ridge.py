@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 from hypothesis import given
 
-from dntk_fast import ridge as fast
+from dntk_fast.kernels import ridge as fast
 from dntk_ref import ridge as reference
 from tests.fast.test_ridge import as_ridge, problems
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to

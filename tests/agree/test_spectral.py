@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast import spectral as fast
-from dntk_fast.data import load
-from dntk_fast.models import build, train
-from dntk_fast.redundancy import parameter_redundancy, truncation_rank
+from dntk_fast.certificates import spectral as fast
+from dntk_fast.kernels.redundancy import parameter_redundancy, truncation_rank
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow.data import load
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 from dntk_ref import spectral as reference
 from tests.fast.plain import features
 from tests.strategies import epsilons

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given
 
-from dntk_fast import subspace as fast
+from dntk_fast.kernels import subspace as fast
 from dntk_ref import subspace as reference
 from tests.fast.test_subspace import pairs
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to

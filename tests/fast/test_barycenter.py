@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast.barycenter import barycenter, quantisation_cost
+from dntk_fast.distillation.barycenter import barycenter, quantisation_cost
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL

@@ -7,14 +7,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast._stages import StageStore
-from dntk_fast.certificate import Seen, certify, held_out, held_out_bounds, residual, training_subset
+from dntk_fast.certificates.certificate import Seen, certify, held_out, held_out_bounds, residual, training_subset
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.certificates.full_problem import FullProblem
 from dntk_fast.cli import app
 from dntk_fast.experiment import certificates as module
 from dntk_fast.experiment.certificates import MARKS, QUICK, run
 from dntk_fast.experiment.certificates_table import bounds_table, steps_needed, steps_table
-from dntk_fast.experiment.formed import FormedProblem, joint_factor
-from dntk_fast.refine import refine
+from dntk_fast.experiment.formed import FormedJacobian, joint_factor
+from dntk_fast.files.stages import StageStore
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, flat, named
 from tests.tolerances import TOL
@@ -24,7 +25,7 @@ def pair(case):
     """The problem of a network and the one of its gradients."""
     rows, new = torch.arange(len(case.x)), len(case.x) + torch.arange(len(case.test))
     both = torch.cat((case.Phi, case.Phi_t), 1)
-    formed = FormedProblem(torch.nn.Identity(), rows, case.y, case.ridge, features=both)
+    formed = FullProblem(FormedJacobian(both), rows, case.y, case.ridge)
     return formed, training_subset(formed, case.subset.rows), new
 
 

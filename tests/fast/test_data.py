@@ -12,8 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from dntk_fast._vision import import_torchvision
-from dntk_fast.data import known, load
+from dntk_fast.workflow.data import known, load
+from dntk_fast.workflow.vision import import_torchvision
 from tests.tolerances import TOL
 
 
@@ -88,7 +88,7 @@ def test_normalisation_is_that_of_the_training_images_alone(tmp_path):
 def test_moments_do_not_depend_on_the_chunks(tmp_path, monkeypatch):
     path = write(tmp_path, **made())
     whole = load(path)
-    monkeypatch.setattr("dntk_fast.data.CHUNK", 7)
+    monkeypatch.setattr("dntk_fast.workflow.data.CHUNK", 7)
     pieces = load(path)
     np.testing.assert_allclose(pieces.std, whole.std, rtol=TOL["float64"])
     torch.testing.assert_close(pieces.x_train, whole.x_train, rtol=TOL["float32"], atol=TOL["float32"])

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.data_distillation import _State, class_moments, distil_images
-from dntk_fast.models import build, fingerprint, penultimate, read_tensors, seeded
+from dntk_fast._device import seeded
+from dntk_fast.distillation.data_distillation import _State, class_moments, distil_images
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.tensors import read_tensors
+from dntk_fast.tangent.head import penultimate
+from dntk_fast.workflow.models import build
 from tests.tolerances import TOL
 
 CLASSES, EACH = 3, 8

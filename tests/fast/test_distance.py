@@ -10,15 +10,19 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dntk_fast import data, distance, full_problem, models, report, steps
-from dntk_fast._stages import Stage, StageStore
-from dntk_fast.certificate import combined, inner
-from dntk_fast.config import Config
-from dntk_fast.distance import Inputs, distance_to_full, looks_beside, refinement_steps
-from dntk_fast.pipeline import REFINEMENT, run
-from dntk_fast.refine import Step
+from dntk_fast.certificates.certificate import combined, inner
+from dntk_fast.certificates.conjugate_gradients import Step
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.report.record import schema
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow import data, distance, stages
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.pipeline import REFINEMENT, run
 from tests.tolerances import TOL
 
 SMALL = {"per_class": 6, "k": 64, "epochs": 4, "distil_steps": 5, "gradients": (3,), "draws": 1, "model": "mlp"}
@@ -46,7 +50,7 @@ def given(tmp_path_factory):
         "network",
     )
     stages = [store.load(name) for name in names]
-    model = models.build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
+    model = build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
     model.load_state_dict({name[8:]: w for name, w in stages[-1].arrays.items() if name.startswith("weights.")})
     return Inputs(model.eval(), data.load(config.data), *stages, config), store.load(REFINEMENT)
 
@@ -136,7 +140,7 @@ def test_true_errors_are_true(given, exact):
 def test_the_true_excess_is_that_of_the_objective(given, exact):
     """J(w) - J(w_*) = (|Phi (w - w_*)|^2 + lam |w - w_*|^2) / 2, for the gradient is zero at w_*."""
     inputs, stage = given
-    problem = replace(inputs.problem, dtype=torch.float64)
+    problem = replace(inputs.problem, jacobian=inputs.problem.J.to(torch.float64))
     best = problem.backward(inputs.full.arrays["coefficients"])
     away = combined(best, -torch.ones(10, dtype=torch.float64), inputs.weights)
     fitted = inputs.problem.predict(inputs.weights, inputs.data.x_train).numpy()
@@ -190,26 +194,26 @@ def test_the_passes_told_are_the_passes_made(given, tmp_path, monkeypatch):
     made, told = Counter(), stage.numbers["distance"]
 
     def counting(name, honest):
-        def counted(model, x, *more, **options):
+        def counted(owner, x, *more, **options):
             made[name, len(x)] += 1
-            if name == "tangent_kernel" and more[0] is not None:
+            if name == "kernel" and more[0] is not None:
                 made[name, len(more[0])] += 1
-            return honest(model, x, *more, **options)
+            return honest(owner, x, *more, **options)
 
         return counted
 
-    for name in ("jacobian_vector", "vector_jacobian", "kernel_diagonal", "tangent_kernel"):
-        monkeypatch.setattr(full_problem, name, counting(name, getattr(full_problem, name)))
+    for name in ("matvec", "rmatvec", "diagonal", "kernel"):
+        monkeypatch.setattr(Jacobian, name, counting(name, getattr(Jacobian, name)))
     monkeypatch.setattr(distance, "tangent_features", counting("tangent_features", tangent_features))
     again(inputs, tmp_path)
     (C, n), m = inputs.problem.targets.shape, 60  # as many rows of the subset as held-out images
-    over_training = [count for (name, rows), count in made.items() if rows == n and name != "tangent_kernel"]
+    over_training = [count for (name, rows), count in made.items() if rows == n and name != "kernel"]
     assert sum(over_training) == told["end"]["passes"]
     assert told["start"]["passes"] == 3  # J v, J^T a, the squared norms
     assert told["steps"][0]["passes"] == 4  # J v, J^T a, the squared norms, the projections
 
-    tangents = sum(C * rows * count for (name, rows), count in made.items() if name == "jacobian_vector")
-    images = sum(rows * count for (name, rows), count in made.items() if name != "jacobian_vector")
+    tangents = sum(C * rows * count for (name, rows), count in made.items() if name == "matvec")
+    images = sum(rows * count for (name, rows), count in made.items() if name != "matvec")
     # Of the bounds' own J v three are told for held-out images and for the subset's rows each, and fewer are made.
     assert images + tangents <= stage.forward_passes <= images + tangents + 3 * C * m
     assert C * images <= stage.backward_passes <= C * (images + m)
@@ -296,8 +300,8 @@ def test_a_killed_refinement_goes_on_to_the_same_numbers(told, given, tmp_path):
         distance_to_full(replace(inputs), kill, path)
     assert seen == [(step, SMALL["refine_steps"]) for step in range(4)]
     if not told:
-        kept = models.read_tensors(looks_beside(path))[0]
-        models.write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
+        kept = read_tensors(looks_beside(path))[0]
+        write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
     later = []
     resumed = distance_to_full(replace(inputs), lambda done, total: later.append(done), path)
     assert later == [3, 4, 5, 6]
@@ -310,7 +314,7 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
     inputs, stage = given
     alone = again(replace(inputs, full=Stage({}, inputs.full.numbers)), tmp_path)
     found, before = alone.numbers["distance"], stage.numbers["distance"]
-    part = {"$defs": report.schema()["$defs"], **report.schema()["properties"]["distance"]}
+    part = {"$defs": schema()["$defs"], **schema()["properties"]["distance"]}
     jsonschema.validate(found, part)
     assert not found["exact"]
     assert found["scale"] == pytest.approx(rms(inputs.logits.arrays["logits.test"]))
@@ -323,8 +327,8 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
 
 def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch):
     inputs = given[0]
-    monkeypatch.setattr(steps, "EXACT_KERNEL_BYTES", 0)
-    full = steps.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
+    monkeypatch.setattr(stages, "EXACT_KERNEL_BYTES", 0)
+    full = stages.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
     assert full.arrays == {}
     assert full.numbers["full_kernel"]["method"] == "features, k = 64"
 

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dntk_fast import _processes, distributed
-from dntk_fast.certificate import (
+from dntk_fast.certificates.certificate import (
     FullProblem,
     Seen,
     certify,
@@ -22,15 +22,18 @@ from dntk_fast.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.distributed import distributed_features, process_group, write_distributed
-from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
-from dntk_fast.models import fingerprint
-from dntk_fast.moments import load_moments, moments_of
-from dntk_fast.refine import refine
+from dntk_fast.certificates.conjugate_gradients import refine
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.kernels.moments import load_moments, moments_of
+from dntk_fast.parallel import distributed, processes
+from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
 from tests.fast.test_store import StopError, content, network, samples
+from tests.processes import threads
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +75,7 @@ def test_outputs_may_be_an_iterator():
 @pytest.mark.parametrize("shard_rows", [1, 4, 99])
 def test_one_process_alone_has_the_passes_of_the_full_problem(shard_rows):
     x, y, lam = samples(), targets(11), torch.tensor([0.3, 3.0])
-    full, shared = FullProblem(network(), x, y, lam), DistributedProblem(network(), x, y, lam, shard_rows=shard_rows)
+    full, shared = FullProblem(network(), x, y, lam), distributed_problem(network(), x, y, lam, shard_rows=shard_rows)
     w = {name: torch.randn(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
     expected, found = residual(full, w), residual(shared, w)
     for name, value in expected.values.items():
@@ -112,7 +115,7 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
 )
 def test_a_distributed_problem_refuses_what_makes_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
-        DistributedProblem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
+        distributed_problem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
 
 
 def test_a_process_that_torchrun_did_not_start_is_refused(monkeypatch):
@@ -148,7 +151,7 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
     def lost(*_, **__):
         raise RuntimeError("[/a/path/pair.cc:553] Connection closed by peer [127.0.0.1]:1. Check the\nlogs.")
 
-    for name, call in (("all_gather", _processes.meet), ("all_reduce", lambda: _processes.add(torch.ones(1)))):
+    for name, call in (("all_gather", processes.meet), ("all_reduce", lambda: processes.add(torch.ones(1)))):
         monkeypatch.setattr(distributed.dist, name, lost)
         with pytest.raises(SystemExit) as ended, process_group():
             call()
@@ -167,13 +170,13 @@ def test_a_lost_process_ends_the_others_with_one_line(monkeypatch):
 def test_processes_that_differ_are_told_what_in(monkeypatch):
     """Another process answers with the digests of another model."""
     answers = []
-    monkeypatch.setattr(_processes, "gather", lambda own: answers.append(own) or [own])
+    monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     for seed in (0, 1):
-        _processes.agree({"x": 5, "model": fingerprint(network(seed))})
-    monkeypatch.setattr(_processes, "gather", lambda own: [own, answers[1]])
+        processes.agree({"x": 5, "model": fingerprint(network(seed))})
+    monkeypatch.setattr(processes, "gather", lambda own: [own, answers[1]])
     with pytest.raises(ValueError, match="model: expected the same in every process, got different ones"):
-        _processes.agree({"x": 5, "model": fingerprint(network(0))})
-    _processes.agree({"x": 5, "model": fingerprint(network(1))})
+        processes.agree({"x": 5, "model": fingerprint(network(0))})
+    processes.agree({"x": 5, "model": fingerprint(network(1))})
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------
@@ -181,7 +184,7 @@ def test_processes_that_differ_are_told_what_in(monkeypatch):
 
 def sums(n, shard_rows):
     """Residual, certificate, held-out bounds and refined weights of a problem with n rows, by name."""
-    problem = DistributedProblem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
+    problem = distributed_problem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
     subset = training_subset(problem, torch.arange(min(n, 2)))
     held = held_out(subset, samples(3, seed=4))
     start = {name: torch.ones(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
@@ -224,7 +227,15 @@ def interrupt(*_):
     raise StopError
 
 
+@pytest.fixture
+def _one_thread():
+    """As many as each of the processes that the results are compared with bit for bit."""
+    with threads(1):
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_two_processes_under_torchrun_are_as_one(tmp_path):
     with pytest.raises(StopError):  # the store was begun by one process; two go on
         write_features(tmp_path / "store", network(), samples(), shard_rows=2, progress=interrupt, **SETTINGS)
@@ -234,9 +245,7 @@ def test_two_processes_under_torchrun_are_as_one(tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
     for n, shard_rows in ((11, 2), (1, 4)):
@@ -277,12 +286,13 @@ from tests.fast.test_distributed import *
 def end(done, total):
     if os.environ["RANK"] == "1" and done >= 3:
         os.kill(os.getpid(), signal.SIGKILL)
-with process_group(timeout=20):
+with process_group():
     write_distributed(Path(sys.argv[1]), network(), samples(), shard_rows=2, progress=end, **SETTINGS)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
 def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp_path):
     """Without torchrun's agent, which would stop the other itself: as on two machines."""
     with socket.socket() as free:
@@ -291,16 +301,12 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(tmp
     common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", END, str(tmp_path / "store")]
-    pair = [
-        subprocess.Popen(command, env={**common, "RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    try:
-        told = pair[0].communicate(timeout=90)[1]
-    finally:
+    with ExitStack() as stack:
+        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+        pair = [stack.enter_context(subprocess.Popen(command, env={**common, "RANK": r}, **given)) for r in "01"]
         for process in pair:
-            process.kill()
-            process.communicate()
+            stack.callback(process.kill)
+        told = pair[0].stderr.read()
     assert pair[0].returncode == 1
     assert re.fullmatch(rf"dntk: process 0 of 2 lost another one \([^()]+\){GOES_ON}\n", told)
 

@@ -6,9 +6,10 @@ The group is a pretence: the other process's answer is that of an earlier call, 
 import pytest
 import torch
 
-from dntk_fast import _processes, distributed
-from dntk_fast.distributed import distributed_features, write_distributed
-from dntk_fast.distributed_sums import DistributedProblem, distributed_moments
+from dntk_fast.parallel import distributed, processes
+from dntk_fast.parallel.distributed import distributed_features, write_distributed
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.writing import Job, stands
 from tests.fast.test_store import network, samples
@@ -22,7 +23,7 @@ def targets(seed=0):
 
 def problem(**changed):
     given = {"model": network(), "x": samples(), "targets": targets(), "lam": 0.3, "shard_rows": 4} | changed
-    return DistributedProblem(**given)
+    return distributed_problem(**given)
 
 
 def gathered(**changed):
@@ -52,9 +53,10 @@ def moments(**changed):
 )
 def test_processes_that_differ_in_one_setting_are_told_which(monkeypatch, call, name, value):
     answers = []
-    monkeypatch.setattr(_processes, "gather", lambda own: answers.append(own) or [own])
+    monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     call(**{name: value})
-    monkeypatch.setattr(_processes, "gather", lambda own: [own, answers[0]])
+    others = iter(answers)
+    monkeypatch.setattr(processes, "gather", lambda own: [own, next(others)])
     with pytest.raises(ValueError, match=f"^{name}: expected the same in every process, got different ones$"):
         call()
 
@@ -62,9 +64,9 @@ def test_processes_that_differ_in_one_setting_are_told_which(monkeypatch, call, 
 @pytest.mark.parametrize("changed", [{"projection": "srht"}, {"keep_head": False}, {"outputs": [1]}], ids=str)
 def test_processes_with_other_options_are_told_so(monkeypatch, changed):
     answers = []
-    monkeypatch.setattr(_processes, "gather", lambda own: answers.append(own) or [own])
+    monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     gathered(**changed)
-    monkeypatch.setattr(_processes, "gather", lambda own: [own, answers[0]])
+    monkeypatch.setattr(processes, "gather", lambda own: [own, answers[0]])
     with pytest.raises(ValueError, match=r"^options: expected the same in every process"):
         gathered()
 

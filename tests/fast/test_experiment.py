@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from dntk_fast.cli import app
 from dntk_fast.cli import experiment as commands
-from dntk_fast.data import load
 from dntk_fast.experiment import eigen_factor, real_gradients, write_arrays
+from dntk_fast.workflow.data import load
 from tests.tolerances import TOL
 
 

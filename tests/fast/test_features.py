@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from dntk_fast.projection import KINDS, hashing
-from dntk_fast.tangent import features as module
-from dntk_fast.tangent.features import feature_plan, head_weights, norm_errors, tangent_features
+from dntk_fast.tangent import streaming as module
+from dntk_fast.tangent.features import feature_plan, norm_errors, tangent_features
 from dntk_fast.tangent.generic import projected
+from dntk_fast.tangent.head import head_weights
 from tests.fast.plain import features as jacobian
 from tests.tolerances import TOL
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast import gradient_distillation as gd
-from dntk_fast._rows import medoid_rows
-from dntk_fast.ridge import ridge_weights
+from dntk_fast.distillation import gradient_distillation as gd
+from dntk_fast.distillation.row_samplers import medoid_rows
+from dntk_fast.kernels.ridge import ridge_weights
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kernel_stacks, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL
@@ -409,6 +409,22 @@ def test_the_exact_method_is_full_ridge_regression_with_one_gradient(kind):
     np.testing.assert_allclose(back(found.weights), back(ridge_weights(Phi, y, 0.01)), **SQUARED)
     # No evidence of compression: almost all of the kernel is lost.
     assert found.kernel_error > 0.5
+
+
+@kinds
+@pytest.mark.parametrize("m", [1, 5])
+def test_target_aware_gradients_keep_the_kernel_and_the_exact_predictor(kind, m):
+    Phi, y = axis(kind)
+    K = to(kind, gram(back(Phi)))
+    found = gd.METHODS["target-aware"](Phi, K, y, m=m, lam=0.01, seed=0)
+    np.testing.assert_allclose(back(found.weights), back(ridge_weights(Phi, y, 0.01)), **SQUARED)
+    eigen = gd.METHODS["top eigenvectors"](Phi, K, y, m=m, lam=0.01, seed=0)
+    assert not np.allclose(back(eigen.weights), back(found.weights), rtol=TOL["apart"])  # the kernel alone is not enough
+    if m > 1:
+        fewer = gd.METHODS["top eigenvectors"](Phi, K, y, m=m - 1, lam=0.01, seed=0)
+        assert fewer.captured_energy <= found.captured_energy <= eigen.captured_energy
+        one = gd.METHODS["exact one gradient"](Phi, K, y, m=m, lam=0.01, seed=0)
+        assert found.kernel_error < one.kernel_error
 
 
 def test_top_eigenvectors_lead_the_table_and_the_restricted_solve_its_twin():

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from dntk_fast.tangent.batches import differentiable
 from dntk_fast.tangent.features import feature_plan, norm_errors, tangent_features
-from dntk_fast.tangent.generic import differentiable
 from dntk_fast.tangent.kernel import (
     kernel_diagonal,
     kernel_plan,

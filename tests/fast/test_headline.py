@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch.autograd.forward_ad import unpack_dual
 
-from dntk_fast import data as data_sets
 from dntk_fast.bench import claims, headline, unit_costs
 from dntk_fast.bench.prices import ACCOUNTS, RIVALS, WAYS, Way, Work, break_even, cost_row, pays_after, pieces
 from dntk_fast.bench.ways import QUICK, Subject
 from dntk_fast.cli import main
-from dntk_fast.models import build
-from dntk_fast.ridge import ridge_weights
-from dntk_fast.tangent import capture as passes
+from dntk_fast.kernels.ridge import ridge_weights
+from dntk_fast.tangent import passes
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.workflow import data as data_sets
+from dntk_fast.workflow.models import build
 from tests.tolerances import TOL
 
 UNITS = ("forward", "updates", "projected", "tangents", "transposed", "products")

@@ -10,19 +10,21 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast import models, steps
 from dntk_fast._arrays import gram
-from dntk_fast._stages import Stage
 from dntk_fast.cli import app
 from dntk_fast.cli import experiment as commands
-from dntk_fast.config import Config
-from dntk_fast.data import Dataset
 from dntk_fast.experiment import imagenette as im
 from dntk_fast.experiment import imagenette_stages as own
 from dntk_fast.experiment.imagenette_page import paper_table, predictor_table, rivals_table, write_page
 from dntk_fast.experiment.imagenette_record import _locality, comparison
-from dntk_fast.locality import locality
-from dntk_fast.predictors import fit_features
+from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.files.stages import Stage
+from dntk_fast.kernels.locality import locality
+from dntk_fast.kernels.predictors import fit_features
+from dntk_fast.workflow import stages
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.models import build
 from tests.tolerances import TOL
 
 SMALL = im.Setting("made up", "conv8", (1, 2, 4), 2, 1, 3, 32, (2, 5), draws=2)
@@ -113,7 +115,7 @@ def test_finished_stages_are_not_done_again(made, data, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("a stage was done again")
 
-    for module, name in ((models, "train"), (steps, "distil"), (own, "coordinates"), (own, "tangent_features")):
+    for module, name in ((own, "train"), (stages, "distil"), (own, "coordinates"), (own, "tangent_features")):
         monkeypatch.setattr(module, name, never)
     assert im.run(SMALL, data, folder) == record
     with pytest.raises(AssertionError, match="done again"):
@@ -243,25 +245,24 @@ def test_seconds_are_those_of_every_rival(made):
 
 
 def test_a_network_comes_back_and_its_blank_stays(data):
-    blank = models.build("conv8", seed=0, outputs=3, channels=3)
-    before = models.fingerprint(blank)
+    blank = build("conv8", seed=0, outputs=3, channels=3)
+    before = fingerprint(blank)
     weights = {
-        f"weights.{name}": value
-        for name, value in models.build("conv8", seed=1, outputs=3, channels=3).state_dict().items()
+        f"weights.{name}": value for name, value in build("conv8", seed=1, outputs=3, channels=3).state_dict().items()
     }
-    assert models.fingerprint(own.restored(blank, Stage(weights))) == models.fingerprint(
-        models.build("conv8", seed=1, outputs=3, channels=3)
+    assert fingerprint(own.restored(blank, Stage(weights))) == fingerprint(
+        build("conv8", seed=1, outputs=3, channels=3)
     )
-    assert models.fingerprint(blank) == before
+    assert fingerprint(blank) == before
 
 
 def test_a_network_on_distilled_images_sees_no_others(data, tmp_path):
-    blank = models.build("conv8", seed=0, outputs=3, channels=3)
+    blank = build("conv8", seed=0, outputs=3, channels=3)
     options = {"epochs": 1, "seed": 0, "progress": lambda done, total: None}
 
     def weights(images, data, number):
         found = own.train_network(blank, images, data.y_train[:6], data, **options, checkpoint=tmp_path / str(number))
-        return models.digest({name: value for name, value in found.arrays.items() if name.startswith("weights.")})
+        return digest({name: value for name, value in found.arrays.items() if name.startswith("weights.")})
 
     other = replace(data, x_train=torch.zeros_like(data.x_train))
     first = weights(data.x_train[:6], data, 0)

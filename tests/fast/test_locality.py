@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dntk_fast.locality import eigenspaces, gap_operator, locality, optimal_completion, restricted_completion
+from dntk_fast.kernels.locality import eigenspaces, gap_operator, locality, optimal_completion, restricted_completion
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kernel_stacks, kinds, to
 from tests.strategies import generators, partitions
 from tests.tolerances import TOL

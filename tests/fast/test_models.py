@@ -6,21 +6,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dntk_fast.models import (
-    MODELS,
-    build,
-    final_linear,
-    fingerprint,
-    load_weights,
-    parameter_count,
-    penultimate,
-    read_tensors,
-    recorded_inputs,
-    save_weights,
-    seeded,
-    train,
-    write_tensors,
-)
+from dntk_fast._device import seeded
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.tensors import load_weights, read_tensors, save_weights, write_tensors
+from dntk_fast.tangent.head import final_linear, penultimate, recorded_inputs
+from dntk_fast.workflow.models import MODELS, build, parameter_count
+from dntk_fast.workflow.training import train
 from tests.tolerances import TOL
 
 IMAGE = {"conv8": (1, 8, 8), "conv28": (1, 28, 28), "mlp": (1, 8, 8)}  # the others see three channels of 32 x 32

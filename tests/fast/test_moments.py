@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast.models import write_tensors
-from dntk_fast.moments import accumulate, load_moments, merge, moments_of
-from dntk_fast.ridge import ridge_weights
-from dntk_fast.subspace import energy_gap
+from dntk_fast.files.tensors import write_tensors
+from dntk_fast.kernels.moments import accumulate, load_moments, merge, moments_of
+from dntk_fast.kernels.ridge import ridge_weights
+from dntk_fast.kernels.subspace import energy_gap
 from tests.fast.plain import close
 from tests.tolerances import TOL
 

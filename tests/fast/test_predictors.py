@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dntk_fast.predictors import KernelProblem, fit_features, scores, weigh_rows
+from dntk_fast.kernels.predictors import KernelProblem, fit_features, scores, weigh_rows
 from tests.tolerances import TOL
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast import redundancy
+from dntk_fast.kernels import redundancy
 from tests.kinds import CLOSE, assert_same_kind, back, kernel_stacks, kinds, to
 from tests.strategies import epsilons, spectra
 from tests.tolerances import TOL

@@ -7,15 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dntk_fast import subset as subset_module
-from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
-from dntk_fast.models import write_tensors
-from dntk_fast.refine import refine, solve
+from dntk_fast.certificates import subset as subset_module
+from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.certificates.conjugate_gradients import refine, solve
+from dntk_fast.files.tensors import write_tensors
+from dntk_fast.tangent.jacobian import Jacobian
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
 from tests.tolerances import TOL
 
-module = import_module("dntk_fast.refine")  # the package's attribute of this name is the function
+module = import_module(
+    "dntk_fast.certificates.conjugate_gradients"
+)  # the package's attribute of this name is the function
 cases = st.builds(Case, st.integers(0, 2**31), n=st.integers(2, 6), t=st.integers(1, 3), m=st.integers(0, 2))
 
 
@@ -149,7 +152,7 @@ def test_passes_are_counted():
 
         def rows(self, chosen):
             part = super().rows(chosen)  # the subset's own passes are not passes over the data
-            return FullProblem(part.model, part.x, part.targets, part.lam)
+            return FullProblem(part.jacobian, part.x, part.targets, part.lam)
 
     case.problem = Counting(case.model, case.x, case.problem.targets, case.lam)
     case.subset = training_subset(case.problem, torch.tensor([0]))
@@ -213,7 +216,7 @@ def changed(model=None, freeze=(), **change):
     model = model or Computed(torch.tanh)
     for name in freeze:
         model.get_parameter(name).requires_grad_(False)
-    problem = FullProblem(model, x, y, 0.5, **{"outputs": [0, 1]} | change)
+    problem = FullProblem(Jacobian(model, **{"outputs": [0, 1]} | change), x, y, 0.5)
     held = held_out(training_subset(problem, torch.tensor([0])), x[:2])
     features = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
     return solve(problem, features, held, rms=0.0, steps=1, checkpoint=path)

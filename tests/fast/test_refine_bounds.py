@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from dntk_fast import subset as subset_module
-from dntk_fast.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
-from dntk_fast.refine import refine, solve
+from dntk_fast.certificates import subset as subset_module
+from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.tangent.kernel import tangent_kernel
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, named

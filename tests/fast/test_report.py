@@ -9,22 +9,23 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from dntk_fast import report
 from dntk_fast.cli import TABLES
 from dntk_fast.cli.output import show
 from dntk_fast.report import figures, parts
+from dntk_fast.report.page import write_page
+from dntk_fast.report.record import read_record, schema, write_record
 from dntk_fast.report.table import Cells, readable_bytes
 from tests.fast.example_record import images, record
 
 
 def page(tmp_path, content):
-    report.write_page(content, *images(), tmp_path / "report.html")
+    write_page(content, *images(), tmp_path / "report.html")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_example_is_valid_and_a_broken_one_is_not():
-    jsonschema.Draft202012Validator.check_schema(report.schema())
-    jsonschema.validate(record(), report.schema())
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(record(), schema())
     for change in (
         lambda r: r["network"].pop("accuracy"),
         lambda r: r["full_kernel"].update(accuracy=1.5),
@@ -37,17 +38,17 @@ def test_the_example_is_valid_and_a_broken_one_is_not():
         broken = copy.deepcopy(record())
         change(broken)
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(broken, report.schema())
+            jsonschema.validate(broken, schema())
 
 
 def test_a_record_goes_out_and_comes_back(tmp_path):
-    report.write_record(record(), tmp_path / "report.json")
-    assert report.read_record(tmp_path / "report.json") == record()
+    write_record(record(), tmp_path / "report.json")
+    assert read_record(tmp_path / "report.json") == record()
 
 
 def test_a_record_holds_no_nan(tmp_path):
     with pytest.raises(ValueError, match="Out of range float values"):
-        report.write_record(record() | {"threads": float("nan")}, tmp_path / "report.json")
+        write_record(record() | {"threads": float("nan")}, tmp_path / "report.json")
     assert not (tmp_path / "report.json").exists()
 
 
@@ -55,7 +56,7 @@ def test_a_record_holds_no_nan(tmp_path):
 def test_what_is_no_record_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(ValueError, match="path: expected a report"):
-        report.read_record(tmp_path / "x.json")
+        read_record(tmp_path / "x.json")
 
 
 def test_the_page_stands_alone_and_escapes_what_it_shows(tmp_path):
@@ -140,7 +141,7 @@ def test_bounds_stand_without_truth(tmp_path):
         "exact": False,
         "network": record()["distance"]["network"],
     }
-    jsonschema.validate(content, report.schema())
+    jsonschema.validate(content, schema())
     html = page(tmp_path, content)
     assert html.count("<img") == 6
     assert "the exact kernel was too large to form" in html

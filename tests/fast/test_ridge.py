@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dntk_fast import ridge
+from dntk_fast.kernels import ridge
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, feature_stacks, gpu_kinds, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast import redundancy, spectral
+from dntk_fast.certificates import spectral
+from dntk_fast.kernels import redundancy
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from dntk_fast._stages import Stage, StageStore, config_hash, write_atomically
+from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.stages import Stage, StageStore, config_hash
 
 
 def made(value):

@@ -14,9 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from dntk_fast.tangent import features, writing
+from dntk_fast.tangent import streaming, writing
 from dntk_fast.tangent.store import FeatureStore
 from tests.fast.test_store import StopError, content, interrupt, write
+from tests.processes import threads
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The files of two runs are compared bit for bit: both on one thread, as the processes that are killed."""
+    with threads(1):
+        yield
+
 
 # --- damage -----------------------------------------------------------------------------------------------------------
 
@@ -148,7 +157,7 @@ def test_an_unfinished_store_is_refused_and_goes_on_where_it_stopped(tmp_path, a
 def test_a_new_choice_of_auto_does_not_reach_a_store_that_was_begun(tmp_path, monkeypatch):
     write(tmp_path / "whole")
     interrupt(tmp_path / "part", 1)
-    monkeypatch.setattr(features, "choose_kinds", lambda tangents, shapes, *_: dict.fromkeys(shapes, "gaussian"))
+    monkeypatch.setattr(streaming, "choose_kinds", lambda tangents, shapes, *_: dict.fromkeys(shapes, "gaussian"))
     assert set(write(tmp_path / "new").plan.sketch.kinds.values()) == {"gaussian"}
     write(tmp_path / "part")
     assert content(tmp_path / "part") == content(tmp_path / "whole") != content(tmp_path / "new")

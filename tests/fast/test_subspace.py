@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast import subspace
+from dntk_fast.kernels import subspace
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kinds, to
 from tests.strategies import generators
 from tests.tolerances import TOL

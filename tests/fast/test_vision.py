@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from dntk_fast import _vision
+from dntk_fast.workflow import vision
 
 
 def test_door_opens_in_a_fresh_process_and_twice_to_the_same_room():
     code = (
-        "from dntk_fast._vision import import_torchvision as door; first = door(); second = door();"
+        "from dntk_fast.workflow.vision import import_torchvision as door; first = door(); second = door();"
         "assert first is second and first.models.resnet18().fc.out_features == 1000;"
         "import torchvision; assert torchvision is first"
     )
@@ -40,10 +40,10 @@ def import_raises(monkeypatch):
 def test_absent_package_is_named_in_one_line(import_raises):
     import_raises(ModuleNotFoundError("No module named 'torchvision'"))
     with pytest.raises(ImportError, match=r"^torchvision: expected the package to be installed \(pip install"):
-        _vision.import_torchvision()
+        vision.import_torchvision()
 
 
 def test_other_errors_pass_through(import_raises):
     import_raises(RuntimeError("the disk is on fire"))
     with pytest.raises(RuntimeError, match="disk is on fire"):
-        _vision.import_torchvision()
+        vision.import_torchvision()

@@ -4,9 +4,16 @@ import pytest
 import torch
 
 from dntk_fast import DistilledNTK, build, tangent_features, write_features
-from dntk_fast.certificate import FullProblem, certify, held_out, held_out_bounds, residual, training_subset
-from dntk_fast.moments import moments_of
-from dntk_fast.refine import Seen, refine, solve
+from dntk_fast.certificates.certificate import (
+    FullProblem,
+    certify,
+    held_out,
+    held_out_bounds,
+    residual,
+    training_subset,
+)
+from dntk_fast.certificates.conjugate_gradients import Seen, refine, solve
+from dntk_fast.kernels.moments import moments_of
 from tests.tolerances import TOL
 
 pytestmark = pytest.mark.gpu
@@ -62,6 +69,6 @@ def test_a_store_holds_what_the_gpu_made(tmp_path):
 
 def test_the_estimator_answers_on_the_device():
     model, x, y = build("conv8", seed=0).cuda(), images(40, 0).float().cuda(), torch.arange(40, device="cuda") % 10
-    found = DistilledNTK(model, per_class=2, k=32, seed=0).fit(x, y).predict(x)
+    found = DistilledNTK(model, per_class=2, seed=0).fit(x, y).predict(x)
     assert found.device.type == "cuda"
     assert found.shape == (40,)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dntk_fast.bench import plan
-from dntk_fast.config import Config
 from dntk_fast.experiment.certificates_table import steps_needed
+from dntk_fast.workflow.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dntk_fast.data import load
-from dntk_fast.data_distillation import distil_images
-from dntk_fast.models import build, train
+from dntk_fast.distillation.data_distillation import distil_images
+from dntk_fast.workflow.data import load
+from dntk_fast.workflow.models import build
+from dntk_fast.workflow.training import train
 
 FOLDER = Path(os.environ.get("DNTK_DATA") or Path(__file__).parents[3] / "shared" / "data")
 

@@ -1,0 +1,1 @@
+"""Fewer images and fewer gradients: Wasserstein barycentres and matching, Algorithm 1 and its baselines."""

@@ -1,0 +1,1 @@
+"""What is made of kernels and features: ridge regression, spectra, subspaces, local structure, second moments."""

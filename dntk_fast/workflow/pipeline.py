@@ -1,0 +1,252 @@
+"""Join the steps: a frozen Config in, a frozen Report out; every step done once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dntk_fast import _check
+from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.stages import Stage, StageStore
+from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
+from dntk_fast.tangent.features import feature_plan
+from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.kernel import kernel_plan
+from dntk_fast.workflow import stages
+from dntk_fast.workflow.config import Config, default_folder
+from dntk_fast.workflow.data import Dataset, load
+from dntk_fast.workflow.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.workflow.models import build, parameter_count
+
+__all__ = ["Report", "explain", "run"]
+
+REFINEMENT = "distance to the full kernel"
+#: called with (stage, done, total)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a run found.
+
+    Attributes
+    ----------
+    record
+        The content of report.json (`report/schema.json`).
+    images, labels
+        The distilled images (n, H, W, channels) in [0, 1], and their classes (n,).
+    folder
+        Where the stages are kept.
+    """
+
+    record: Mapping[str, Any]
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    folder: Path
+
+
+def run(
+    config: Config, folder: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None
+) -> Report:
+    """Train, distil, project, solve and compare; finished stages of the same configuration are reused.
+
+    Parameters
+    ----------
+    config
+        What to run.
+    folder
+        Where the stages are kept; `default_folder(config)` if None.
+    overwrite
+        Replace a run with another configuration in that folder instead of refusing it.
+    progress
+        Called with (stage, done, total) as work proceeds.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        Before any long work: an unknown data set or model, a class with fewer images than `per_class`, `k` above the
+        number of body parameters, a folder of another run.
+    """
+    data = load(config.data)
+    name, blank = _network(config, data)
+    _refuse_early(config, data, blank)
+    store = StageStore(folder or default_folder(config), asdict(config), overwrite=overwrite)
+    runner = _Runner(store, progress or (lambda stage, done, total: None))
+
+    def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
+        return runner.run(stage, lambda: step(*inputs))
+
+    net = do("network", stages.train_network, blank, data, config, runner.tick("network"))
+    model = _with_weights(blank, net)
+    full = do("full kernel", stages.full_kernel, model, data, net, config)
+    do("last layer", stages.last_layer, model, data, net)
+    test = do("features, held-out", stages.held_out_features, model, data, config)
+    do("drawn images", stages.drawn_kernel, model, data, test, net, config)
+    for size in config.sizes:
+        images = f"distillation, {size} per class"
+        checkpoint = store.path(images, ".checkpoint.safetensors")
+        made = do(images, stages.distil, model, data, size, config, runner.tick(images), checkpoint)
+        checkpoint.unlink(missing_ok=True)
+        base = do(f"distilled kernel, {size} per class", stages.distilled_kernel, model, data, made, test, net, config)
+    checkpoint = store.path(REFINEMENT, ".checkpoint.safetensors")
+    given = Inputs(model, data, full, made, base, test, net, config)
+    do(REFINEMENT, distance_to_full, given, runner.tick(REFINEMENT), checkpoint)
+    for leftover in (checkpoint, looks_beside(checkpoint)):
+        leftover.unlink(missing_ok=True)
+    do("local structure", stages.local_structure, base, config)
+    tick = runner.tick("gradient distillation")
+    do("gradient distillation", stages.compare_methods, data, base, test, net, config, tick)
+    record = _record(config, name, model, data, runner.done)
+    pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
+    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
+
+
+def explain(config: Config) -> str:
+    """Say, before any work, which rule serves which layer in a run's kernels and features, and how much memory they take.
+
+    Parameters
+    ----------
+    config
+        What would be run.
+
+    Returns
+    -------
+    str
+        The plans of the exact kernel on the training images and of the features of the held-out ones, and the steps of the
+        refinement.
+
+    Raises
+    ------
+    ValueError
+        As `run`, for what can be refused before the work.
+    """
+    data = load(config.data)
+    name, blank = _network(config, data)
+    _refuse_early(config, data, blank)
+    kernel = kernel_plan(blank, data.x_train)
+    features = feature_plan(blank, data.x_test, k=config.k, seed=config.seeds["sketch"])
+    return (
+        f"{name} on {data.name}\n\nexact kernel, {len(data.x_train)} training images\n{kernel}\n\n"
+        f"features, {len(data.x_test)} held-out images, k = {config.k}\n{features}\n\n"
+        f"distance to the full kernel: {min(config.certificate_rows, len(data.x_train))} training images, "
+        f"{refinement_steps(blank, data, config)} steps of refinement"
+    )
+
+
+class _Runner:
+    """The store with its progress bars, and all stages done so far, in their order."""
+
+    def __init__(self, store: StageStore, progress: Progress) -> None:
+        self.store, self.progress = store, progress
+        self.done: dict[str, Stage] = {}
+
+    def tick(self, name: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(name, done, total)
+
+    def run(self, name: str, work: Callable[[], Stage]) -> Stage:
+        self.progress(name, 0, 1)
+        self.done[name] = self.store.run(name, work)
+        self.progress(name, 1, 1)
+        return self.done[name]
+
+
+def _network(config: Config, data: Dataset) -> tuple[str, nn.Module]:
+    channels, size, _ = data.image_shape
+    by_size = {8: "conv8", 28: "conv28", 32: "conv32"}
+    name = by_size.get(size, "resnet18") if config.model == "auto" else config.model
+    options = {"inputs": data.x_train[0].numel()} if name == "mlp" else {"channels": channels}
+    return name, build(name, seed=config.seeds["network"], outputs=len(data.classes), **options)
+
+
+def _refuse_early(config: Config, data: Dataset, blank: nn.Module) -> None:
+    counts = torch.bincount(data.y_train, minlength=len(data.classes))
+    smallest = int(counts.argmin())
+    if int(counts[smallest]) < config.per_class:
+        expected = f"at most {int(counts[smallest])}, the training images of class {data.classes[smallest]!r}"
+        _check.refuse("per_class", expected, config.per_class)
+    _, head = final_linear(blank, data.x_train[:2])
+    _check.dimension(config.k, parameter_count(blank) - parameter_count(head))
+
+
+def _with_weights(blank: nn.Module, network: Stage) -> nn.Module:
+    mark = "weights."
+    blank.load_state_dict({key.removeprefix(mark): w for key, w in network.arrays.items() if key.startswith(mark)})
+    return blank.eval()
+
+
+def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Mapping[str, Stage]) -> dict[str, Any]:
+    full, sizes = done["full kernel"], [done[f"distilled kernel, {size} per class"].numbers for size in config.sizes]
+    largest = config.sizes[-1]
+    return {
+        "schema": 1,
+        "config": asdict(config) | {"gradients": list(config.gradients)},
+        "versions": _versions(),
+        "threads": torch.get_num_threads(),
+        "seeds": config.seeds,
+        "fingerprints": {"model": fingerprint(model), "data": _data_fingerprint(data)},
+        "data": {
+            "name": data.name,
+            "n_train": len(data.x_train),
+            "n_test": len(data.x_test),
+            "classes": list(data.classes),
+            "shape": list(data.image_shape),
+        },
+        "network": {"name": name, "parameters": parameter_count(model), **done["network"].numbers},
+        **full.numbers,
+        "last_layer": done["last layer"].numbers,
+        "drawn": done["drawn images"].numbers,
+        "distilled": sizes[-1],
+        **done[REFINEMENT].numbers,
+        "distilled_sizes": sizes,
+        "spectra": _spectra(
+            done[f"distilled kernel, {largest} per class"].arrays["spectrum"],
+            full.arrays.get("spectrum"),
+            config.epsilon,
+        ),
+        "gap": done["local structure"].numbers,
+        "gradient_distillation": done["gradient distillation"].numbers["rows"],
+        "stages": [
+            {"name": stage}
+            | {key: getattr(cost, key) for key in ("seconds", "forward_passes", "backward_passes", "bytes")}
+            for stage, cost in done.items()
+        ],
+        "notes": done[f"distillation, {largest} per class"].numbers["notes"],
+    }
+
+
+def _spectra(distilled: Tensor, real: Tensor | None, epsilon: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"epsilon": epsilon}
+    for name, values in (("distilled", distilled), ("real", real)):
+        ranks = None if values is None else [int(r) for r in truncation_rank_of_spectrum(values, epsilon)]
+        found |= {name: None if values is None else values.tolist(), f"{name}_ranks": ranks}
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("dntk", "torch", "numpy", "scipy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found
+
+
+def _data_fingerprint(data: Dataset) -> str:
+    digest = hashlib.sha256()
+    for part in (data.x_train, data.y_train, data.x_test, data.y_test):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,267 @@
+"""The steps of a run, each from its inputs to a `Stage`: arrays, numbers, and what it cost. Nothing is stored here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dntk_fast.certificates.certificate import FullProblem
+from dntk_fast.distillation.data_distillation import distil_images
+from dntk_fast.distillation.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
+from dntk_fast.files.stages import Stage
+from dntk_fast.kernels.locality import locality
+from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
+from dntk_fast.kernels.redundancy import spectrum
+from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.jacobian import Jacobian
+from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.tangent.result import TangentFeatures
+from dntk_fast.workflow.config import Config
+from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.training import train
+
+__all__ = [
+    "compare_methods",
+    "distil",
+    "distilled_kernel",
+    "full_kernel",
+    "held_out_features",
+    "last_layer",
+    "local_structure",
+    "train_network",
+]
+
+Progress = Callable[[int, int], None]
+EXACT_KERNEL_BYTES = 3_000_000_000
+COVERAGE_THRESHOLD = 0.9
+
+
+def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
+    """Train the network; keep its weights and its logits (C, n) on both splits."""
+    options: dict[str, Any] = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
+    training = train(blank, data.x_train, data.y_train, **options)
+    logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
+    weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
+    numbers = {
+        "accuracy": _share(logits["logits.test"], data.y_test),
+        "train_accuracy": _share(logits["logits.train"], data.y_train),
+    }
+    forward = training.forward_passes + len(data.x_train) + len(data.x_test)
+    return Stage(weights | logits, numbers, forward, training.backward_passes, sum(w.nbytes for w in weights.values()))
+
+
+def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) -> Stage:
+    """Ridge regression on all real training images: exact kernels where they fit, projected features beyond."""
+    n, n_test, C = len(data.x_train), len(data.x_test), len(data.classes)
+    targets = {"full_kernel": logits.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
+    arrays: dict[str, Tensor] = {}
+    if C * n * n * 8 <= EXACT_KERNEL_BYTES:
+        kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
+        problem = KernelProblem(kernel, cross)
+        fits = {key: problem.fit(y) for key, y in targets.items()}
+        exact = _exact_solution(model, data, problem, fits["full_kernel"], targets["full_kernel"])
+        arrays = {"spectrum": problem.pair[0], "trace": kernel.diagonal(dim1=1, dim2=2).double().sum(1), **exact}
+        method, passes, size = "exact kernel", 2 * n + n_test, kernel.nbytes + cross.nbytes
+        passes, tangents = passes + 2 * n, C * (n + n_test)  # the exact solution: two J^T a, and J v of both splits
+    else:
+        train, test = (_features(model, x, config).values for x in (data.x_train, data.x_test))
+        fits = {key: fit_features(train, y, test) for key, y in targets.items()}
+        method, passes, size = f"features, k = {config.k}", n + n_test, train.nbytes + test.nbytes
+        tangents = 0
+    numbers = {key: _predictor(fit, method, data, logits) for key, fit in fits.items()}
+    return Stage(arrays, numbers, passes + tangents, passes * C, size)
+
+
+def _exact_solution(
+    model: nn.Module, data: Dataset, kernel: KernelProblem, fit: Fit, targets: Tensor
+) -> dict[str, Tensor]:
+    """The full predictor to about nine digits: coefficients (C, n) and held-out predictions (C, n_test).
+
+    A kernel in single precision leaves about five; one step of iterative refinement, with the residual from products in
+    double precision, gives the others: certificates of refined predictors are held against them.
+    """
+    problem = FullProblem(Jacobian(model, dtype=torch.float64), data.x_train, targets, fit.lam)
+    (eigenvalues, U), alpha = kernel.pair, fit.weights
+    rest = targets.double() - problem.forward(problem.backward(alpha)) - fit.lam * alpha
+    alpha = alpha + (U @ ((U.mT @ rest[..., None])[..., 0] / (eigenvalues + fit.lam))[..., None])[..., 0]
+    return {"coefficients": alpha, "predictions": problem.predict(problem.backward(alpha), data.x_test)}
+
+
+def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
+    """Theorem R's baseline: the same ridge regression on the input of the last layer alone."""
+    train, test = (_head_features(model, x).expand(len(data.classes), -1, -1) for x in _splits(data).values())
+    fit = fit_features(train, logits.arrays["logits.train"], test)
+    size = train[0].nbytes + test[0].nbytes
+    return Stage({}, _predictor(fit, "head features", data, logits), len(data.x_train) + len(data.x_test), 0, size)
+
+
+def distil(
+    model: nn.Module, data: Dataset, per_class: int, config: Config, progress: Progress, checkpoint: Path
+) -> Stage:
+    """Wasserstein metric data distillation (4.1): images, their masses, their soft labels (C, n_S)."""
+    options: dict[str, Any] = {"seed": config.seeds["distillation"], "steps": config.distil_steps}
+    options |= {"progress": progress, "checkpoint": checkpoint}
+    made = distil_images(model, data.x_train, data.y_train, per_class=per_class, **options)
+    logits = made.logits.T.contiguous()
+    arrays = {"images": made.images, "labels": made.labels, "weights": made.weights, "logits": logits}
+    return Stage(arrays, {"notes": list(made.notes)}, made.forward_passes, made.backward_passes, made.images.nbytes)
+
+
+def held_out_features(model: nn.Module, data: Dataset, config: Config) -> Stage:
+    """Tangent features (C, n_test, k + d_h + 1) of the held-out images."""
+    values = _features(model, data.x_test, config).values
+    n = len(data.x_test)
+    return Stage({"values": values}, {}, n, n * len(data.classes), values.nbytes)
+
+
+def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, logits: Stage, config: Config) -> Stage:
+    """Features of the distilled images, ridge regression on them, and the conditioning of their class kernels."""
+    sketch = _features(model, made.arrays["images"], config)
+    rows, targets = weigh_rows(sketch.values, made.arrays["logits"], made.arrays["weights"])
+    fit = fit_features(rows, targets, test.arrays["values"])
+    eigenvalues = spectrum(_double_gram(rows))
+    n = rows.shape[1]
+    numbers = _predictor(fit, "distilled kernel", data, logits) | {
+        "per_class": n // len(data.classes),
+        "k": config.k,
+        "sketch_error": float(sketch.sketch_error),
+        "condition_number": _condition_number(eigenvalues),
+        "smallest_eigenvalue": float(eigenvalues[..., -1].double().mean()),
+    }
+    arrays = {"rows": rows, "targets": targets, "spectrum": eigenvalues, "weights": fit.weights}
+    return Stage(arrays, numbers, n, n * len(data.classes), rows.nbytes)
+
+
+def drawn_kernel(model: nn.Module, data: Dataset, test: Stage, logits: Stage, config: Config) -> Stage:
+    """What distillation has to beat: as many training images of every class, drawn once, their features, the same ridge."""
+    generator = torch.Generator().manual_seed(config.seeds["sampler"])
+    shuffled = torch.randperm(len(data.y_train), generator=generator)
+    labels = data.y_train[shuffled]
+    rows = torch.cat([shuffled[labels == c][: config.per_class] for c in range(len(data.classes))])
+    features = _features(model, data.x_train[rows], config).values
+    fit = fit_features(features, logits.arrays["logits.train"][:, rows], test.arrays["values"])
+    n = len(rows)
+    numbers = _predictor(fit, "drawn images", data, logits) | {"per_class": config.per_class}
+    return Stage({"rows": rows}, numbers, n, n * len(data.classes), features.nbytes)
+
+
+def local_structure(base: Stage, config: Config) -> Stage:
+    """Section 3.4 on the distilled rows: what the union of local eigenspaces misses, weighted and unweighted."""
+    kernel = _double_gram(base.arrays["rows"])
+    clusters = min(config.clusters, kernel.shape[-1])
+    labels = spectral_clusters(kernel.mean(0), clusters, seed=config.seeds["sampler"])
+    found = locality(
+        kernel,
+        labels,
+        epsilon_local=config.epsilon,
+        epsilon_global=config.epsilon,
+        coverage_threshold=COVERAGE_THRESHOLD,
+    )
+    names = {
+        "weighted": "weighted_gap",
+        "unweighted": "unweighted_gap",
+        "property_a": "property_a",
+        "property_a_null": "property_a_null",
+    }
+    numbers = {key: min(max(float(getattr(found, name).double().mean()), 0.0), 1.0) for key, name in names.items()}
+    thresholds = {"clusters": clusters, "epsilon_local": config.epsilon, "epsilon_global": config.epsilon}
+    return Stage({}, numbers | thresholds, bytes=kernel.nbytes)
+
+
+def compare_methods(
+    data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config, progress: Progress
+) -> Stage:
+    """Every method at every budget: the same rows, the same ridge."""
+    prepared = PreparedKernel(_double_gram(base.arrays["rows"]))
+    cells = [(name, m) for name in METHODS for m in config.gradients if m <= prepared.kernel.shape[-1]]
+    table = []
+    for done, (name, m) in enumerate(cells):
+        progress(done, len(cells))
+        draws = range(config.draws if name in RANDOM_METHODS else 1)
+        table.append(
+            _method_row(
+                name, m, [_outcome(name, m, draw, prepared, data, base, test, logits, config) for draw in draws]
+            )
+        )
+    return Stage({}, {"rows": table}, bytes=prepared.kernel.nbytes)
+
+
+def _outcome(
+    name: str,
+    m: int,
+    draw: int,
+    kernel: PreparedKernel,
+    data: Dataset,
+    base: Stage,
+    test: Stage,
+    logits: Stage,
+    config: Config,
+) -> dict[str, Any]:
+    rows, targets, lam = base.arrays["rows"], base.arrays["targets"], base.numbers["lam"]
+    result = METHODS[name](rows, kernel, targets, m=m, lam=lam, seed=config.seeds["sampler"] + draw)
+    values = test.arrays["values"]
+    predictions = torch.einsum("cnk,ck->cn", values, result.weights.to(values))
+    measured = {name: getattr(result, name) for name in ("realised_m", "kernel_error", "captured_energy", "setting")}
+    return asdict(scores(predictions, logits.arrays["logits.test"], data.y_test)) | measured
+
+
+def _method_row(name: str, m: int, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    def mean(key: str) -> float:
+        return float(np.mean([outcome[key] for outcome in outcomes]))
+
+    row: dict[str, Any] = {"method": name, "m": m, "draws": len(outcomes), "setting": outcomes[0]["setting"]}
+    for key in ("accuracy", "fidelity", "mse"):
+        row |= {key: mean(key), f"{key}_sd": float(np.std([outcome[key] for outcome in outcomes]))}
+    return row | {key: mean(key) for key in ("realised_m", "kernel_error", "captured_energy")}
+
+
+def _double_gram(rows: Tensor) -> Tensor:
+    return rows.double() @ rows.double().mT
+
+
+def _features(model: nn.Module, x: Tensor, config: Config) -> TangentFeatures:
+    return tangent_features(model, x, k=config.k, seed=config.seeds["sketch"])
+
+
+def _predictor(fit: Fit, method: str, data: Dataset, logits: Stage) -> dict[str, Any]:
+    ridge = {name: getattr(fit, name) for name in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
+    return asdict(scores(fit.predictions, logits.arrays["logits.test"], data.y_test)) | ridge | {"method": method}
+
+
+def _condition_number(eigenvalues: Tensor) -> float | None:
+    # Below n eps lambda_1 an eigenvalue is rounding: the condition number is then not known, and None says so.
+    floor = eigenvalues[..., 0] * eigenvalues.shape[-1] * torch.finfo(eigenvalues.dtype).eps
+    if bool((eigenvalues[..., -1] <= floor).any()):
+        return None
+    return float((eigenvalues[..., 0] / eigenvalues[..., -1]).double().mean())
+
+
+def _label_targets(data: Dataset) -> Tensor:
+    C = len(data.classes)
+    return nn.functional.one_hot(data.y_train, C).T.to(data.x_train.dtype) - 1 / C
+
+
+def _splits(data: Dataset) -> dict[str, Tensor]:
+    return {"train": data.x_train, "test": data.x_test}
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(part) for part in x.split(256)]).T.contiguous()
+
+
+def _head_features(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        h = penultimate(model, x)
+    return torch.cat([h, h.new_ones(len(h), 1)], 1)
+
+
+def _share(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(0) == labels).double().mean())

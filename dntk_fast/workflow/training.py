@@ -1,0 +1,203 @@
+"""Train a classifier by cross-entropy; the state after every epoch can be kept and taken up again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dntk_fast import _check
+from dntk_fast._device import seeded
+from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.files.tensors import read_tensors, write_tensors
+
+__all__ = ["Training", "train"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained network and what it took.
+
+    Attributes
+    ----------
+    model
+        The network in evaluation mode; the one that was given stays as it was.
+    losses
+        Mean cross-entropy of each epoch, as met during the epoch.
+    forward_passes, backward_passes
+        Images taken through the network, and back.
+    """
+
+    model: nn.Module
+    losses: tuple[float, ...]
+    forward_passes: int
+    backward_passes: int
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    learning_rate: float = 3e-3,
+    batch_size: int = 64,
+    weight_decay: float = 1e-4,
+    optimiser: str = "adam",
+    shift: int = 0,
+    flip: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    checkpoint: str | Path | None = None,
+) -> Training:
+    """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
+
+    Parameters
+    ----------
+    model
+        The network to start from; it is not changed.
+    x : (n, channels, height, width)
+        Images.
+    y : (n,)
+        Labels 0 ... outputs - 1.
+    epochs, batch_size
+        Walks through the data, and the most images of a step; all steps of a walk get about the same number.
+    seed
+        Start of the order, the augmentation and whatever the network draws; the same seed gives the same weights.
+    learning_rate, weight_decay, optimiser
+        Of "adam" (decoupled decay) or "sgd" (Nesterov momentum 0.9).
+    shift, flip
+        Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
+    progress
+        Called with (epochs done, epochs) after each epoch.
+    checkpoint
+        A file (safetensors) that keeps the state after every epoch; the same call goes on from there, to the same weights.
+
+    Returns
+    -------
+    Training
+        The network, its losses and the passes counted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, `x` is not finite, `y` does not fit it, or the checkpoint belongs to another
+        training.
+    TypeError
+        If the labels are no integers.
+    """
+    _check_training(x, y, epochs, batch_size, optimiser)
+    for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
+        _check.nonnegative(name, value)
+    _check.integer("shift", shift, 0)
+    device, largest = _check.parameter(model).device, int(y.max())
+    network = copy.deepcopy(model).train()
+    descent = _descent(network, optimiser, learning_rate, weight_decay)
+    settings = (epochs, seed, learning_rate, batch_size, weight_decay, optimiser, shift, flip)
+    keeper = None if checkpoint is None else _Keeper(_check.path("checkpoint", checkpoint), _key(model, x, y, settings))
+    with seeded(_check.seed(seed), device):
+        losses = [] if keeper is None else keeper.load(network, descent)
+        for epoch in range(len(losses), epochs):
+            total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
+            for number, rows in enumerate(batches):
+                rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
+                for group in descent.param_groups:
+                    group["lr"] = rate
+                images = _augmented(x[rows].to(device), shift, flip)
+                logits = network(images)
+                if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
+                    _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
+                loss = functional.cross_entropy(logits, y[rows].to(device).long())
+                descent.zero_grad()
+                loss.backward()
+                descent.step()
+                total += loss.item() * len(rows)
+            losses.append(total / len(x))
+            if keeper is not None:
+                keeper.save(network, descent, losses)
+            if progress is not None:
+                progress(epoch + 1, epochs)
+    descent.zero_grad()
+    return Training(network.eval(), tuple(losses), epochs * len(x), epochs * len(x))
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """The file in which a training waits after each epoch: weights, optimiser, generators, losses; `key` names it."""
+
+    path: Path
+    key: str
+
+    def save(self, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float]) -> None:
+        kept = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for number, state in descent.state_dict()["state"].items():
+            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        kept |= {f"generator.{device}": state for device, state in _generators(model).items()}
+        write_tensors(self.path, kept | {"losses": torch.tensor(losses, dtype=torch.float64)}, {"key": self.key})
+
+    def load(self, model: nn.Module, descent: torch.optim.Optimizer) -> list[float]:
+        """Put everything back where it was, and give the losses so far."""
+        if not self.path.exists():
+            return []
+        kept, metadata = read_tensors(self.path)
+        if metadata.get("key") != self.key:
+            _check.refuse("checkpoint", "the same network, data and settings", f"{self.path} of another training")
+        model.load_state_dict(_below(kept, "model."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(kept, "optimiser.").items():
+            number, _, field = name.partition(".")
+            state.setdefault(int(number), {})[field] = value
+        descent.load_state_dict({"state": state, "param_groups": descent.state_dict()["param_groups"]})
+        for device, value in _below(kept, "generator.").items():
+            torch.cuda.set_rng_state(value, device) if device.startswith("cuda") else torch.set_rng_state(value)
+        return [float(loss) for loss in kept["losses"]]
+
+
+def _generators(model: nn.Module) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    own = {str(device): torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state()} | own
+
+
+def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _key(model: nn.Module, x: Tensor, y: Tensor, settings: tuple[Any, ...]) -> str:
+    parts = [fingerprint(model), digest({"x": x, "y": y}), json.dumps(settings)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _descent(model: nn.Module, optimiser: str, rate: float, decay: float) -> torch.optim.Optimizer:
+    if optimiser == "adam":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
+
+
+def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
+    if flip and torch.rand(()) < 0.5:
+        images = images.flip(-1)
+    if shift:
+        height, width = images.shape[-2:]
+        top, left = torch.randint(2 * shift + 1, (2,)).tolist()
+        images = functional.pad(images, (shift,) * 4)[..., top : top + height, left : left + width]
+    return images
+
+
+def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
+    _check.inputs("x", x)
+    _check.partition("y", _check.tensor("y", y), len(x))
+    if int(y.min()) < 0:
+        _check.refuse("y", "labels from 0 on", int(y.min()))
+    _check.integer("epochs", epochs, 1)
+    _check.integer("batch_size", batch_size, 1)
+    _check.choice("optimiser", optimiser, ("adam", "sgd"))
