@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, drawn, matrices, ridges
 from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -114,6 +115,7 @@ LEMMA_C_1 = Statement(
             formula=r"\nabla_\theta\mathcal{L}_S=\frac1mJ_S^T\varsigma,\quad"
             r"\varsigma_{ic}=\Big(\sum_jy_{ij}\Big)p_{ic}-y_{ic},\quad\sum_c\varsigma_{ic}=0",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lemma_c_1_cross_entropy", "labels of any sum"],
             steps=(
                 Step(
                     claim="the derivative along every direction, and sensitivities of sum zero",

@@ -13,6 +13,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_4_2_moments import enumerated
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -103,6 +104,7 @@ ACHLIOPTAS = Statement(
             formula=r"k\geq\frac{4+2\beta}{\varepsilon^2/2-\varepsilon^3/3}\ln n\ \Rightarrow\ "
             r"\Pr(\text{all pairs within }1\pm\varepsilon)\geq1-n^{-\beta}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["jl_signs", "as for Gaussian maps"],
             steps=(
                 Step(
                     claim="either tail of a squared length, over all draws of the map",
@@ -164,6 +166,7 @@ HASHING = Statement(
             formula=r"k\geq\frac{n(n-1)}{\varepsilon^2\delta}\ \Rightarrow\ "
             r"\Pr(\text{all pairs within }1\pm\varepsilon)\geq1-\delta",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["jl_hashed", "by the variance"],
             steps=(
                 Step(
                     claim="one squared length, over all draws of the map",

@@ -15,6 +15,7 @@ from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.check_9_certificates import SINGLE, Certified, certified
 from proofs_checks.instances import Spectral, drawn, fixed, matrices, orthogonal, positive, spectral
 from proofs_checks.margin import Margin, at_most, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -38,6 +39,7 @@ BY_ROWS = Statement(
             key="every multiplier",
             formula=r"\|\Phi(w-w_*)\|^2\leq\frac{(1+\mu)^2}{4}\,r^T(\lambda I+\mu H_S)^{-1}r,\quad\mu\geq0",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["training_rms_by_rows", "every multiplier"],
             steps=(
                 Step(
                     claim="for every mu, in the exact form of its dual",
@@ -116,6 +118,7 @@ COMPLETED = Statement(
             formula=r"r_\varepsilon(K)\leq r+\Big\lceil(n-r)"
             r"\frac{(1-\varepsilon)\mathrm{tr}K-\mathrm{tr}Z^TKZ}{\mathrm{tr}K-\mathrm{tr}Z^TKZ}\Big\rceil",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["completed_rank", "the average of the rest"],
             steps=(
                 Step(
                     claim="any more directions hold at least the average",
@@ -169,6 +172,7 @@ ENERGIES = Statement(
             formula=r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\min_j\frac{\rho_j}{r+1-j}\,\rho_r}"
             r"{\sum_je_j^2+\rho_r^2/(n-r)},\quad\rho_j=\mathrm{tr}K-\sum_{i\leq j}e_i",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["redundancy_by_energies", "the best subspace of r dimensions"],
             steps=(
                 Step(
                     claim="the tail above, the whole below",
@@ -237,6 +241,7 @@ INTERVAL = Statement(
             key="three kinds of estimate",
             formula=r"\Pr\Big(\frac{T}{1+a}\leq\mathrm{tr}K\leq\frac{T}{1-b}\Big)\geq1-\delta",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["trace_interval", "three kinds of estimate"],
             steps=(
                 Step(
                     claim="Gaussian estimates of equal eigenvalues, by their exact law",

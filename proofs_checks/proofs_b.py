@@ -8,7 +8,7 @@ from proofs_checks.algebra.settings import cut, onto, ridge, top_of
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
 from proofs_checks.proofs_3 import ROOTS, joined, swapped
 
-__all__ = ["PROOFS", "over_smallest"]
+__all__ = ["PROOFS", "Tail", "over_smallest", "products"]
 
 
 def dual_primal() -> Certificate:

@@ -27,7 +27,7 @@ from proofs_checks.algebra.moments import (
 from proofs_checks.algebra.proof import CHERNOFF, GAUSSIAN, JENSEN, MCDIARMID, Kind, Proof
 from proofs_checks.algebra.words import sq
 
-__all__ = ["PROOFS"]
+__all__ = ["PROOFS", "chi_squared", "cubic"]
 
 k, P, s, kappa, N = sp.symbols("k P s kappa N", positive=True)
 Draw = tuple[float, np.ndarray]
