@@ -113,7 +113,7 @@ class DistilledNTK:
     >>> x = torch.linspace(-1, 1, 160).reshape(40, 1, 2, 2).sin()
     >>> y = torch.arange(40) % 2
     >>> kernel = DistilledNTK(model, per_class=10, seed=0).fit(x, y)
-    >>> bool((kernel.logits(x) - model(x)).abs().max() < 0.1)  # Theorem R: the head alone can represent the network
+    >>> bool((kernel.logits(x) - model(x)).abs().max() < 0.1)  # theorem_r: the head alone can represent the network
     True
     """
 
@@ -249,7 +249,7 @@ class DistilledNTK:
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
-        logits(X) = Phi(X) w, whether or not it was solved in a sketch (w = A^T w~, section 9.3).
+        logits(X) = Phi(X) w, whether or not it was solved in a sketch (w = A^T w~, `certificate_primal`).
 
         >>> import torch
         >>> from dntk_fast import DistilledNTK, FullProblem, Seen

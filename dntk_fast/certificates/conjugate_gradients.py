@@ -1,8 +1,9 @@
-"""From distilled weights to the full predictor: preconditioned conjugate gradients with a certificate at every step (9.3).
+"""From distilled weights to the full predictor: preconditioned conjugate gradients with a certificate at every step.
 
 They solve (K + lam I) alpha = y, w = Phi^T alpha, for all classes at once by products with the Jacobian alone: exact kernel
 ridge regression without a kernel. The preconditioner is the kernel of features that stand for the gradients: exact ones
 of a subset of training rows, projected ones of all rows, or both. A step costs one J v and one J^T a pass for each class.
+Source: `certificate_refinement`, [HestenesStiefel1952].
 
 The bound of a step is the duality gap at alpha, |rho|^2 / 2 with rho = Phi w + lam alpha - y. Never is it CG's own
 recursion, which falls below the true residual and would certify falsely: Phi w is summed up over a few steps, with an

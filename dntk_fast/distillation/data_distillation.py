@@ -279,9 +279,9 @@ def distil_images(
     l over the inputs of the BatchNorm layers, mean and variance per channel. What the statement leaves open is chosen
     so: squared norms; variances, not standard deviations; the statistics of the images weighted by w_cj, as the measure
     nu_c is, so that both losses vanish when every distinct real image is kept; those of the real images over the whole
-    class. Adam on the pixels, at a rate that falls from `lr` to 0 along a cosine; after each step the pixels go back
-    into the range that their channel has in x. A barycentre with fewer than m distinct points repeats its heaviest one
-    and shares the mass.
+    class. Adam [KingmaBa2015] on the pixels, at a rate that falls from `lr` to 0 along a cosine; after each step the pixels
+    go back into the range that their channel has in x. A barycentre with fewer than m distinct points repeats its
+    heaviest one and shares the mass.
 
     Parameters
     ----------

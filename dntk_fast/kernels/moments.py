@@ -1,7 +1,8 @@
-"""Second moments of features, streamed: what ridge regression, residuals and principal components need of n rows (9.3).
+"""Second moments of features, streamed: what ridge regression, residuals and principal components need of n rows.
 
 Gram matrix G = sum_i phi_i phi_i^T (C, k, k), right side b = sum_i y_i phi_i (C, k) and sum_i y_i^2, summed in float64.
 Moments of disjoint rows add, so parts may come from anywhere in any order; features are forgotten as they come.
+Source: `certificate_streaming`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
@@ -30,6 +30,7 @@ from dntk_fast.files.sealed import checksum, of_kinds, read_sealed
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.batches import Outputs, Parameters, network, take
 from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.loaders import arguments
 from dntk_fast.tangent.probes import probe, trainable
 from dntk_fast.tangent.result import FeaturePlan
 
@@ -114,7 +115,7 @@ class Job:
 
     def parts(self) -> Iterator[Any]:
         """The samples, shard by shard."""
-        return _parts(self.x, self.rows)
+        return _parts(self.x, self.rows, self.model, self.options.get("outputs"))
 
     def begin(self) -> None:
         """Take the folder: make its manifest, or match the one it has; remove drafts that a killed process left."""
@@ -181,7 +182,7 @@ class Job:
         return {**self.options, "projection": plan.sketch.kinds, "keep_head": plan.head is not None}
 
     def _here(self, batch: Any) -> Any:
-        return tree_map(lambda part: part.to(self.device), batch)
+        return tree_map_only(Tensor, lambda part: part.to(self.device), batch)
 
     def _cast(self, features: Tensor) -> Tensor:
         found = features.to("cpu", DTYPES[self.dtype]).contiguous()
@@ -314,7 +315,8 @@ def stored_plan(manifest: Mapping[str, Any]) -> FeaturePlan:
     settings, drawn = manifest["settings"], manifest["map"]
     shapes, kinds = {name: tuple(shape) for name, shape, _ in drawn}, {name: kind for name, _, kind in drawn}
     fields = {field.name for field in dataclasses.fields(FeaturePlan)} & manifest["plan"].keys()
-    chosen = {name: manifest["plan"][name] for name in fields} | {"generic": tuple(manifest["plan"]["generic"])}
+    chosen = {name: manifest["plan"][name] for name in fields}
+    chosen |= {name: tuple(chosen.get(name, ())) for name in ("generic", "columns")}
     try:
         return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
     except ValueError as error:
@@ -325,31 +327,41 @@ def batch_digest(batch: Any) -> str:
     """Names, shapes, types and bytes of the tensors of one shard."""
     if isinstance(batch, Tensor):
         return digest({"": batch})
-    return digest(batch if isinstance(batch, dict) else {str(place): part for place, part in enumerate(batch)})
+    named = batch if isinstance(batch, Mapping) else {str(place): part for place, part in enumerate(batch)}
+    flags = {f"{name}={part!r}": torch.empty(0) for name, part in named.items() if not isinstance(part, Tensor)}
+    return digest({name: part for name, part in named.items() if isinstance(part, Tensor)} | flags)
 
 
 def _kind(batch: Any) -> str:
     """What batches must have in common to be joined, in words."""
     if isinstance(batch, Tensor):
         return f"{tuple(batch.shape[1:])} of {batch.dtype} on {batch.device}" if batch.ndim else "a number"
-    if isinstance(batch, dict):
-        return ", ".join(f"{name}: {_kind(batch[name])}" for name in sorted(batch, key=str))
-    return f"({', '.join(map(_kind, batch))})" if isinstance(batch, tuple) else type(batch).__name__
+    if isinstance(batch, Mapping):
+        return ", ".join(f"{name}: {_kind_of_part(batch[name])}" for name in sorted(batch, key=str))
+    return f"({', '.join(map(_kind_of_part, batch))})" if isinstance(batch, tuple) else type(batch).__name__
 
 
-def _parts(x: Any, rows: int) -> Iterator[Any]:
+def _kind_of_part(part: Any) -> str:
+    return repr(part) if isinstance(part, _check.CONSTANTS) else _kind(part)
+
+
+def _beside(held: Any, more: Any) -> Any:
+    return torch.cat((held, more)) if isinstance(held, Tensor) else held
+
+
+def _parts(x: Any, rows: int, model: nn.Module, outputs: Any) -> Iterator[Any]:
     """Cut samples, or batches of any sizes, into batches of `rows` samples (the last may be smaller)."""
-    if isinstance(x, Tensor | tuple | dict) or not isinstance(x, Iterable):
+    if isinstance(x, Tensor | tuple | Mapping) or not isinstance(x, Iterable):
         yield from (take(x, slice(at, at + rows)) for at in range(0, _check.samples("x", x), rows))
         return
     if isinstance(x, Iterator):
         _check.refuse("x", "batches that can be read twice", f"the iterator {type(x).__name__}")
     held: Any = None
     for batch in x:
-        batch = tuple(batch) if isinstance(batch, list) else batch
+        batch = arguments("x", batch, model, outputs)
         if held is not None and _kind(batch) != _kind(held):
             _check.refuse("x", f"batches alike, {_kind(held)}", _kind(batch))
-        held = batch if held is None else tree_map(lambda *pair: torch.cat(pair), held, batch)
+        held = batch if held is None else tree_map(_beside, held, batch)
         while _check.samples("x", held) > rows:
             yield take(held, slice(0, rows))
             held = take(held, slice(rows, None))

@@ -1,4 +1,4 @@
-"""How far the distilled predictor is from the full kernel, and what it takes to close the distance (9.2, 9.3).
+"""How far the distilled predictor is from the full kernel, and what it takes to close the distance.
 
 The full predictor is ridge regression with the exact kernel on all real training images. Nothing here needs that kernel:
 the distance is bounded by passes over the data, and the refinement goes to it by passes over the data. Where the exact
@@ -242,9 +242,11 @@ class _Found:
         return {"distance": distance, "refined": self.predictor()}
 
     def network(self) -> Numbers:
-        """The certificate 9.2: how far from the network, for features that keep the head."""
+        """The certificate `head_preserving`: how far from the network, for features that keep the head."""
         base, logits = self.given.base, self.given.logits.arrays["logits.test"]
-        norm = head_weights(self.given.model, self.given.plan.head).double().norm(dim=1)
+        norm = (
+            head_weights(self.given.model, self.given.plan.head, self.given.plan.columns or None).double().norm(dim=1)
+        )
         test = self.given.test.arrays["values"]
         bounds = fidelity_bound(base.arrays["rows"].double(), norm, test.double(), base.numbers["lam"])
         said = torch.einsum("cnk,ck->cn", test.double(), base.arrays["weights"])
