@@ -98,8 +98,12 @@ def run(
     if unknown:
         raise ValueError(f"methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
     tick = progress or (lambda stage, done, total: None)
-    store = StageStore(folder, asdict(setting), overwrite=overwrite)
     data = _some(load(setting.data), setting.images)
+    with StageStore(folder, asdict(setting), inputs={"data": data.fingerprint}, overwrite=overwrite) as store:
+        return _compared(setting, data, store, tick)
+
+
+def _compared(setting: Setting, data: Dataset, store: StageStore, tick: Progress) -> dict[str, Any]:
     seeds = Config(seed=setting.seed).seeds
     model, trained = _network(store, data, setting, seeds["network"])
     plan = [(name, m, s) for m in setting.per_class for name in setting.methods for s in range(setting.seeds)]
