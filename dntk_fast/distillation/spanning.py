@@ -98,6 +98,7 @@ def spanning_images(
     ValueError
         More images than there are.
 
+    >>> import torch
     >>> model, x = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), torch.arange(4.0)[:, None]
     >>> options = {"images": "stratified", "per_class": 1, "outputs": 2, "seed": 0}
     >>> spanning_images(model, x, torch.tensor([0, 1, 0, 1]), **options).labels.tolist()

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from proofs_checks.references import certificates, distillation, projections, regression, structure, training
+from proofs_checks.references import certificates, distillation, joint, projections, regression, structure, training
 from proofs_checks.references.agreement import Agreement
 
 __all__ = ["UNNAMED", "named", "of_statement"]
 
-MODULES = (structure, training, projections, regression, certificates, distillation)
+MODULES = (structure, training, projections, regression, certificates, distillation, joint)
 
 INSTANCE = "makes an instance: what it prescribes is checked where it is made, in tests/ref"
 NETWORK = "a network is an instance: its gradients are held against differences of its own outputs in tests/ref"
