@@ -1,5 +1,11 @@
 """Where each public name of the package is defined: for type checkers, and for `__init__.py`, which reads it."""
 
+from dntk_fast.analysis.attribution import (
+    Retraining as Retraining,
+)
+from dntk_fast.analysis.uncertainty import (
+    Uncertainty as Uncertainty,
+)
 from dntk_fast.certificates.certificate import (
     FullProblem as FullProblem,
     Seen as Seen,

@@ -19,8 +19,8 @@ from dntk_ref import (  # noqa: I001 - the order is the paper's
     ridge as ridge,  # A.3: dual, primal, rank-r, leave-one-out, leverage
     error as error,  # B.1: decomposition, bias, variance
     projection_error as projection_error,  # B.2: the error of a projected solve
-    spectral as spectral,  # 9.1: ranks and traces from few products
-    certificate as certificate,  # 9.2, 9.3: bounds on a whole pipeline
-    restricted as restricted,  # 9.3, 9.4: the same from kernels alone, of a subsampled residual, of the restricted solve
+    spectral as spectral,  # beyond the paper: ranks and traces from few products
+    certificate as certificate,  # beyond the paper: bounds on a whole pipeline
+    restricted as restricted,  # beyond the paper: the same from kernels alone, and of the restricted solve
     cases as cases,  # seeded instances and counterexamples
 )

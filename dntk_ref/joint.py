@@ -145,7 +145,7 @@ def image_losses(residuals: ArrayLike) -> Array:
 
 
 def captured_energy(features: ArrayLike, jacobian: ArrayLike) -> float:
-    """The share of held-out gradient energy inside T_S: 1 - tr((I - Pi_S) A) / tr A  (Prop 3.6, measures.md).
+    """The share of held-out gradient energy inside T_S: 1 - tr((I - Pi_S) A) / tr A  (Prop 3.6, docs/measures.md).
 
     A is the second moment of the gradients of all logits.
     Parameters: features (C, t, P) at held-out inputs, jacobian (C, m, P). Returns: a number in [0, 1]. Raises:

@@ -1,4 +1,4 @@
-"""How far a predictor is from the full kernel machine, without computing it (9.3).
+"""How far a predictor is from the full kernel machine, without computing it (`certificate_primal`).
 
 A subset S of training rows gives H_S = Phi_S^T Phi_S + lam I <= H, and with it the error d = w - w_* lies in the ellipsoid
 (d - z/2)^T H_S (d - z/2) <= q/4, z = H_S^-1 r, q = r^T z: all bounds below are maxima over it. An empty subset gives the
@@ -107,7 +107,9 @@ class Certificate:
 
 
 def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
-    """Bound weights, objective and training error of every class by a residual and a subset of training rows (9.3).
+    """Bound weights, objective and training error of every class by a residual and a subset of training rows.
+
+    Source: `certificate_primal`.
 
     Parameters
     ----------
@@ -214,11 +216,12 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
 
 
 def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:
-    """Bound the error at held-out inputs by |phi^T H_S^-1 r| / 2 + s_S sqrt(r^T H_S^-1 r) / 2, and its RMS (9.3).
+    """Bound the error at held-out inputs by |phi^T H_S^-1 r| / 2 + s_S sqrt(r^T H_S^-1 r) / 2, and its RMS.
 
     Never above B3, s_S sqrt(r^T H_S^-1 r), nor the RMS above sqrt(lambda_max / t) sqrt(r^T H_S^-1 r), but for the
     allowance. With a duality gap (C,) of the same weights the error also is within s_S sqrt(2 gap) of zero. Raises:
     ValueError for inputs measured by another subset, or a gap of another shape or that is not finite and 0 or above.
+    Source: `certificate_held_out`.
 
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> subset, r = training_subset(problem, torch.tensor([0])), residual(problem, {"weight": torch.ones(1, 1, 1)})

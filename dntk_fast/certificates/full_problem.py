@@ -1,8 +1,9 @@
-"""Ridge regression with all training rows and all parameters, through products alone, and its residual (9.3).
+"""Ridge regression with all training rows and all parameters, through products alone, and its residual.
 
 The full problem of class c has w_* = H^-1 Phi^T y, H = Phi^T Phi + lam I. Any pipeline's output is phi^T w; its residual
 r = lam w + Phi^T (Phi w - y) = H (w - w_*) takes one J v and one J^T a pass over the data and O(P) memory per class. It is
 in the model's precision, with an allowance for its rounding.
+Source: `certificate_primal`.
 """
 
 from __future__ import annotations
@@ -124,11 +125,12 @@ class Residual:
 
 
 def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Tensor | None = None) -> Residual:
-    """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class (9.3).
+    """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class.
 
     The allowance is u (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), u the rounding of the model's precision: what is
     expected of rounding errors that add up as random ones do, not a bound on them. For `fitted` from elsewhere it covers a
     difference to Phi w of the same size.
+    Source: `certificate_primal`.
 
     Parameters
     ----------

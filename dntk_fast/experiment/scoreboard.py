@@ -1,7 +1,7 @@
 """Does distillation pay? Every way to choose images and to solve, at counted passes, on one network and its exact kernel.
 
 The exact body kernel of training and held-out images with all its C x C blocks is formed once; every method takes its part
-of it, so that methods differ by images and solves alone. By Theorem R the head alone predicts the logits, so an error with
+of it, so that methods differ by images and solves alone. By `theorem_r` the head alone predicts the logits, so an error with
 the head proves nothing by itself: it stands beside the last layer on the same images, and the body is scored alone.
 """
 
@@ -32,7 +32,7 @@ from dntk_fast.workflow.training import train
 
 __all__ = ["METHODS", "Method", "Setting", "run"]
 
-# measures.md: certificates and variances are stated at this share of the mean of diag K.
+# docs/measures.md: certificates and variances are stated at this share of the mean of diag K.
 VARIANCE_RIDGE = 1e-3
 Progress = Callable[[str, int, int], None]
 

@@ -279,7 +279,7 @@ def sketched_weights(values: Tensor, coefficients: Tensor, k: int) -> Tensor:
 
 
 def captured_energy(cross: Tensor, spanning: BlockProblem, energy: float) -> float:
-    """Return the share of held-out gradient energy in T_S, tr K_XS K_SS^+ K_SX / tr K_XX (Prop 3.6, measures.md).
+    """Return the share of held-out gradient energy in T_S, tr K_XS K_SS^+ K_SX / tr K_XX (Prop 3.6, docs/measures.md).
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def tangent_features(
     """Project the gradient of every output at every sample to k dimensions and keep the final layer's exactly.
 
     phi_c(x) = [A grad_body f_c(x); h(x); 1], so K~ is unbiased with variance from the body only, and
-    f_c(x) = phi_c(x) . (0; W_c, b_c) exactly for every A (Theorem R, section 9.2). The map A depends on the seed, the
+    f_c(x) = phi_c(x) . (0; W_c, b_c) exactly for every A (`head_preserving`). The map A depends on the seed, the
     parameters' names and shapes and k alone: not on chunks, the order of samples, or the number of processes.
 
     Parameters

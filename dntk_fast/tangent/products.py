@@ -26,7 +26,7 @@ def jacobian_vector(
 ) -> Tensor:
     """Return the linearised model without its constant, Phi_c w_c, by one forward-mode pass for every output.
 
-    (Phi_c w_c)_i = <grad_theta f_c(x_i), w_c> (section 9.3).
+    (Phi_c w_c)_i = <grad_theta f_c(x_i), w_c> (`certificate_streaming`).
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def vector_jacobian(
 ) -> dict[str, Tensor]:
     """Return weights in parameter space, Phi_c^T a_c for every output, summed over chunks of rows.
 
-    Phi_c^T a_c = grad_theta sum_i a_ci f_c(x_i; theta) (section 0: one ordinary backward pass, no per-sample Jacobian).
+    Phi_c^T a_c = grad_theta sum_i a_ci f_c(x_i; theta) (`certificate_streaming`): one backward pass, no Jacobian per sample.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def quadratic_forms(
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> Tensor:
-    """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), float64 (section 9.1).
+    """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), float64 (`rank_by_products`).
 
     For orthonormal columns their sum is a lower bound of the sum of the r largest eigenvalues of K_c.
 
@@ -141,7 +141,7 @@ def trace_probes(
 ) -> Tensor:
     """Return z^T K_c z for random signs z: (C, probes), of mean tr K_c and variance 2 (|K_c|_F^2 - sum_i K_ii^2).
 
-    Hutchinson's estimator (section 9.1); the same signs for all outputs.
+    Hutchinson's estimator [Hutchinson1989]; the same signs for all outputs.
 
     >>> trace_probes(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]), 2, seed=0)
     tensor([[26., 26.]], dtype=torch.float64)

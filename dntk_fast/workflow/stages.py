@@ -95,7 +95,7 @@ def _exact_solution(
 
 
 def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
-    """Theorem R's baseline: the same ridge regression on the input of the last layer alone."""
+    """The baseline of `theorem_r`: the same ridge regression on the input of the last layer alone."""
     train, test = (_head_features(model, x).expand(len(data.classes), -1, -1) for x in _splits(data).values())
     fit = fit_features(train, logits.arrays["logits.train"], test)
     size = train[0].nbytes + test[0].nbytes
