@@ -61,7 +61,8 @@ class DistilledNTK:
         Images of each class; on average where the choice does not look at classes.
     images : str
         "pool": of a random pool of 5 n_S images those whose activations span best, by forward passes alone; "random",
-        "stratified", "medoids": see `choose_rows`; "wmdd": the paper's, images moved to the barycentres of their class.
+        "stratified", "medoids": see `choose_rows`; "wmdd": the paper's, images moved to the barycentres of their class;
+        "tuned": images of the pool moved so that their gradients span (`tune_images`).
     solve : str
         "joint" or "per class".
     cotangents : int or None
