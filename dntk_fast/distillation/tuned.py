@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
-from dntk_fast._device import readable_bytes
+from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.selection import Cost
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.kernels.joint import random_cotangents
 from dntk_fast.tangent.head import final_linear
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["TunedImages", "misalignment", "pays_above", "tune_images", "tuning_cost"]
 
@@ -86,7 +85,7 @@ def tune_images(
     steps: int = 60,
     lr: float = 0.05,
     batch: int = BATCH,
-    memory: int = MEMORY,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
     every: int = 10,
@@ -123,6 +122,7 @@ def tune_images(
     >>> made.images.shape, made.missed.shape, made.backward_passes
     (torch.Size([2, 1]), torch.Size([2]), 28)
     """
+    memory = default_memory() if memory is None else int(_check.integer("memory", memory, 1))
     step_of = _Step.of(model, x, start, _check.seed(seed), _check.integer("batch", batch, 1), memory)
     steps, every = _check.integer("steps", steps, 0), _check.integer("every", every, 1)
     rate = _check.positive("lr", lr)
@@ -173,7 +173,7 @@ class _Step:
         names = tuple(name for name, p in own.items() if p.requires_grad and not name.startswith(f"{head}."))
         size = sum(own[name].numel() for name in names) * x.element_size()
         least = (min(len(x), batch) + 3 * len(start)) * size  # the gradients, and twice more to differentiate them
-        if least > _check.integer("memory", memory, 1):
+        if least > memory:
             _check.refuse("memory", f"at least {readable_bytes(least)} for the gradients of one step", memory)
         return cls(model, x, names, seed, batch, last.out_features)
 
