@@ -286,7 +286,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     of_kinds(path, {"memory": 0} | found["plan"], _PLAN)
     for name in ("outputs", "rows", "classes"):
         _check.integer(f"manifest.json: {name}", found["plan"][name], 1)
-    drawn = all(_is_map(entry) for entry in found["map"]) and len(found["map"]) > 0
+    # No map is drawn where the head is all that there is: its parameters are at most two.
+    drawn = all(_is_map(entry) for entry in found["map"])
+    drawn &= len(found["map"]) > 0 or (found["plan"]["head"] is not None and len(settings["parameters"]) <= 2)
     lists = found["settings"]["parameters"] + found["plan"]["generic"]
     values = [value for value in found["first"] if isinstance(value, float)]
     if not drawn or not all(isinstance(name, str) for name in lists) or len(values) != found["plan"]["outputs"]:
