@@ -78,10 +78,12 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([6.0]), 3, 0.0).rank_bound(0.25).tolist()
         [2]
         """
-        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL)
+        # Definition 3.1 counts a share as held from 1 - RTOL of it on. Half of that slack, once: ties are ties, and no
+        # rounding puts the bound below the rank.
+        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL / 2)
         held, r = self._share(self.held), self.energy.shape[1]
         missing = wanted - held[:, -1]
-        more = ((self.n - r) * (missing / (1 - held[:, -1])) * (1 - RTOL)).ceil().clamp(0, self.n - r)
+        more = ((self.n - r) * missing / (1 - held[:, -1])).ceil().clamp(0, self.n - r)
         first = (held < wanted).sum(1) + 1
         found = torch.where(missing <= 0, first.double(), r + more).long()
         return torch.where(wanted * self.trace > 0, found, torch.zeros_like(found))
