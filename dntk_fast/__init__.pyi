@@ -40,6 +40,10 @@ from dntk_fast.distillation.selection import (
     activation_kernel as activation_kernel,
     choose_rows as choose_rows,
 )
+from dntk_fast.distillation.tuned import (
+    TunedImages as TunedImages,
+    tune_images as tune_images,
+)
 from dntk_fast.estimator import (
     DistilledNTK as DistilledNTK,
 )

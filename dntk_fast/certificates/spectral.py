@@ -24,7 +24,7 @@ from dntk_fast._arrays import Array, double, eigh, integers, namespace
 from dntk_fast.kernels.redundancy import RTOL, truncation_rank
 from dntk_fast.projection import hashing
 from dntk_fast.tangent.batches import Outputs, Parameters
-from dntk_fast.tangent.kernel import MEMORY, kernel_diagonal
+from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.products import quadratic_forms
 from dntk_fast.tangent.result import TangentFeatures
 
@@ -122,7 +122,7 @@ def spectral_certificate(
     directions: Tensor,
     *,
     trace: Tensor | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,

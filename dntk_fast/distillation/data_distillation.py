@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.adam import adam
 
 from dntk_fast import _check
 from dntk_fast.distillation.barycenter import barycenter
@@ -221,13 +222,12 @@ class _State:
         return _State(self.images.to(device), self.first.to(device), self.second.to(device), self.history)
 
     def moved(self, gradient: Tensor, losses: Tensor, rate: float, low: Tensor, high: Tensor) -> _State:
-        """One step of Adam (decay 0.9 and 0.999), then back into the range of the data."""
-        steps = len(self.history) + 1
-        first = 0.9 * self.first + 0.1 * gradient
-        second = 0.999 * self.second + 0.001 * gradient**2
-        direction = (first / (1 - 0.9**steps)) / ((second / (1 - 0.999**steps)).sqrt() + 1e-8)
-        images = torch.clamp(self.images - rate * direction, low, high)
-        return _State(images, first, second, torch.cat([self.history, losses[None]]))
+        """One step of torch's Adam, on copies: an interrupted step leaves no trace; then back into the range of the data."""
+        images, first, second = self.images.clone(), self.first.clone(), self.second.clone()
+        taken = torch.tensor(float(len(self.history)))
+        adam([images], [gradient], [first], [second], [], [taken], amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
+             weight_decay=0.0, eps=1e-8, maximize=False)  # fmt: skip
+        return _State(torch.clamp(images, low, high), first, second, torch.cat([self.history, losses[None]]))
 
 
 def _gradient(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ class Jacobian:
         """Return the squared norms of the tangent features, K_c(x, x) = |grad f_c(x)|^2, (C, n), float64."""
         x, n = self._inputs("x", x)
         trace = self._trace(x)
-        return squared_norms_of_rows(trace, plan_kernel(trace, n, None, self.memory, "sum"), x, n)
+        return squared_norms_of_rows(trace, plan_kernel(trace, 1, n, self.memory, "sum"), x, n)
 
     @differentiable
     def plan(self, x1: Any, x2: Any = None) -> KernelPlan:

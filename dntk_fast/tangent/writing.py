@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
 
     projection: str | Mapping[str, str]
     keep_head: bool | Literal["auto"]
-    memory: int
+    memory: int | None
     outputs: Outputs
     parameters: Parameters
     quality: float

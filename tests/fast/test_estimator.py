@@ -51,6 +51,7 @@ WAYS = {
     "medoids": {"images": "medoids"},
     "one cotangent": {"images": "random", "cotangents": 1, "per_class": 4},
     "wmdd": {"images": "wmdd", "steps": 5},
+    "tuned": {"images": "tuned", "steps": 3},
     "sketched": {"k": 8 * 24 * 3},
     "per class": {"solve": "per class"},
     "wmdd, per class": {"images": "wmdd", "steps": 5, "solve": "per class"},
@@ -112,7 +113,7 @@ def test_the_joint_solve_is_one_ridge_solve_on_the_gradients_of_all_logits():
     assert not torch.allclose(fitted.logits(new), alone.logits(new), atol=TOL["apart"])
 
 
-@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd"])
+@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd", "tuned"])
 def test_the_forecast_is_what_is_spent(way):
     x, y = data()
     estimator = DistilledNTK(network(), **{"per_class": 4, "seed": 0} | WAYS[way])
