@@ -35,6 +35,15 @@ from dntk_fast.distillation.data_distillation import (
     DistilledImages as DistilledImages,
     distil_images as distil_images,
 )
+from dntk_fast.distillation.selection import (
+    Cost as Cost,
+    activation_kernel as activation_kernel,
+    choose_rows as choose_rows,
+)
+from dntk_fast.distillation.tuned import (
+    TunedImages as TunedImages,
+    tune_images as tune_images,
+)
 from dntk_fast.estimator import (
     DistilledNTK as DistilledNTK,
 )
@@ -44,6 +53,11 @@ from dntk_fast.files.fingerprint import (
 from dntk_fast.files.tensors import (
     load_weights as load_weights,
     save_weights as save_weights,
+)
+from dntk_fast.kernels.joint import (
+    BlockProblem as BlockProblem,
+    block_kernel as block_kernel,
+    joint_weights as joint_weights,
 )
 from dntk_fast.kernels.moments import (
     Moments as Moments,
@@ -57,8 +71,11 @@ from dntk_fast.parallel.distributed import (
     process_group as process_group,
     write_distributed as write_distributed,
 )
-from dntk_fast.parallel.distributed_sums import (
-    DistributedProblem as DistributedProblem,
+from dntk_fast.parallel.jacobian import (
+    DistributedJacobian as DistributedJacobian,
+    distributed_problem as distributed_problem,
+)
+from dntk_fast.parallel.moments import (
     distributed_moments as distributed_moments,
 )
 from dntk_fast.projection import (
@@ -66,12 +83,15 @@ from dntk_fast.projection import (
 )
 from dntk_fast.tangent.features import (
     feature_plan as feature_plan,
-    head_weights as head_weights,
     norm_errors as norm_errors,
     tangent_features as tangent_features,
 )
 from dntk_fast.tangent.head import (
+    head_weights as head_weights,
     penultimate as penultimate,
+)
+from dntk_fast.tangent.jacobian import (
+    Jacobian as Jacobian,
 )
 from dntk_fast.tangent.kernel import (
     kernel_diagonal as kernel_diagonal,

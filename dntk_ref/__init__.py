@@ -9,6 +9,7 @@ from dntk_ref import (  # noqa: I001 - the order is the paper's
     kernel as kernel,  # 3.1: Gram matrices, projected and inducing-point kernels, their residuals
     redundancy as redundancy,  # 3.2 and B.6: truncation rank, parameter redundancy
     subspace as subspace,  # 3.3: span, projector, residual, energy gap, angles
+    joint as joint,  # Eq 3: one span and one ridge solve for all logits, leaving out images, captured energy
     regret as regret,  # 3.3: one-step regret
     locality as locality,  # 3.4: properties A and B, coverage, gap directions
     barycenter as barycenter,  # 4.1: Wasserstein barycentre of features
@@ -18,8 +19,10 @@ from dntk_ref import (  # noqa: I001 - the order is the paper's
     ridge as ridge,  # A.3: dual, primal, rank-r, leave-one-out, leverage
     error as error,  # B.1: decomposition, bias, variance
     projection_error as projection_error,  # B.2: the error of a projected solve
-    spectral as spectral,  # 9.1: ranks and traces from few products
-    certificate as certificate,  # 9.2, 9.3: bounds on a whole pipeline
-    restricted as restricted,  # 9.3, 9.4: the same from kernels alone, of a subsampled residual, of the restricted solve
+    spectral as spectral,  # beyond the paper: ranks and traces from few products
+    certificate as certificate,  # beyond the paper: bounds on a whole pipeline
+    restricted as restricted,  # beyond the paper: the same from kernels alone, and of the restricted solve
+    attribution as attribution,  # beyond the paper: the label-target kernel machine without some of its rows
+    uncertainty as uncertainty,  # beyond the paper: predictive variance, probabilities, shift
     cases as cases,  # seeded instances and counterexamples
 )

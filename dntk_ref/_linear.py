@@ -82,7 +82,7 @@ class Split:
         return self.roundings * float(np.sqrt((self.largest**2 + s) / (self.smallest**2 + s)))
 
     def shrunk_doubt(self, s: float) -> Array:
-        """How much the lengths of `shrunk` may be off, (q,): by s H^-1 (E^T Phi_S + Phi_S^T E) H^-1 x and by the products."""
+        """How much the lengths of `shrunk` may be off, (q,): s H^-1 (E^T Phi_S + Phi_S^T E) H^-1 x, and the products."""
         filtered = self.sigma / (self.sigma**2 + s)
         fitted = np.linalg.norm(filtered[:, None] * self.coordinates, axis=0)
         lengths = np.sqrt(np.sum(self.coordinates**2, axis=0) + np.sum(self.remainder**2, axis=0))

@@ -151,7 +151,7 @@ def without_rows_by_features(
 
 
 def leave_one_out_predictions(kernel: ArrayLike, targets: ArrayLike, lam: float) -> Array:
-    """What the machine says of each row without it: f_-i(x_i) = y_i - alpha_i / A_ii (9.5).
+    """What the machine says of each row without it: f_-i(x_i) = y_i - alpha_i / A_ii (`attribution_leave_one_out`).
 
     Parameters: kernel (C, n, n), targets (C, n), lam > 0. Returns: (C, n). Raises: ValueError for lam <= 0 or another
     length.

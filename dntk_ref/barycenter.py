@@ -136,6 +136,7 @@ def seeding(points: Any, m: int, *, rng: np.random.Generator) -> Array:
 
     Parameters: points (n, d), 1 <= m <= n. Returns: (at most m, d); fewer where the data has fewer distinct points.
     Raises: ValueError for m outside 1..n.
+    Source: [ArthurVassilvitskii2007].
 
     >>> seeding([[7.0], [7.0]], 2, rng=np.random.default_rng(0)).tolist()
     [[7.0]]
@@ -152,7 +153,7 @@ def seeding(points: Any, m: int, *, rng: np.random.Generator) -> Array:
 
 
 def lloyd(points: Any, support: Any) -> Array:
-    """Lloyd's algorithm from a given support: nearest points, then means, until the distortion stops falling.
+    """Lloyd's algorithm [Lloyd1982] from a given support: nearest points, then means, until the distortion stops falling.
 
     Parameters: points (n, d), support (m, d). Returns: (at most m, d); a support point that no point is nearest to is
     dropped.
@@ -228,6 +229,7 @@ def feature_loss(features: Any, targets: Any) -> float:
 
     Parameters: features (m, d) of the distilled inputs, targets (m, d) the barycentre's points. Returns: a number.
     Raises: ValueError for another shape.
+    Source: [LiuEtAl2025].
 
     >>> feature_loss([[1.0, 2.0]], [[0.0, 0.0]])
     5.0

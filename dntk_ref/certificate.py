@@ -1,7 +1,8 @@
-"""A-posteriori bounds on a whole pipeline, one class at a time (9.2, 9.3): every bound beside the truth it bounds.
+"""A-posteriori bounds on a whole pipeline, one class at a time: every bound beside the truth it bounds.
 
 A pipeline's output is linear in the gradient, f_hat(x) = phi(x)^T w; the optimum is w_* = H^-1 Phi^T y with the ridge
 Hessian H = Phi^T Phi + lam I. The bounds see the residual r = H (w - w_*) and never w_*: w - w_* = H^-1 r.
+Source: `certificate_primal`.
 
 A set S of training rows gives H_S = Phi_S^T Phi_S + lam I <= H, and this is all that the bounds "by rows" use. Then the
 error d = H^-1 r obeys d^T H_S d <= d^T H d = r^T d, so it lies in the ellipsoid
@@ -73,11 +74,11 @@ class Iterate:
     recursive_residual: Array
 
 
-# 9.2: against the network itself, from head-preserving features alone.
+# Against the network itself, from head-preserving features alone.
 
 
 def fidelity_error(rows: ArrayLike, network_weights: ArrayLike, test: ArrayLike, lam: float) -> Array:
-    """The exact error against the network (9.2): f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0.
+    """The exact error against the network (`head_preserving`): f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0.
 
     For f = phi^T w_0 and targets y = Phi w_0, whatever the rows are (real, distilled, combined by any matrix).
     Parameters: rows (m, k), network_weights w_0 = (0; W_c, b_c) (k,), test (t, k), lam > 0. Returns: (t,).
@@ -93,7 +94,7 @@ def fidelity_error(rows: ArrayLike, network_weights: ArrayLike, test: ArrayLike,
 
 
 def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: float) -> Array:
-    """The network-fidelity certificate (9.2), from kernels and |(W_c, b_c)| alone.
+    """The network-fidelity certificate (`head_preserving`), from kernels and |(W_c, b_c)| alone.
 
     |f - f_hat| <= |(W_c, b_c)| sqrt(kappa - 2 k^T a + a^T K a), a = (K + lam I)^-1 k, k = Phi phi, kappa = |phi|^2; the
     root is |lam (Phi^T Phi + lam I)^-1 phi|, which is computed: the three terms cancel down to rounding.
@@ -110,10 +111,11 @@ def fidelity_bound(rows: ArrayLike, network_norm: float, test: ArrayLike, lam: f
 
 
 def certified(predictions: ArrayLike, bounds: ArrayLike) -> Array:
-    """Where the class provably agrees (9.3): 1 if f_c1 - B_c1 > f_c + B_c for all other c, c1 the predicted class.
+    """Where the class provably agrees: 1 if f_c1 - B_c1 > f_c + B_c for all other c, c1 the predicted class.
 
     Parameters: predictions (C, t), bounds (C, t) >= 0 on the error of each. Returns: (t,) of zeros and ones.
     Raises: ValueError for another shape or a negative bound.
+    Source: `certificate_held_out`.
 
     >>> certified([[3.0, 3.0], [1.0, 1.0]], [[0.5, 1.0], [0.5, 1.0]]).tolist()
     [1.0, 0.0]
@@ -127,11 +129,11 @@ def certified(predictions: ArrayLike, bounds: ArrayLike) -> Array:
     return np.asarray((least > rival.max(axis=0)).astype(np.float64))
 
 
-# 9.3: against the full-data, full-parameter predictor.
+# Against the full-data, full-parameter predictor.
 
 
 def residual(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float) -> Array:
-    """The primal residual r = Phi^T (Phi w - y) + lam w = H (w - w_*), from its definition (9.3).
+    """The primal residual r = Phi^T (Phi w - y) + lam w = H (w - w_*), from its definition (`certificate_primal`).
 
     Parameters: features (n, P), targets (n,), weights (P,), lam > 0. Returns: (P,). Raises: ValueError.
 
@@ -171,7 +173,7 @@ def accumulated_rounding(roundings: int, unit: float) -> float:
 
 
 def conjugate_gradients(features: ArrayLike, targets: ArrayLike, weights: ArrayLike, lam: float, steps: int) -> Iterate:
-    """Steps of conjugate gradients for H w = Phi^T y, with the residual of its own recursion (9.3, floating point).
+    """Steps of conjugate gradients for H w = Phi^T y, with the residual of its own recursion (`certificate_rounding`).
 
     w + a p, r + a H p, a = |r|^2 / p^T H p; then p = -r + |r|^2 / |r before|^2 p. In exact arithmetic the recursion is the
     residual; in floating point it goes on falling where the residual stays, and is no bound.

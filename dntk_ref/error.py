@@ -438,7 +438,7 @@ def bias_bound(lam_mean: float, s: float, radius: float, top: float) -> float:
 
 
 def bias_bound_logits(lam_mean: float, head_norm: float) -> float:
-    """The bound that always applies to logits (Theorem R, s = 0): lam |(W_c, b_c)|^2 / 4.
+    """The bound that always applies to logits (`theorem_r`, s = 0): lam |(W_c, b_c)|^2 / 4.
 
     >>> bias_bound_logits(1.0, 2.0)
     1.0

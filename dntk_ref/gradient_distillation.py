@@ -1,4 +1,4 @@
-"""Gradient distillation (4.3, 4.4): Algorithm 1 in its six stages, the solves that use it, and its rivals.
+"""Gradient distillation (4.3, 4.4): Algorithm 1 in its six stages, the solves that use it, and its baselines.
 
 A synthesis matrix U (n, m) makes m synthetic gradients `U^T Phi` with targets `U^T y`. Selecting rows, taking
 eigenvectors
@@ -45,6 +45,7 @@ __all__ = [
     "spectral_clusters",
     "synthesised_kernel",
     "synthetic_weights",
+    "target_aware_synthesis",
     "top_eigenvectors",
 ]
 
@@ -111,6 +112,7 @@ def spectral_clusters(kernel: Any, clusters: int, *, rng: np.random.Generator, a
     Eigenvectors of eigenvalue 0 count as zero. Labels are numbered by first appearance; equal rows share one, and fewer
     than `clusters` come back where the rows take fewer distinct values.
     Parameters: kernel (n, n), 1 <= clusters <= n. Returns: labels (n,). Raises: ValueError for clusters outside 1..n.
+    Source: [NgJordanWeiss2001].
 
     >>> spectral_clusters([[1, 0, 1], [0, 1, 0], [1, 0, 1]], 2, rng=np.random.default_rng(0)).tolist()
     [0, 1, 0]
@@ -139,7 +141,7 @@ def _inverse_root(values: Array) -> Array:
 
 
 def top_eigenvectors(kernel: Any, m: int) -> Array:
-    """The m leading eigenvectors of a kernel: the synthesis that no other of m columns beats (PCA dominance, 4.4).
+    """The m leading eigenvectors of a kernel: the synthesis that no other of m columns beats (`pca_dominance`).
 
     Parameters: kernel (n, n), 1 <= m <= n. Returns: (n, m), orthonormal. Raises: ValueError for m outside 1..n.
 
@@ -148,6 +150,22 @@ def top_eigenvectors(kernel: Any, m: int) -> Array:
     """
     pairs = eigenpairs(kernel)
     return pairs.vectors[:, : _check.integer("m", m, 1, pairs.values.size)]
+
+
+def target_aware_synthesis(kernel: Any, targets: Any, m: int, lam: float) -> Array:
+    """The m - 1 leading eigenvectors and what w_* adds: all but one dimension of the best kernel, and the exact predictor.
+
+    range(U) contains alpha = (K + lam I)^-1 y, so Algorithm 1's own solve returns w_* = Phi^T alpha: with alpha = U c the
+    equation U^T (K + lam I) U c = U^T y holds. The price is the whole solve.
+    Parameters: kernel (n, n), targets (n,), 1 <= m <= n, lam > 0. Returns: (n, m) orthonormal, less where alpha depends
+    on the eigenvectors. Raises: ValueError for m outside 1..n or lam <= 0.
+
+    >>> abs(target_aware_synthesis([[4, 0], [0, 1]], [0, 2], 2, 1.0)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    alpha = dual_coefficients(kernel, targets, lam)
+    leading = top_eigenvectors(kernel, m)[:, :-1]
+    return gram_schmidt(np.column_stack([leading, alpha]))
 
 
 def gram_schmidt(vectors: Any) -> Array:
@@ -267,6 +285,7 @@ def leverage_rows(kernel: Any, m: int, *, lam: float, rng: np.random.Generator) 
 
     Parameters: kernel (n, n), 1 <= m <= n, lam > 0. Returns: (m,).
     Raises: ValueError for m above the number of rows with a leverage above zero.
+    Source: [AlaouiMahoney2015].
 
     >>> leverage_rows([[1, 0], [0, 0]], 1, lam=1.0, rng=np.random.default_rng(0)).tolist()
     [0]
@@ -296,6 +315,7 @@ def farthest_point_rows(kernel: Any, m: int, *, start: int | None = None) -> Int
 
     Parameters: kernel (n, n), 1 <= m <= n, start: the first row, by default the one of the longest gradient.
     Returns: (m,). Raises: ValueError for m outside 1..n or a start outside 0..n-1.
+    Source: [Gonzalez1985].
 
     >>> farthest_point_rows([[0, 0, 0], [0, 1, 0], [0, 0, 4]], 2).tolist()
     [2, 1]
@@ -331,11 +351,12 @@ def selection(n: int, rows: Any) -> Array:
 
 
 def exact_gradient(features: Any, targets: Any, lam: float, *, scale: float = 1.0) -> SyntheticGradients:
-    """One gradient that is exact (4.4): phi = c w_*, target (c^2 |w_*|^2 + lam) / c reproduce full ridge regression.
+    """One gradient that is exact: phi = c w_*, target (c^2 |w_*|^2 + lam) / c reproduce full ridge regression.
 
     The target is not U^T y: it belongs to the plain solve `synthetic_weights` with the same lam.
     Parameters: features (n, k), targets (n,), lam > 0, scale c > 0. Returns: SyntheticGradients with m = 1.
     Raises: ValueError for lam <= 0 or scale <= 0.
+    Source: `one_gradient`.
 
     >>> made = exact_gradient([[2.0]], [5.0], 1.0)
     >>> made.features.tolist(), made.targets.tolist()
@@ -389,10 +410,11 @@ def sketched_weights(features: Any, targets: Any, synthesis: Any, lam: float) ->
 
 
 def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
-    """The best weights in the span of the synthetic gradients (4.3 d): argmin of J(w) over w in range(Phi_hat^T).
+    """The best weights in the span of the synthetic gradients: argmin of J(w) over w in range(Phi_hat^T).
 
     w_R = Q (Q^T Phi^T Phi Q + lam I)^-1 Q^T Phi^T y with Q an orthonormal basis of that range.
     Parameters: features (n, k), targets (n,), synthesis (n, m), lam > 0. Returns: (k,). Raises: ValueError for shapes.
+    Source: `restricted_solve`.
 
     >>> restricted_weights([[1], [10]], [1, 0], [[1], [0]], 0.01).round(8).tolist()
     [0.00990001]
@@ -406,7 +428,7 @@ def restricted_weights(features: Any, targets: Any, synthesis: Any, lam: float) 
 
 
 def restricted_coefficients(kernel: Any, targets: Any, synthesis: Any, lam: float) -> Array:
-    """The same from the kernel alone (4.3 d): w_R = Phi_hat^T b, b = (U^T K^2 U + lam U^T K U)^+ U^T K y.
+    """The same from the kernel alone (`restricted_solve`): w_R = Phi_hat^T b, b = (U^T K^2 U + lam U^T K U)^+ U^T K y.
 
     U b = Z c with Z^T K Z = I, whose c = (Z^T K^2 Z + lam I)^-1 Z^T K y needs no pseudo-inverse of a squared kernel.
     Parameters: kernel (n, n), targets (n,), synthesis (n, m), lam > 0. Returns: b (m,). Raises: ValueError for shapes.
@@ -425,7 +447,7 @@ def restricted_coefficients(kernel: Any, targets: Any, synthesis: Any, lam: floa
 
 
 def sketch_residual(features: Any, targets: Any, synthesis: Any, lam: float) -> Array:
-    """The exact primal residual of the sketched solve (4.3 e), Phi^T (Phi w - y) + lam w.
+    """The exact primal residual of the sketched solve (`alg_1_stages_4_5`), Phi^T (Phi w - y) + lam w.
 
     r = Phi^T (I - Q Q^T) (Phi w - y), Q an orthonormal basis of range(U).
 
@@ -471,7 +493,7 @@ def normalised_weights_repaired(features: Any, targets: Any, scales: Any, lam: f
     return np.asarray(scaled.T @ np.linalg.solve(scaled @ scaled.T + lam * np.diag(N**2), N * y))
 
 
-# Kernel-level measures (measures.md, "Kernels") and PCA dominance.
+# Kernel-level measures (docs/measures.md, "Kernels") and `pca_dominance`.
 
 
 def synthesised_kernel(kernel: Any, synthesis: Any) -> Array:
@@ -514,7 +536,7 @@ def kernel_error(kernel: Any, synthesis: Any) -> float:
 
 
 def best_captured_energy(kernel: Any, m: int) -> float:
-    """The bound no synthesis of m columns exceeds (PCA dominance): sum_{j <= m} lambda_j / sum_j lambda_j.
+    """The bound no synthesis of m columns exceeds (`pca_dominance`): sum_{j <= m} lambda_j / sum_j lambda_j.
 
     Parameters: kernel (n, n) with tr K > 0, 0 <= m <= n. Returns: a fraction. Raises: ValueError for m outside 0..n.
 
@@ -527,7 +549,7 @@ def best_captured_energy(kernel: Any, m: int) -> float:
 
 
 def best_kernel_error(kernel: Any, m: int) -> float:
-    """The bound no synthesis of m columns undercuts (PCA dominance): (sum_{j > m} lambda_j^2 / sum_j lambda_j^2)^1/2.
+    """The bound no synthesis of m columns undercuts (`pca_dominance`): (sum_{j > m} lambda_j^2 / sum_j lambda_j^2)^1/2.
 
     Parameters: kernel (n, n) not zero, 0 <= m <= n. Returns: a fraction. Raises: ValueError for m outside 0..n.
 

@@ -1,5 +1,7 @@
 """The tangent kernel and its projections: Eqs (1), (7), (9), (10), (14), (15) and the arithmetic of section 3.1.
 
+Sources: the kernel [JacotGabrielHongler2018], its distillation [DNTK2026].
+
 Rows are examples: `features` is (n, P), its row i the gradient phi_c(x_i) of one logit; a Jacobian of all logits is
 (C, n, P), its entry [c, i] the same row.
 """

@@ -1,4 +1,4 @@
-"""Local and global directions of a kernel under a partition: properties (A) and (B), LG-1 to LG-4, gaps (section 3.4).
+"""Local and global directions of a kernel under a partition: properties (A) and (B), `lg_1` to `lg_4`, gaps (section 3.4).
 
 The kernel is (n, n), labels are (n,) integers, clusters stand in the order of increasing label. Local eigenvectors are
 padded with zeros to (n, sum r_h) and orthonormal, because supports are disjoint. A cluster whose block is zero drops
@@ -276,7 +276,7 @@ def gap_set(coverage: Any, threshold: float) -> IntArray:
     """Global directions that count as gaps.
 
     G = {j : c_j < tau_g}; with the best cluster's coverage this is the paper's set, with the true one the larger set
-    G_true  (Algorithm 1, stage 3, LG-4).
+    G_true  (Algorithm 1, stage 3, `lg_4`).
 
     Parameters: `coverage` (r_g,), `threshold` in [0, 1]. Returns: indices, ascending. Raises: ValueError, TypeError.
 
@@ -294,7 +294,7 @@ def _global_values(K: Array, U_g: Array) -> Array:
 def weighted_gap(kernel: Any, global_basis: Any, local_basis: Any) -> float:
     """Share of the truncated global variance outside the local spaces, weighted by eigenvalue.
 
-    sum_{j<=r_g} lambda_j (1 - |Pi_loc u_j|^2) / sum_{j<=r_g} lambda_j <= eps_l / (1 - eps_g)  (LG-3).
+    sum_{j<=r_g} lambda_j (1 - |Pi_loc u_j|^2) / sum_{j<=r_g} lambda_j <= eps_l / (1 - eps_g)  (`lg_3`).
 
     Parameters: `kernel` (n, n), `global_basis` (n, r_g) eigenvectors of it, `local_basis` (n, m). Returns: float.
     Raises: ValueError, TypeError.
@@ -311,7 +311,7 @@ def weighted_gap(kernel: Any, global_basis: Any, local_basis: Any) -> float:
 def unweighted_gap(global_basis: Any, local_basis: Any) -> float:
     """Mean share of a global direction outside the local spaces, every direction counting the same.
 
-    1 - |Pi_loc U_g|_F^2 / r_g, 0 without global eigenvectors  (section 3.4, consequence a).
+    1 - |Pi_loc U_g|_F^2 / r_g, 0 without global eigenvectors  (section 3.4).
 
     Parameters: `global_basis` (n, r_g), `local_basis` (n, m), orthonormal columns. Returns: float.
     Raises: ValueError, TypeError.
@@ -326,7 +326,7 @@ def unweighted_gap(global_basis: Any, local_basis: Any) -> float:
 def gap_operator(global_basis: Any, local_basis: Any) -> Array:
     """Uncovered part of the global space, as an operator that no choice of basis changes.
 
-    G_op = U_g^T (I - Pi_loc) U_g  (section 3.4, basis-free replacement i).
+    G_op = U_g^T (I - Pi_loc) U_g  (section 3.4, free of the basis).
 
     Parameters: `global_basis` (n, r_g), `local_basis` (n, m), orthonormal columns. Returns: (r_g, r_g).
     Raises: ValueError, TypeError.
@@ -343,7 +343,7 @@ def gap_operator(global_basis: Any, local_basis: Any) -> Array:
 def gap_directions(global_basis: Any, local_basis: Any, threshold: float) -> Array:
     """Directions of the global space that the local spaces cover by less than a threshold.
 
-    U_g v for the eigenvectors v of G_op with eigenvalue > 1 - tau_g, largest first  (section 3.4, replacement i).
+    U_g v for the eigenvectors v of G_op with eigenvalue > 1 - tau_g, largest first  (section 3.4, free of the basis).
 
     Parameters: `global_basis` (n, r_g), `local_basis` (n, m), `threshold` in [0, 1]. Returns: (n, q).
     Raises: ValueError, TypeError.
@@ -368,7 +368,7 @@ def _completed(K: Array, B: Array, target: Array, q: int) -> Array:
 def optimal_completion(kernel: Any, local_basis: Any, q: int) -> Array:
     """The q directions beside the local ones that add most trace.
 
-    W = top-q eigenvectors of (I - Pi_loc) K (I - Pi_loc), maximising tr(W^T K W)  (section 3.4, replacement ii).
+    W = top-q eigenvectors of (I - Pi_loc) K (I - Pi_loc), maximising tr(W^T K W)  (section 3.4, `optimal_completion`).
 
     Parameters: `kernel` (n, n), `local_basis` (n, m), `q` in [0, n - m].
     Returns: (n, q), orthogonal to the local basis.
@@ -385,7 +385,7 @@ def optimal_completion(kernel: Any, local_basis: Any, q: int) -> Array:
 def restricted_completion(kernel: Any, local_basis: Any, q: int) -> Array:
     """The q directions beside the local ones that add most to the restricted (Nystrom) kernel.
 
-    W = top-q eigenvectors of K - K_{U_loc}, maximising tr K_{[U_loc W]}  (section 3.4, replacement ii, corrected).
+    W = top-q eigenvectors of K - K_{U_loc}, maximising tr K_{[U_loc W]}  (section 3.4, `optimal_completion`).
 
     Parameters: `kernel` (n, n), `local_basis` (n, m), `q` in [0, n - m].
     Returns: (n, q), orthogonal to the local basis.
@@ -418,7 +418,7 @@ def completion_energy(kernel: Any, basis: Any) -> float:
 def restricted_energy(kernel: Any, basis: Any) -> float:
     """Trace of the kernel that the directions reproduce: the second of two metrics.
 
-    tr K_U, K_U = K U (U^T K U)^+ U^T K  (section 3.4, section 4).
+    tr K_U, K_U = K U (U^T K U)^+ U^T K  (section 3.4, `pca_dominance`).
 
     Parameters: `kernel` (n, n), `basis` (n, q), orthonormal columns. Returns: float. Raises: ValueError, TypeError.
 
@@ -431,7 +431,7 @@ def restricted_energy(kernel: Any, basis: Any) -> float:
 
 @dataclass(frozen=True)
 class TheoremLG1:
-    """Both sides of LG-1: uncovered <= tail <= bound, and mean_ratio >= mean_bound."""
+    """Both sides of `lg_1`: uncovered <= tail <= bound, and mean_ratio >= mean_bound."""
 
     uncovered: float
     tail: float
@@ -444,7 +444,7 @@ def theorem_lg1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_globa
     """Property (A) is automatic on the energy-weighted average.
 
     sum_h tr((I - P_h) K^(h)) <= sum_{j>r_g} lambda_j <= eps_g tr K; weighted mean of (12) >= 1 - eps_g / (1 - eps_l)
-    (LG-1).
+    (`lg_1`).
 
     Parameters: `kernel` (n, n), `labels` (n,), `epsilon_local` in [0, 1), `epsilon_global` in [0, 1].
     Returns: TheoremLG1. Raises: ValueError, TypeError.
@@ -470,7 +470,7 @@ def theorem_lg1(kernel: Any, labels: Any, *, epsilon_local: float, epsilon_globa
 
 @dataclass(frozen=True)
 class TheoremLG2:
-    """Both sides of LG-2: uncovered = local_tails <= bound."""
+    """Both sides of `lg_2`: uncovered = local_tails <= bound."""
 
     uncovered: float
     local_tails: float
@@ -480,7 +480,7 @@ class TheoremLG2:
 def theorem_lg2(kernel: Any, labels: Any, *, epsilon_local: float) -> TheoremLG2:
     """The variance outside the local spaces is the sum of the local tails.
 
-    tr((I - Pi_loc) K) = sum_h sum_{j>r_h} lambda_j^(h) <= eps_l tr K  (LG-2).
+    tr((I - Pi_loc) K) = sum_h sum_{j>r_h} lambda_j^(h) <= eps_l tr K  (`lg_2`).
 
     Parameters: `kernel` (n, n), `labels` (n,), `epsilon_local` in [0, 1]. Returns: TheoremLG2.
     Raises: ValueError, TypeError.
@@ -497,7 +497,7 @@ def theorem_lg2(kernel: Any, labels: Any, *, epsilon_local: float) -> TheoremLG2
 
 @dataclass(frozen=True)
 class CorollaryLG3:
-    """The three parts of LG-3, each with its bound."""
+    """The three parts of `lg_3`, each with its bound."""
 
     largest: float
     largest_bound: float
@@ -513,7 +513,7 @@ def corollary_lg3(
     """How large a gap the local spaces can leave, one direction, on average, and over the set of gaps.
 
     lambda_j (1 - |Pi_loc u_j|^2) <= eps_l tr K; weighted gap <= eps_l / (1 - eps_g);
-    sum_{j in G_true} lambda_j <= eps_l tr K / (1 - tau_g)  (LG-3).
+    sum_{j in G_true} lambda_j <= eps_l tr K / (1 - tau_g)  (`lg_3`).
 
     Parameters: `kernel` (n, n), `labels` (n,), `epsilon_local` in [0, 1], `epsilon_global` and `coverage_threshold` in
     [0, 1). Returns: CorollaryLG3. Raises: ValueError, TypeError.
@@ -539,7 +539,7 @@ def corollary_lg3(
 
 @dataclass(frozen=True)
 class TheoremLG4:
-    """Both sides of LG-4, one entry per global direction: true = mixture <= best."""
+    """Both sides of `lg_4`, one entry per global direction: true = mixture <= best."""
 
     true: Array
     mixture: Array
@@ -549,7 +549,7 @@ class TheoremLG4:
 def theorem_lg4(global_basis: Any, local_basis: Any, labels: Any) -> TheoremLG4:
     """The paper's coverage is never below the true one, so that its rule can only miss gaps.
 
-    |Pi_loc u_j|^2 = sum_h w_jh c_jh <= max_h c_jh  (LG-4).
+    |Pi_loc u_j|^2 = sum_h w_jh c_jh <= max_h c_jh  (`lg_4`).
 
     Parameters: `global_basis` (n, r_g), `local_basis` (n, m) padded with zeros, `labels` (n,). Returns: TheoremLG4.
     Raises: ValueError, TypeError.

@@ -288,7 +288,7 @@ def _activations(network: Network, x: Array) -> list[Array]:
 def penultimate(network: Network, inputs: Any) -> Array:
     """Features that the affine head takes in.
 
-    h(x; theta_body) = f_e(x)  (Theorem R, section 4.1).
+    h(x; theta_body) = f_e(x)  (`theorem_r`, section 4.1).
 
     Parameters: `network`, `inputs` (n, ...). Returns: (n, d_h). Raises: ValueError, TypeError.
 
@@ -371,7 +371,7 @@ def unflatten(network: Network, theta: Any) -> Network:
 def head_slice(network: Network) -> slice:
     """Where the head's parameters stand among all.
 
-    theta = (theta_body, W, b)  (Theorem R).
+    theta = (theta_body, W, b)  (`theorem_r`).
 
     Parameters: `network`. Returns: slice of length C (d_h + 1).
 

@@ -46,7 +46,7 @@ R = Phi (I - Pi)^{1/2} | kernel.residual_factor | (n, P) | E = R R^T | after Eq 
 right side of (10), R1 | kernel.kernel_bound_r1_printed | scalar | energy; projectors only | Eq 10
 right side of (10), R2 | kernel.kernel_bound_r2_printed | scalar | energy | Eq 10
 right side of (10), R3 | kernel.kernel_bound_r3_printed | scalar | energy | Eq 10
-lambda_j | redundancy.spectrum | (n,) | descending, clipped at 0 | section 0
+lambda_j | redundancy.spectrum | (n,) | descending, clipped at 0 | def_3_1
 epsilon | redundancy.truncation_rank:epsilon | scalar | share of the trace left out | Def 3.1
 gamma | redundancy.data_redundant_r1:gamma | scalar | n / r, above 1 | Def 3.1
 r_eps(K) | redundancy.truncation_rank | integer | directions | Def 3.1
@@ -66,6 +66,7 @@ rho | redundancy.participation_ratio | scalar | between 1 and n | section 4.2, R
 theta* (S) | gradient_distillation.synthetic_weights | (k,) | inner argmin, linearised model, squared loss, ridge | Eq 2
 J_S | subspace.stacked_gradients | (mC, P) | rows by input, then logit | Eq 3
 T_S | subspace.span_basis | (P, r) | orthonormal columns | Eq 3
+J_S J_S^T | joint.block_kernel | (m C, m C) | rows by input, then logit; one weight vector for all logits | Eq 3
 Pi_S | subspace.span_projector | (P, P) | orthogonal projector | Eq 8
 |Phi (I - Pi_S)|_F^2 | subspace.projection_residual | scalar | energy | section 3.3
 PCA tail | subspace.EnergyGap:tail | scalar | energy | Eq 11
@@ -74,7 +75,7 @@ Pi_r | subspace.top_projector | (P, P) | orthogonal projector | Prop 3.6
 Theta | subspace.principal_angles | (r,) | radians, ascending | after Prop 3.6
 Sigma_g | subspace.second_moment | (P, P) | uncentred | Cor 3.5
 sum_{i>r} mu_i | subspace.smallest_gradient_residual | scalar | energy | Cor 3.5
-L_phi | subspace.lipschitz_constant | scalar | gradient per feature distance | Lemma W
+L_phi | subspace.lipschitz_constant | scalar | gradient per feature distance | lemma_w
 varsigma | regret.cross_entropy_sensitivity | (C, m) | derivative of the loss by the logits | Lemma C.1
 nabla L_S | regret.loss_gradient | (P,) | mean over inputs | Eq 4
 L | regret.quadratic_model:smoothness | scalar | Lipschitz constant of the gradient | Thm 3.3
@@ -115,10 +116,10 @@ lambda | ridge.dual_coefficients:lam | scalar | un-normalised: K + lambda I | Eq
 alpha | ridge.dual_coefficients | (n,) | un-normalised ridge | Eq 16
 (Phi Phi^T + lambda I)^{-1} | ridge.woodbury_inverse | (n, n) | un-normalised ridge | Eq 17
 hat f(x_*) | ridge.dual_prediction | (n,) | logits | Eq 18
-w_* | ridge.ridge_weights | (P,) | un-normalised ridge | section 0
-w_0 | ridge.head_weights | (C, P) | (0; W_c, b_c) | Theorem R
-d_eff | ridge.effective_dimension | scalar | between 0 and n | section 9.5
-ell_i | ridge.leverage | (n,) | between 0 and 1 | section 9.5
+w_* | ridge.ridge_weights | (P,) | un-normalised ridge | eq_16_18
+w_0 | ridge.head_weights | (C, P) | (0; W_c, b_c) | theorem_r
+d_eff | ridge.effective_dimension | scalar | between 0 and n | effective_dimension
+ell_i | ridge.leverage | (n,) | between 0 and 1 | effective_dimension
 lambda_B | error.bias:lam_mean | scalar | lambda / n | section B.1
 hat f, Definition B.1 | error.fitted_values | (N,) | logits | Eq 19
 w^* | error.best_weights | (P,) | least squares over the population | Eq 20

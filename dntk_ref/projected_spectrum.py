@@ -1,4 +1,4 @@
-"""What a projection does to spectra (Remark 4.1, the JL part of B.6), and what one run tells about it (9.1)."""
+"""What a projection does to spectra (Remark 4.1, the JL part of B.6), and what one run tells about it."""
 
 from math import ceil, log, sqrt
 from typing import Any
@@ -67,7 +67,7 @@ def embedding_error(features: Any, projector: Any) -> float:
 
 
 def embedding_dimension(rank: int, epsilon: float, delta: float) -> int:
-    """A Gaussian k that embeds d dimensions with confidence 1 - delta (Davidson-Szarek).
+    """A Gaussian k that embeds d dimensions with confidence 1 - delta [DavidsonSzarek2001].
 
     k >= ((sqrt d + sqrt(2 ln(2/delta))) / (sqrt(1 + epsilon) - 1))^2, rounded up.
     Parameters: rank d >= 1, epsilon > 0, 0 < delta < 1. Returns: k. Raises: ValueError.

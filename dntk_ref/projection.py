@@ -124,7 +124,7 @@ def gaussian(P: int, k: int, *, rng: np.random.Generator) -> Array:
 
 
 def achlioptas(P: int, k: int, *, rng: np.random.Generator, sparsity: float = 3.0) -> Array:
-    """Independent entries +-sqrt(s/k), each with probability 1/(2s), else 0: variance 1/k and kurtosis s >= 1.
+    """Entries +-sqrt(s/k), each with probability 1/(2s), else 0: variance 1/k and kurtosis s >= 1 [Achlioptas2003].
 
     >>> abs(achlioptas(1, 4, rng=np.random.default_rng(0), sparsity=1.0)).tolist()
     [[0.5, 0.5, 0.5, 0.5]]
@@ -145,7 +145,7 @@ def rademacher(P: int, k: int, *, rng: np.random.Generator) -> Array:
 
 
 def count_sketch(P: int, k: int, *, rng: np.random.Generator) -> Array:
-    """One entry +-1 in each row, its column uniform and independent.
+    """One entry +-1 in each row, its column uniform and independent [CharikarChenFarachColton2002].
 
     >>> abs(count_sketch(3, 2, rng=np.random.default_rng(0))).sum(axis=1).tolist()
     [1.0, 1.0, 1.0]
@@ -155,7 +155,7 @@ def count_sketch(P: int, k: int, *, rng: np.random.Generator) -> Array:
 
 
 def sjlt_block(P: int, k: int, *, rng: np.random.Generator, nonzeros: int) -> Array:
-    """SJLT in block form: s independent CountSketches into k/s columns each, over sqrt(s); s must divide k.
+    """SJLT in block form: s independent CountSketches into k/s columns each, over sqrt(s); s must divide k [KaneNelson2014].
 
     >>> (sjlt_block(3, 4, rng=np.random.default_rng(0), nonzeros=2) ** 2).sum(axis=1).round(12).tolist()
     [1.0, 1.0, 1.0]
@@ -168,7 +168,7 @@ def sjlt_block(P: int, k: int, *, rng: np.random.Generator, nonzeros: int) -> Ar
 
 
 def sjlt_uniform(P: int, k: int, *, rng: np.random.Generator, nonzeros: int) -> Array:
-    """SJLT in uniform form: s entries +-1/sqrt(s) in each row, at a uniform set of s columns.
+    """SJLT in uniform form: s entries +-1/sqrt(s) in each row, at a uniform set of s columns [KaneNelson2014].
 
     >>> (sjlt_uniform(3, 4, rng=np.random.default_rng(0), nonzeros=3) ** 2).sum(axis=1).round(12).tolist()
     [1.0, 1.0, 1.0]
@@ -179,7 +179,7 @@ def sjlt_uniform(P: int, k: int, *, rng: np.random.Generator, nonzeros: int) -> 
 
 
 def srht(P: int, k: int, *, rng: np.random.Generator) -> Array:
-    """Subsampled randomised Hadamard: sqrt(P'/k) D H S with k distinct columns; P' = P padded to a power of two.
+    """Subsampled randomised Hadamard [Tropp2011]: sqrt(P'/k) D H S, k distinct columns; P' = P padded to a power of two.
 
     >>> abs(srht(3, 4, rng=np.random.default_rng(0))).tolist()[2]
     [0.5, 0.5, 0.5, 0.5]
@@ -201,7 +201,7 @@ def srht_with_replacement(P: int, k: int, *, rng: np.random.Generator) -> Array:
 
 
 def haar(P: int, k: int, *, rng: np.random.Generator) -> Array:
-    """A uniformly distributed k-dimensional orthonormal basis, times sqrt(P/k).
+    """A uniformly distributed k-dimensional orthonormal basis, times sqrt(P/k) [Mezzadri2007].
 
     Column signs of a QR do not matter: only Q Q^T enters.
 
@@ -249,6 +249,7 @@ def contiguous_sketch(P: int, k: int, *, rng: np.random.Generator) -> Array:
 def tensor_sketch(shape: tuple[int, int], k: int, *, rng: np.random.Generator, bijective: bool = False) -> Array:
     """CountSketch of a matrix of the given shape, flattened row by row: column h(i) + g(j) mod k, sign s(i) t(j).
 
+    For a matrix of rank one it is a convolution of two sketches [PhamPagh2013].
     `bijective` makes h and g bijections inside runs of k rows or columns, as in `contiguous_sketch`.
 
     >>> abs(tensor_sketch((2, 2), 3, rng=np.random.default_rng(0))).sum(axis=1).tolist()
@@ -373,8 +374,7 @@ def tensor_sketch_variance(U: Any, V: Any, k: int, *, bijective: bool = False) -
     Signs are shared by a row or a column, so terms belong together by the pair of rows {i, i'} and of columns {j, j'}
     in which they differ; different pairs are uncorrelated. Rows only: (U V^T + V U^T)_ii'^2 P(h(i) = h(i')); columns
     only: (U^T V + V^T U)_jj'^2 P(g(j) = g(j')); both: with X = U_ij V_i'j' + U_i'j' V_ij, Y = U_ij' V_i'j + U_i'j
-    V_ij',
-    d = h(i) - h(i') and e = g(j') - g(j) mod k, the term X 1[d = e] + Y 1[d = -e], of second moment
+    V_ij', d = h(i) - h(i') and e = g(j') - g(j) mod k, the term X 1[d = e] + Y 1[d = -e], of second moment
     (X^2 + Y^2) P(d = e) + 2 X Y P(d = e = -e). A difference is uniform on 0..k-1, and on 1..k-1 inside a bijective run.
     Parameters: U and V (p, q), k >= 1. Returns: a number. Raises: ValueError for shapes that differ.
 
@@ -505,7 +505,7 @@ def typical_distortion(k: int) -> float:
 
 
 def dasgupta_gupta_dimension(n: int, epsilon: float) -> int:
-    """The printed JL threshold: k >= 4 ln n / (epsilon^2 / 2 - epsilon^3 / 3), rounded up; a theorem.
+    """The printed JL threshold: k >= 4 ln n / (epsilon^2 / 2 - epsilon^3 / 3), rounded up; a theorem [DasguptaGupta1999].
 
     >>> dasgupta_gupta_dimension(1300, 0.1)
     6146

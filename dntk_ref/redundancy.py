@@ -59,7 +59,7 @@ COMPARISON = 1e-12
 def spectrum(kernel: Any) -> Array:
     """Eigenvalues of a kernel, largest first.
 
-    lambda_1 >= ... >= lambda_n >= 0, rounding below zero clipped (section 0).
+    lambda_1 >= ... >= lambda_n >= 0, rounding below zero clipped (Def 3.1).
 
     Parameters: `kernel` (n, n) positive semi-definite. Returns: (n,).
     Raises: ValueError also for an eigenvalue below zero by more than rounding, TypeError.
@@ -196,7 +196,7 @@ def subset_bound_printed(kernel: Any, epsilon: float) -> float:
 def corrected_subset_bound(kernel: Any, epsilon: float) -> float:
     """What some subset of r_eps inputs does achieve.
 
-    (r_eps + 1) eps tr K  (Def 3.1, gloss corrected by volume sampling).
+    (r_eps + 1) eps tr K  (Def 3.1, gloss corrected by volume sampling [DeshpandeEtAl2006]).
 
     Parameters: `kernel` (n, n), `epsilon` in [0, 1]. Returns: float. Raises: ValueError, TypeError.
 
@@ -320,7 +320,7 @@ def parameter_redundancy_r2(features: Any, projector: Any) -> float:
 def optimal_parameter_projector(features: Any, rank: int) -> Array:
     """Projector that is optimal for every reading of Definition 3.2: the leading right singular vectors.
 
-    V_r V_r^T  (Def 3.2, Eckart-Young); unique iff lambda_r > lambda_{r+1}.
+    V_r V_r^T  (Def 3.2, [EckartYoung1936]); unique iff lambda_r > lambda_{r+1}.
 
     Parameters: `features` (n, P), `rank` in [0, P]. Returns: (P, P). Raises: ValueError, TypeError.
 

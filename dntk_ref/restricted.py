@@ -1,4 +1,4 @@
-"""Certificates from kernels alone (9.3: dual, arbitrary rows, subsampled) and of the restricted (Nystroem) solve (9.4).
+"""Certificates from kernels alone (`certificate_dual`) and of the restricted solve (`nystrom_bounds`).
 
 Every bound is rounded up: what float64 gives is at least the bound of exact arithmetic on the same numbers.
 """
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-# 9.3, dual version; weights on arbitrary rows; a subsampled residual.
+# The dual version; weights on arbitrary rows; a subsampled residual.
 
 
 def dual_residual(kernel: ArrayLike, targets: ArrayLike, coefficients: ArrayLike, lam: float) -> Array:
@@ -143,7 +143,7 @@ def subsampled_bound(estimate_norm: float, largest_term: float, drawn: int, delt
     return rounded_up(length + M * (1 + root(-2 * np.log(share))) / root(b), 4)
 
 
-# 9.4: the restricted (Nystroem) solve.
+# The restricted (Nystroem) solve [WilliamsSeeger2001].
 
 
 def subspace_weights(features: ArrayLike, targets: ArrayLike, projector: ArrayLike, lam: float) -> Array:

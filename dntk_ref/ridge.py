@@ -1,4 +1,4 @@
-"""Kernel ridge regression of one class (A.3, Eqs 16-18; 4.4; 5.2; 9.5): every quantity from its definition.
+"""Kernel ridge regression of one class (A.3, Eqs 16-18; 5.2; `effective_dimension`): every quantity from its definition.
 
 The ridge is un-normalised, `(K + lam I) alpha = y`; the other two scales of the paper show in the names `lam_mean` and
 `lam_scaled`.
@@ -51,7 +51,7 @@ __all__ = [
     "woodbury_inverse",
 ]
 
-# measures.md: lam / mean(diag K) runs from 1e-6 to 1e1, a factor 10 apart.
+# docs/measures.md: lam / mean(diag K) runs from 1e-6 to 1e1, a factor 10 apart.
 GRID_EXPONENTS = range(-6, 2)
 
 
@@ -239,10 +239,11 @@ def lam_to_scaled(lam: float, k: int) -> float:
 
 
 def selected_weights(features: ArrayLike, targets: ArrayLike, lam: float, selected: ArrayLike) -> Array:
-    """Ridge regression on chosen eigenvectors alone (4.4 b): w = sum_{j in sel} u_j^T y / (lambda_j + lam) Phi^T u_j.
+    """Ridge regression on chosen eigenvectors alone: w = sum_{j in sel} u_j^T y / (lambda_j + lam) Phi^T u_j.
 
     Parameters: features (n, k), targets (n,), lam > 0, selected: places in the descending spectrum. Returns: (k,).
     Raises: ValueError for a place outside 0..n-1, a repeated one, or lam <= 0.
+    Source: `alg_1_stages_4_5`.
 
     >>> selected_weights([[2, 0], [0, 1]], [5, 4], 1.0, [0]).tolist()
     [2.0, 0.0]
@@ -268,10 +269,11 @@ def rank_r_weights(features: ArrayLike, targets: ArrayLike, lam: float, r: int) 
 
 
 def selection_error(kernel: ArrayLike, targets: ArrayLike, lam: float, selected: ArrayLike) -> float:
-    """What selection costs (4.4 b): |w_* - w_sel|^2 = sum_{j not in sel} lambda_j (u_j^T y)^2 / (lambda_j + lam)^2.
+    """What selection costs: |w_* - w_sel|^2 = sum_{j not in sel} lambda_j (u_j^T y)^2 / (lambda_j + lam)^2.
 
     Parameters: kernel (n, n), targets (n,), lam > 0, selected as above. Returns: a number. Raises: as
     `selected_weights`.
+    Source: `alg_1_stages_4_5`.
 
     >>> selection_error([[4, 0], [0, 1]], [5, 4], 1.0, [0])
     4.0
@@ -356,9 +358,10 @@ def filtered_fit(kernel: ArrayLike, targets: ArrayLike, lam: float) -> Array:
 
 
 def leave_one_out(kernel: ArrayLike, targets: ArrayLike, lam: float) -> Array:
-    """The leave-one-out residuals without refitting (9.5): y_i - f_{-i}(x_i) = alpha_i / [(K + lam I)^-1]_ii.
+    """The leave-one-out residuals without refitting: y_i - f_{-i}(x_i) = alpha_i / [(K + lam I)^-1]_ii.
 
     Parameters: kernel (n, n), targets (n,), lam > 0. Returns: (n,). Raises: ValueError for lam <= 0 or another length.
+    Source: `effective_dimension`.
 
     >>> leave_one_out([[1, 1], [1, 1]], [2, 0], 1.0).tolist()
     [2.0, -1.0]
@@ -386,9 +389,10 @@ def leave_one_out_by_refitting(kernel: ArrayLike, targets: ArrayLike, lam: float
 
 
 def leverage(kernel: ArrayLike, lam: float) -> Array:
-    """The ridge leverage scores l_i = [K (K + lam I)^-1]_ii (9.5); they sum to the effective dimension.
+    """The ridge leverage scores l_i = [K (K + lam I)^-1]_ii; they sum to the effective dimension.
 
     Parameters: kernel (n, n), lam > 0. Returns: (n,), in [0, 1). Raises: ValueError for lam <= 0.
+    Source: `effective_dimension`, [AlaouiMahoney2015].
 
     >>> leverage([[3, 0], [0, 1]], 1.0).tolist()
     [0.75, 0.5]
@@ -398,10 +402,11 @@ def leverage(kernel: ArrayLike, lam: float) -> Array:
 
 
 def leverage_over_estimate(kernel: ArrayLike, subset: ArrayLike, lam: float) -> Array:
-    """An upper bound on every leverage from a training subset S (9.5): (K_ii - k_Si^T (K_SS + lam I)^-1 k_Si) / lam.
+    """An upper bound on every leverage from a training subset S: (K_ii - k_Si^T (K_SS + lam I)^-1 k_Si) / lam.
 
     Parameters: kernel (n, n), subset: distinct training rows, lam > 0. Returns: (n,). Raises: ValueError for repeated
     rows.
+    Source: `effective_dimension`.
 
     >>> leverage_over_estimate([[3, 0], [0, 1]], [0], 1.0).tolist()
     [0.75, 1.0]
@@ -414,7 +419,7 @@ def leverage_over_estimate(kernel: ArrayLike, subset: ArrayLike, lam: float) -> 
 
 
 def effective_dimension(kernel: ArrayLike, lam: float) -> float:
-    """The effective dimension d_eff = tr K (K + lam I)^-1 = sum_j lambda_j / (lambda_j + lam) (9.5).
+    """The effective dimension d_eff = tr K (K + lam I)^-1 = sum_j lambda_j / (lambda_j + lam) (`effective_dimension`).
 
     Parameters: kernel (n, n), lam > 0. Returns: a number in [0, rank K). Raises: ValueError for lam <= 0.
 
@@ -425,10 +430,11 @@ def effective_dimension(kernel: ArrayLike, lam: float) -> float:
 
 
 def effective_dimension_upper(kernel: ArrayLike, approximation: ArrayLike, lam: float) -> float:
-    """The upper bound of 9.5 from a kernel below K: d_eff(K_Pi) + tr(K - K_Pi) / lam; d_eff(K_Pi) is the lower one.
+    """The upper bound of d_eff from a kernel below K: d_eff(K_Pi) + tr(K - K_Pi) / lam; d_eff(K_Pi) is the lower one.
 
     Parameters: kernel (n, n), approximation (n, n) with 0 <= K_Pi <= K, lam > 0. Returns: a number.
     Raises: ValueError if the approximation is not below the kernel.
+    Source: `effective_dimension`.
 
     >>> effective_dimension_upper([[3, 0], [0, 1]], [[3, 0], [0, 0]], 1.0)
     1.75
@@ -443,7 +449,7 @@ def effective_dimension_upper(kernel: ArrayLike, approximation: ArrayLike, lam: 
 
 
 def ridge_grid(kernel: ArrayLike) -> Array:
-    """The grid of measures.md: lam / mean(diag K) = 1e-6, 1e-5, ..., 1e1, the mean taken over all classes.
+    """The grid of docs/measures.md: lam / mean(diag K) = 1e-6, 1e-5, ..., 1e1, the mean taken over all classes.
 
     Parameters: kernel (n, n), or (C, n, n) for all classes. Returns: (8,), ascending. Raises: ValueError if the mean is
     not > 0.
@@ -460,7 +466,7 @@ def ridge_grid(kernel: ArrayLike) -> Array:
 
 
 def choose_ridge(losses: ArrayLike, grid: ArrayLike) -> RidgeChoice:
-    """The rule of measures.md: the largest lam whose mean loss is within one standard error of the best mean loss.
+    """The rule of docs/measures.md: the largest lam whose mean loss is within one standard error of the best mean loss.
 
     The standard error is that of the best row: its standard deviation (n - 1 in the denominator) over sqrt(n).
     Parameters: losses (L, n) of each lam on each example, n >= 2, grid (L,) ascending. Returns: the choice; `on_edge`
@@ -483,7 +489,7 @@ def choose_ridge(losses: ArrayLike, grid: ArrayLike) -> RidgeChoice:
 
 
 def head_weights(weight: ArrayLike, bias: ArrayLike, *, body: int) -> Array:
-    """The weights of Theorem R: f_c(x) = phi_c(x)^T w_0 with w_0 = (0_body; W_c, b_c) for parameters (body, W, b).
+    """The weights of `theorem_r`: f_c(x) = phi_c(x)^T w_0 with w_0 = (0_body; W_c, b_c) for parameters (body, W, b).
 
     Parameters: weight W (C, d), bias b (C,), body: number of parameters before the head, which follows as W row by row,
     then b.
@@ -503,7 +509,7 @@ def head_weights(weight: ArrayLike, bias: ArrayLike, *, body: int) -> Array:
 
 
 def head_gradient(hidden: ArrayLike) -> Array:
-    """The gradient of a logit in its own head (Theorem R): (h(x), 1); the head kernel is <h, h'> + 1.
+    """The gradient of a logit in its own head (`theorem_r`): (h(x), 1); the head kernel is <h, h'> + 1.
 
     Parameters: hidden (n, d) penultimate features. Returns: (n, d + 1). Raises: ValueError unless it is a matrix.
 
@@ -515,7 +521,7 @@ def head_gradient(hidden: ArrayLike) -> Array:
 
 
 def homogeneous_norm_bound(layer_norms: ArrayLike) -> float:
-    """The norm bound for bias-free positively homogeneous nets (Theorem R): |f| <= (sum_l |theta_l|^-2)^-1/2.
+    """The norm bound for bias-free positively homogeneous nets (`theorem_r`): |f| <= (sum_l |theta_l|^-2)^-1/2.
 
     By Euler <theta_l, grad_l f> = f for every layer, so any weights a_l theta_l with sum a_l = 1 represent f; the
     shortest

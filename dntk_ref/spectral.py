@@ -1,4 +1,4 @@
-"""What is learnt of a spectrum from r vector-Jacobian products, n gradient norms and a few runs of a projection (9.1)."""
+"""What is learnt of a spectrum from r vector-Jacobian products, n gradient norms and a few runs of a projection."""
 
 from dataclasses import dataclass
 from math import ceil, exp, inf, log, log1p, sqrt
@@ -42,11 +42,11 @@ __all__ = [
 # reach, and for less than the share itself: ties are ties, and no bound falls below the rank.
 HELD = 1 - COMPARISON / 2
 
-# Ranks without the whole kernel (9.1).
+# Ranks without the whole kernel.
 
 
 def captured_by_directions(features: Any, directions: Any) -> Array:
-    """The energy in each of r orthonormal directions, one vector-Jacobian product each: |Phi^T z_j|^2 (9.1).
+    """The energy in each of r orthonormal directions, one vector-Jacobian product each: |Phi^T z_j|^2 (`rank_by_products`).
 
     Their sum tr(Z^T K Z) never exceeds the r largest eigenvalues.
     Parameters: features (n, P), directions (n, r) orthonormal. Returns: (r,). Raises: ValueError.
@@ -58,11 +58,12 @@ def captured_by_directions(features: Any, directions: Any) -> Array:
 
 
 def rank_upper_bound(features: Any, directions: Any, epsilon: float) -> int:
-    """A rigorous upper bound on r_eps(K): the first r directions that hold a share 1 - epsilon of tr K, or n (9.1).
+    """A rigorous upper bound on r_eps(K): the first r directions that hold a share 1 - epsilon of tr K, or n.
 
     tr K = sum_i |phi_i|^2 needs the n norms of the gradients besides the r products.
     Parameters: features (n, P), directions (n, r) orthonormal, in order, epsilon in [0, 1]. Returns: r. Raises:
     ValueError.
+    Source: `rank_by_products`.
 
     >>> rank_upper_bound([[3.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], 0.2)
     2
@@ -73,7 +74,7 @@ def rank_upper_bound(features: Any, directions: Any, epsilon: float) -> int:
 
 
 def naive_rank(projected: Any, epsilon: float) -> int:
-    """The truncation rank measured on the projected kernel: biased low in captured energy (B.6, 9.1).
+    """The truncation rank measured on the projected kernel: biased low in captured energy (`rank_estimates`).
 
     >>> naive_rank([[9.0, 0.0], [0.0, 1.0]], 0.1)
     1
@@ -82,10 +83,11 @@ def naive_rank(projected: Any, epsilon: float) -> int:
 
 
 def cross_validated_rank(first: Any, second: Any, epsilon: float) -> int:
-    """The rank whose directions come from one half and whose energy from the other (9.1): biased high, no bracket.
+    """The rank whose directions come from one half and whose energy from the other: biased high, no bracket.
 
     min {r : tr(Z_r^T K~_2 Z_r) >= (1 - epsilon) tr K~_2}, Z the eigenvectors of K~_1.
     Parameters: first, second (n, n) from independent halves, epsilon in [0, 1]. Returns: r. Raises: ValueError.
+    Source: `rank_estimates`.
 
     >>> cross_validated_rank([[9.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 9.0]], 0.1)
     2
@@ -97,12 +99,13 @@ def cross_validated_rank(first: Any, second: Any, epsilon: float) -> int:
 
 
 def completed_rank_bound(features: Any, directions: Any, epsilon: float) -> int:
-    """An upper bound on r_eps(K) where r directions may hold too little: any more of them hold at least the average (9.1).
+    """An upper bound on r_eps(K) where r directions may hold too little: any more of them hold at least the average.
 
     Of the n - r directions orthogonal to Z, which hold rest = tr K - tr Z^T K Z, the best q hold q / (n - r) of it, so
     r_eps <= r + ceil((n - r) ((1 - eps) tr K - tr Z^T K Z) / rest); `rank_upper_bound` where Z holds enough.
     Parameters: features (n, P), directions Z (n, r) orthonormal, in order, epsilon in [0, 1]. Returns: an integer.
     Raises: ValueError.
+    Source: `rank_by_products`.
 
     >>> completed_rank_bound([[3.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], [[0.0], [1.0], [0.0]], 0.1)
     3
@@ -118,7 +121,7 @@ def completed_rank_bound(features: Any, directions: Any, epsilon: float) -> int:
     return r + ceil((n - r) * missing / (trace - held))
 
 
-# 9.1: parameter redundancy (Def 3.2) of V = span of r vector-Jacobian products, with n gradient norms.
+# Parameter redundancy (Def 3.2) of V = span of r vector-Jacobian products, with n gradient norms.
 
 
 def captured_share(features: Any, directions: Any) -> float:
@@ -161,7 +164,7 @@ def redundancy_bound_r1(features: Any, directions: Any) -> float:
 
 
 def redundancy_bound_by_energies(features: Any, directions: Any) -> float:
-    """Def 3.2, R1, for the best V of r dimensions, from the energies e_j = z_j^T K z_j and tr K alone (9.1).
+    """Def 3.2, R1, for the best V of r dimensions, from the energies e_j = z_j^T K z_j and tr K alone (`rank_by_products`).
 
     With rest_j = tr K - (e_1 + ... + e_j): sum_{i>r} lambda_i^2 <= lambda_{r+1} sum_{i>r} lambda_i <= lambda_{r+1} rest_r,
     and lambda_{r+1} <= min_{j<=r} rest_j / (r + 1 - j), which bounds the mean of lambda_{j+1} ... lambda_{r+1}. The
@@ -181,11 +184,11 @@ def redundancy_bound_by_energies(features: Any, directions: Any) -> float:
     return min(1.0, sqrt(following * float(rest[-1]) / squared))
 
 
-# The error of a projection from one run (9.1; section 12, item 10).
+# The error of a projection from one run.
 
 
 def split_half_error(first: Any, second: Any) -> float:
-    """The split-half estimate |K~_1 - K~_2|_F^2 / 4 of E |K~ - K|_F^2, K~ the mean of the halves (9.1).
+    """The split-half estimate |K~_1 - K~_2|_F^2 / 4 of E |K~ - K|_F^2, K~ the mean of the halves (`split_half`).
 
     Unbiased for independent halves; see `split_half_bias` for halves of one draw.
 
@@ -197,7 +200,7 @@ def split_half_error(first: Any, second: Any) -> float:
 
 
 def split_half_squared_norm(first: Any, second: Any) -> float:
-    """The split-half estimate tr(K~_1 K~_2) of |K|_F^2, unbiased for independent halves (9.1).
+    """The split-half estimate tr(K~_1 K~_2) of |K|_F^2, unbiased for independent halves (`split_half`).
 
     >>> split_half_squared_norm([[3.0]], [[1.0]])
     3.0
@@ -230,7 +233,7 @@ def split_half_bias(kind: str, features: Any, k: int) -> float:
 
 
 def naive_norm_bias(kind: str, features: Any, k: int) -> float:
-    """What E |K~|_F^2 exceeds |K|_F^2 by: E |K~ - K|_F^2, because every map is unbiased (9.1).
+    """What E |K~|_F^2 exceeds |K|_F^2 by: E |K~ - K|_F^2, because every map is unbiased (`split_half`).
 
     Gaussian ((tr K)^2 + |K|_F^2) / k; the V0 - 2D maps have 2 |diag(Phi^T Phi)|^2 / k less.
 
@@ -244,7 +247,7 @@ def naive_norm_bias(kind: str, features: Any, k: int) -> float:
 
 
 def trace_failure_bound(k: int, epsilon: float) -> float:
-    """The bound on Pr(|tr K~ / tr K - 1| > epsilon) for a Gaussian map, the same for every K (9.1).
+    """The bound on Pr(|tr K~ / tr K - 1| > epsilon) for a Gaussian map, the same for every K (`trace_concentration`).
 
     exp(-k (epsilon - ln(1 + epsilon)) / 2) + exp(k (epsilon + ln(1 - epsilon)) / 2); also for Gaussian Hutchinson.
     Parameters: k >= 1, 0 < epsilon < 1. Returns: a number. Raises: ValueError.
@@ -257,7 +260,7 @@ def trace_failure_bound(k: int, epsilon: float) -> float:
 
 
 def hutchinson_estimate(features: Any, probes: Any) -> float:
-    """Hutchinson's estimate of tr K, one vector-Jacobian product per probe: mean_z |Phi^T z|^2 (9.1).
+    """Hutchinson's estimate of tr K, one vector-Jacobian product per probe: mean_z |Phi^T z|^2 [Hutchinson1989].
 
     Parameters: features (n, P), probes (N, n), rows z with E z z^T = I. Returns: a number. Raises: ValueError.
 
@@ -291,6 +294,8 @@ def hutchinson_variance_rademacher(kernel: Any, probes: int) -> float:
 def hutchinson_probes_rademacher(epsilon: float, delta: float) -> int:
     """Sign probes that suffice for relative error epsilon with confidence 1 - delta: 6 ln(2/delta) / epsilon^2.
 
+    Source: [RoostaAscher2015].
+
     >>> hutchinson_probes_rademacher(0.5, 0.1)
     72
     """
@@ -299,6 +304,8 @@ def hutchinson_probes_rademacher(epsilon: float, delta: float) -> int:
 
 def hutchinson_probes_gaussian(epsilon: float, delta: float) -> int:
     """Gaussian probes that suffice for relative error epsilon with confidence 1 - delta: 8 ln(2/delta) / epsilon^2.
+
+    Source: [RoostaAscher2015].
 
     >>> hutchinson_probes_gaussian(0.5, 0.1)
     96
@@ -315,7 +322,7 @@ class TraceInterval:
 
 
 def trace_interval(estimate: float, count: int, delta: float, kind: str) -> TraceInterval:
-    """Where tr K lies with confidence 1 - delta, given one unbiased estimate T of it: [T / (1 + a), T / (1 - b)] (9.1).
+    """Where tr K lies with confidence 1 - delta, given one unbiased estimate T of it: [T / (1 + a), T / (1 - b)].
 
     gaussian: T = tr K~ of a Gaussian map to `count` coordinates, or the mean of z^T K z over so many Gaussian z;
       a - ln(1 + a) = -b - ln(1 - b) = 2 ln(2/delta) / count, whatever K.
@@ -324,6 +331,7 @@ def trace_interval(estimate: float, count: int, delta: float, kind: str) -> Trac
     moments: tr K~ of any map with Var tr K~ <= 2 |K|_F^2 / count, as Gaussian, Rademacher, CountSketch, SJLT and SRHT maps
       have; a = b = sqrt(2 / (count delta)) by Chebyshev.
     Parameters: estimate >= 0, count >= 1, 0 < delta < 1, kind. Returns: TraceInterval. Raises: ValueError.
+    Source: `trace_concentration`.
 
     >>> trace_interval(3.0, 40, 0.2, "moments")
     TraceInterval(low=2.0, high=6.0)

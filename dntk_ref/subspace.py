@@ -1,4 +1,4 @@
-"""The span of distilled gradients and how well it holds the data's: Eqs (3), (8), Cor 3.5, Prop 3.6, Lemma W.
+"""The span of distilled gradients and how well it holds the data's: Eqs (3), (8), Cor 3.5, Prop 3.6, `lemma_w`.
 
 Rows are examples: `features` is (n, P), `inducing` (m, P), a stack of all logits (C, m, P). A spectrum is squared
 singular values. What one step in the span achieves (Eqs 4-6) stands in `regret`.
@@ -198,7 +198,7 @@ def misalignment_lower_bound(features: Any, rank: int, r: int) -> float:
 
 
 def principal_angles(a: Any, b: Any, *, rtol: float = 1e-12) -> Array:
-    """Principal angles between the spans of two sets of rows, ascending, in radians.
+    """Principal angles between the spans of two sets of rows, ascending, in radians [BjorckGolub1973].
 
     cos theta_i = singular values of V_a^T V_b, sin theta_i those of (I - V_a V_a^T) V_b  (after Prop 3.6).
 
@@ -332,9 +332,9 @@ def linked_second_moment(rows: Any, sensitivity_moment: Any) -> Array:
 
 
 def nearest_gradient_cost(features: Any, inducing: Any) -> float:
-    """Mean squared distance from each gradient to the nearest inducing one: the middle of Lemma W.
+    """Mean squared distance from each gradient to the nearest inducing one: the middle of `lemma_w`.
 
-    |Phi (I - Pi_S)|_F^2 / n <= (1/n) sum_i min_j |phi(x_i) - phi(s_j)|^2  (Lemma W).
+    |Phi (I - Pi_S)|_F^2 / n <= (1/n) sum_i min_j |phi(x_i) - phi(s_j)|^2  (`lemma_w`).
 
     Parameters: `features` (n, P), `inducing` (m, P). Returns: float. Raises: ValueError, TypeError.
 
@@ -351,7 +351,7 @@ def lipschitz_constant(features: Any, inducing: Any, *, hidden: Any, hidden_indu
     """Smallest constant by which gradients are Lipschitz in the penultimate features, over all pairs (data, inducing).
 
     L = max_{ij} |phi(x_i) - phi(s_j)| / |f_e(x_i) - f_e(s_j)|; infinite where features meet and gradients do not
-    (CEX-28)  (Lemma W).
+    (CEX-28)  (`lemma_w`).
 
     Parameters: `features` (n, P), `inducing` (m, P), `hidden` (n, d), `hidden_inducing` (m, d). Returns: float.
     Raises: ValueError, TypeError.
@@ -372,9 +372,9 @@ def lipschitz_constant(features: Any, inducing: Any, *, hidden: Any, hidden_indu
 
 
 def transport_bound(lipschitz: float, cost: float) -> float:
-    """Right side of Lemma W: what matching of penultimate features guarantees about gradients.
+    """Right side of `lemma_w`: what matching of penultimate features guarantees about gradients.
 
-    |Phi (I - Pi_S)|_F^2 / n <= L^2 W_2^2(mu, nu)  (Lemma W).
+    |Phi (I - Pi_S)|_F^2 / n <= L^2 W_2^2(mu, nu)  (`lemma_w`).
 
     Parameters: `lipschitz` L >= 0, `cost` the squared distance W_2^2 >= 0.
     Returns: float. Raises: ValueError, TypeError.

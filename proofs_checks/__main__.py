@@ -12,7 +12,7 @@ from rich.table import Table
 
 try:
     from proofs_checks.judge import FULL, QUICK
-    from proofs_checks.ledger import Record, differences, records, summary, to_json, to_markdown
+    from proofs_checks.ledger import Record, differences, proof_cell, records, summary, to_json, to_markdown
     from proofs_checks.page import to_html
     from proofs_checks.registry import registry, select
 except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ def _table(found: list[Record]) -> Table:
     table = Table(title="The ledger", show_lines=False)
     widest = max(len(record["label"]) for record in found)
     table.add_column("label", no_wrap=True, min_width=widest)
-    for name in ("reading", "verdict"):
+    for name in ("reading", "verdict", "proof"):
         table.add_column(name, overflow="fold", min_width=12)  # above the longest word of a verdict
     for name in ("instances", "twins"):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
@@ -82,6 +82,7 @@ def _table(found: list[Record]) -> Table:
             record["label"],
             record["reading"],
             record["found"],
+            proof_cell(record),
             str(sum(s["instances"] for s in record["steps"])),
             f"{sum(twins)}/{len(twins)}",
         )

@@ -12,6 +12,7 @@ from dntk_ref.kernel import gram, ntk_block, resource_counts, riemannian_kernel
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, features, fixed, matrices, orthogonal, positive, shapes
 from proofs_checks.margin import Margin, all_of, by_reference, equal, psd, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["RESNET18_PARAMETERS", "STATEMENTS", "resnet18_parameters"]
@@ -278,6 +279,7 @@ SEC_3_1 = Statement(
             key="counts",
             formula=r"O(n^2C^2P),\ O(n^2C^2);\quad O(Cn^2P),\ O(Cn^2);\quad O(C(n+n_{test})P)",
             verdict=Verdict.ADDED,
+            proof=PROOFS["sec_3_1", "counts"],
             steps=(
                 Step(
                     claim="the printed figures are the counts, rounded",

@@ -11,6 +11,7 @@ from dntk_ref.subspace import angle_bound, energy_gap_of
 from proofs_checks import rational as qq
 from proofs_checks.instances import Population, Spectral, drawn, fixed, projectors, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
 __all__ = ["STATEMENTS"]
@@ -94,6 +95,7 @@ COR_3_5 = Statement(
             key="second moment",
             formula=r"\min_{\dim V=r}E\|(I-\Pi_V)g_t\|^2=\sum_{i>r}\mu_i,\quad \Sigma_g=E[g_tg_t^T]",
             verdict=Verdict.ADDED,
+            proof=PROOFS["cor_3_5", "second moment"],
             steps=(
                 Step(
                     claim="the top eigenspace leaves the tail, no rival of the same rank leaves less (R2)",
@@ -177,6 +179,7 @@ TASK_LINK = Statement(
             key="isotropic sensitivities",
             formula=r"\Sigma_g=\frac{1}{n^2}J_X^TE[\varsigma\varsigma^T]J_X,\quad E[\varsigma\varsigma^T]=\sigma^2I",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["task_link", "isotropic sensitivities"],
             steps=(
                 Step(
                     claim="its eigenvectors are the right singular vectors of J",
@@ -290,6 +293,7 @@ PROP_3_6 = Statement(
             key="identity",
             formula=r"\|\Phi-\Phi\Pi\|_F^2=\sum_{i>r}\sigma_i^2+(\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_3_6", "identity"],
             steps=(
                 Step(
                     claim="for every projector, of any rank",
@@ -324,6 +328,7 @@ PROP_3_6 = Statement(
             key="sign",
             formula=r"\|\Phi\Pi_r\|_F^2-\|\Phi\Pi\|_F^2\geq 0",
             verdict=Verdict.ADDED,
+            proof=PROOFS["prop_3_6", "sign"],
             steps=(
                 Step(
                     claim="rank Pi at most r: at least the energies from rank Pi to r",
@@ -405,6 +410,7 @@ ANGLE = Statement(
             key="as stated",
             formula=r"(\sigma_r^2-\sigma_{r+1}^2)\|\sin\Theta\|_F^2\leq\mathrm{misalignment}\leq\sigma_1^2\|\sin\Theta\|_F^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["angle_bound", "as stated"],
             steps=(
                 Step(
                     claim="both sides, exactly",

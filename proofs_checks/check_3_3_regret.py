@@ -20,6 +20,7 @@ from dntk_ref.regret import (
 from proofs_checks import rational as qq
 from proofs_checks.instances import Population, drawn, fixed, matrices, orthogonal, populations, positive
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement, meet
 
 __all__ = ["STATEMENTS"]
@@ -201,6 +202,7 @@ THM_3_3 = Statement(
             formula=r"Q_t(\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["thm_3_3", "R1"],
             steps=(
                 Step(
                     claim="the two sides are equal, by the definition of Q",
@@ -233,6 +235,7 @@ THM_3_3 = Statement(
             formula=r"\mathcal{L}_t(\theta+\Delta_S)-Q_t(\Delta_t^*)\leq\langle g_t,\Delta_S-\Delta_t^*\rangle"
             r"+\frac{L}{2}(\|\Delta_S\|^2-\|\Delta_t^*\|^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["thm_3_3", "R2"],
             steps=(
                 Step(
                     claim="quadratic losses with curvature in [-L, L]",
@@ -323,6 +326,7 @@ SEC_3_3_2 = Statement(
             formula=r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq 2\|\Pi_S g\|\|\Delta-\Delta^*\|"
             r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["sec_3_3_2", "smooth"],
             steps=(
                 Step(
                     claim="the factor 2 for smooth losses",
@@ -346,6 +350,7 @@ SEC_3_3_2 = Statement(
             formula=r"\mathcal{L}(\theta+\Delta)-\mathcal{L}(\theta+\Delta^*)\leq\|\Pi_S g\|\|\Delta-\Delta^*\|"
             r"+\frac{L}{2}\|\Delta-\Delta^*\|^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["sec_3_3_2", "convex"],
             steps=(
                 Step(
                     claim="the factor 1 for convex smooth losses",
@@ -418,6 +423,7 @@ THM_3_3_MINIMISER = Statement(
             formula=r"\Delta_t^*=-\frac{1}{L}\Pi_S g_t,\quad \mathcal{L}_t(\theta)-\mathcal{L}_t(\theta+\Delta_t^*)"
             r"\geq\frac{1}{2L}(\|g_t\|^2-\|(I-\Pi_S)g_t\|^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["thm_3_3_minimiser", "as stated"],
             steps=(
                 Step(
                     claim="D* is stationary in the span and beats the realised update",
@@ -601,6 +607,7 @@ THM_3_3_REGRET = Statement(
             key="one task",
             formula=r"g_t=\bar{g}:\quad \min_\Delta E\,[Q_t(\Delta)-Q_t(\Delta_t^*)]=0",
             verdict=Verdict.ADDED,
+            proof=PROOFS["thm_3_3_regret", "one task"],
             steps=(
                 Step(
                     claim="with the irreducible term the best common update attains the bound",
@@ -627,6 +634,7 @@ REGRET_IDENTITY = Statement(
             formula=r"E\,\frac{L}{2}\|\Delta-\Delta_t^*\|^2=\frac{L}{2}\|\Delta+\frac{1}{L}\Pi_S\bar{g}\|^2"
             r"+\frac{1}{2L}\mathrm{tr}(\Pi_S\mathrm{Cov}(g_t)\Pi_S)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["regret_identity", "boxed"],
             steps=(
                 Step(
                     claim="for every common update",
@@ -710,6 +718,7 @@ REM_3_4 = Statement(
             key="squared loss",
             formula=r"\{\frac{L\eta}{m}J_S^T\varsigma\}=\mathcal{T}_S\ni\Pi_S g",
             verdict=Verdict.ADDED,
+            proof=PROOFS["rem_3_4", "squared loss"],
             steps=(
                 Step(
                     claim="free real targets reach every update in the span",

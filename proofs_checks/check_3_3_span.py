@@ -14,6 +14,7 @@ from dntk_ref.subspace import span_projector
 from proofs_checks import rational as qq
 from proofs_checks.instances import Span, Spectral, drawn, fixed, matrices, projectors, rationals, spans, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, psd, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -190,6 +191,7 @@ EQ_4 = Statement(
             key="as stated",
             formula=r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma\in\mathcal{T}_S",
             verdict=Verdict.ADDED,
+            proof=PROOFS["eq_4", "as stated"],
             steps=(
                 Step(
                     claim="chain rule on a polynomial net, squared loss, symbolic derivatives",
@@ -284,6 +286,7 @@ EQ_7_8_9 = Statement(
             key="pseudo-inverse",
             formula=r"K_{\Pi_S}=\Phi\Pi_S\Phi^T=K_{XS}K_{SS}^{\dagger}K_{SX}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["eq_7_8_9", "pseudo-inverse"],
             steps=(
                 Step(
                     claim="for every m and every rank",
@@ -392,6 +395,7 @@ def _eq_10_reading(key: str, formula: str, right: Callable, attained: str) -> Re
         key=key,
         formula=formula,
         verdict=Verdict.HOLDS,
+        proof=PROOFS["eq_10", key],
         steps=(
             Step(
                 claim="squared on both sides",
@@ -422,6 +426,7 @@ EQ_10 = Statement(
             key="R3",
             formula=r"\|K-K_\Pi\|_F\leq 2\|\Phi\|_2\|\Phi-\Phi\Pi\|_F",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["eq_10", "R3"],
             steps=(
                 Step(
                     claim="squared on both sides",
@@ -483,6 +488,7 @@ EQ_10_EXACT = Statement(
             key="exact relations",
             formula=r"\mathrm{tr}E=\|R\|_F^2,\quad \|R\|_F^2/\sqrt{\mathrm{rank}R}\leq\|E\|_F,\quad 0\preceq E\preceq K",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["eq_10_relations", "exact relations"],
             steps=(
                 Step(
                     claim="for every projector",

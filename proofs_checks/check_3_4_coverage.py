@@ -13,6 +13,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_3_4_locality import Clusters, Local, locals_, partitions
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -42,6 +43,27 @@ def true_coverage(case: Direction) -> fmpq:
     return sum((covered for _, covered in case.parts), fmpq(0))
 
 
+def assembled(case: Direction) -> fmpq:
+    """The same from the local projector itself, put together from its blocks: (u^T Pi_loc u) / |u|^2, Pi_loc^2 = Pi_loc."""
+    n = case.vector.nrows()
+    whole = qq.zeros(n, n)
+    for rows, block in zip(case.clusters, case.projectors, strict=True):
+        for i, row in enumerate(rows):
+            for j, column in enumerate(rows):
+                whole[row, column] = block[i, j]
+    return qq.dot(case.vector, whole * whole * case.vector) / qq.norm2(case.vector)
+
+
+def mixture(case: Direction) -> fmpq:
+    """The clusters' shares c_h, weighted by w_h = |u on the cluster|^2 / |u|^2."""
+    return sum((weight * (covered / weight) for weight, covered in case.parts if weight), fmpq(0))
+
+
+def same(case: Direction, *, left: Callable, right: Callable) -> Margin:
+    """Two measures of coverage are one."""
+    return equal(left(case), right(case))
+
+
 def max_coverage(case: Direction) -> fmpq:
     """The paper's rule: the best cluster's share, 0 where the direction vanishes on a cluster."""
     return max(covered / weight if weight else fmpq(0) for weight, covered in case.parts)
@@ -50,6 +72,11 @@ def max_coverage(case: Direction) -> fmpq:
 def min_coverage(case: Direction) -> fmpq:
     """The worst cluster's share."""
     return min(covered / weight if weight else fmpq(0) for weight, covered in case.parts)
+
+
+def mean_coverage(case: Direction) -> fmpq:
+    """The coverages of the clusters, each counted alike."""
+    return sum((b / a if a else fmpq(0) for a, b in case.parts), fmpq(0)) / len(case.parts)
 
 
 def covered(case: Direction, *, left: Callable, right: Callable) -> Margin:
@@ -91,7 +118,19 @@ LG_4 = Statement(
             key="as stated",
             formula=r"\|\Pi_{loc}u_j\|^2=\sum_hw_{jh}c_{jh}\leq\max_hc_{jh}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lg_4", "as stated"],
             steps=(
+                Step(
+                    claim="the true coverage is the mixture of the clusters' shares",
+                    check=same,
+                    cases=DIRECTIONS,
+                    twins=(
+                        Twin("mean of the clusters", {"right": mean_coverage}),
+                        Twin("best cluster", {"right": max_coverage}),
+                    ),
+                    sides={"left": assembled, "right": mixture},
+                    attained="always an equality",
+                ),
                 Step(
                     claim="the true coverage is at most the best cluster's",
                     check=covered,
@@ -100,7 +139,7 @@ LG_4 = Statement(
                         Twin("the worst cluster's", {"right": min_coverage}),
                         Twin("sides exchanged", {"left": max_coverage, "right": true_coverage}),
                     ),
-                    sides={"left": true_coverage, "right": max_coverage},
+                    sides={"left": assembled, "right": max_coverage},
                     attained="one cluster",
                 ),
             ),
@@ -145,6 +184,33 @@ def rotated(cosine2: fmpq) -> Weights:
     return Weights(((cosine2 + sine2 / 2, cosine2), (sine2 / 2, fmpq(0))))
 
 
+def mean_of_pair(case: Weights) -> fmpq:
+    """The mean true coverage of a rotated direction and of the one orthogonal to it in the same plane."""
+    other = rotated(1 - case.parts[0][1])
+    return (true_coverage(case) + true_coverage(other)) / 2  # type: ignore[arg-type]
+
+
+# Clusters (0, 2) and (1, 3): both blocks are 2 I, so any line is an admissible local space that holds half of the block.
+KERNEL_11A = qq.mat([[2, 1, 0, 1], [1, 2, 1, 0], [0, 1, 2, 1], [1, 0, 1, 2]])
+
+
+def eleven_a(kernel: fmpq_mat, *, value: fmpq, share: fmpq) -> Margin:
+    """CEX-11a's data: the vector of ones is the only top eigenvector, and both choices of local lines hold the share."""
+    held = []
+    for choice in (CEX_11A.first, CEX_11A.second):
+        for rows, line in zip(choice.clusters, choice.projectors, strict=True):
+            block = qq.select(kernel, rows, rows)
+            held += [equal(block * line, line * block), equal(qq.dot(block, line), share * qq.trace(block))]
+            top = qq.dot(
+                block, line
+            )  # u^T block u for the line's unit vector: no other direction of the block has more
+            held.append(at_most(0, min(qq.ldl_pivots(qq.identity(block.nrows()) * top - block))))
+    below = qq.identity(4) * value - kernel
+    return all_of(
+        equal(kernel * ONES, ONES * value), at_most(0, min(qq.ldl_pivots(below))), true(below.rank() == 3), held
+    )
+
+
 KERNEL_11B = qq.mat([[9, 3, 3, -3], [3, 9, -3, 3], [3, -3, 9, 3], [-3, 3, 3, 9]]) * fmpq(1, 4)
 
 
@@ -165,11 +231,6 @@ def ties(draw: Any) -> Tie:
     case = draw(directions())
     other = tuple(qq.projector(draw(matrices(1, len(rows)))) for rows in case.clusters)
     return Tie(case, replace(case, projectors=other))
-
-
-def mean_coverage(case: Direction) -> fmpq:
-    """The coverages of the clusters, each counted alike."""
-    return sum((b / a if a else fmpq(0) for a, b in case.parts), fmpq(0)) / len(case.parts)
 
 
 FLIPPED = KERNEL_11B - qq.block_diagonal(qq.mat([[0, "3/2"], ["3/2", 0]]), qq.zeros(2, 2))
@@ -194,13 +255,13 @@ STAGE_3 = Statement(
                 ),
                 Step(
                     claim="the mixture of the clusters is the true coverage",
-                    check=covered,
+                    check=same,
                     cases=lambda n: (*DIRECTIONS(n), CEX_10),
                     twins=(
                         Twin("best cluster", {"left": max_coverage}),
                         Twin("mean of the clusters", {"left": mean_coverage}),
                     ),
-                    sides={"left": true_coverage, "right": true_coverage},
+                    sides={"left": mixture, "right": assembled},
                 ),
             ),
             refutations=(
@@ -227,6 +288,16 @@ STAGE_3 = Statement(
             formula=r"\lambda_{r_h}^{(h)}=\lambda_{r_h+1}^{(h)}:\quad c_{jh}\ \mathrm{unique}",
             verdict=Verdict.FAILS,
             steps=(
+                Step(
+                    claim="the data of CEX-11a are as stated: a kernel whose blocks tie",
+                    check=eleven_a,
+                    cases=fixed(KERNEL_11A),
+                    twins=(
+                        Twin("another eigenvalue", {"value": fmpq(3)}),
+                        Twin("blocks without a tie", cases=fixed(KERNEL_11A + qq.diagonal([1, 1, 0, 0]))),
+                    ),
+                    sides={"value": fmpq(4), "share": fmpq(1, 2)},
+                ),
                 Step(
                     claim="the replacement for CEX-11b is as stated: eigenvalues 3, 3, 3, 0",
                     check=eleven_b,
@@ -258,7 +329,7 @@ STAGE_3 = Statement(
                     case=CEX_11B,
                     controls=(
                         Twin("same angle", cases=fixed(Tie(rotated(fmpq(1, 2)), rotated(fmpq(1, 2))))),  # type: ignore[arg-type]
-                        Twin("mean true coverage of the basis", {"measure": lambda c: fmpq(1, 2)}),
+                        Twin("mean true coverage of the basis", {"measure": mean_of_pair}),
                     ),
                     printed={"measure": max_coverage},
                     left=1,
@@ -278,6 +349,7 @@ PROPERTY_B = Statement(
             key="it can occur",
             formula=r"\exists j\leq r_g:\ \|\Pi_{loc}u_j\|^2\leq 1-\delta",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["property_b", "it can occur"],
             steps=(
                 Step(
                     claim="the top eigenvector of CEX-10 is 16/17 uncovered",
@@ -363,13 +435,14 @@ ITEM_2 = Completion(
 
 
 def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callable) -> Margin:
-    """dntk_ref's completion is at least as good as a rival in its own metric, float64."""
+    """dntk_ref's completion is at least as good as a rival and as Ky Fan's sum, in its own metric, float64."""
     local, seed = case
     kernel = qq.floats(local.kernel)
     kept = [i for i, keep in enumerate(local.kept) if keep]
     basis = qq.floats(qq.select(local.frame, range(len(kernel)), kept))
-    found = (restricted_completion if restricted else optimal_completion)(kernel, basis, 1)
-    other = rival(kernel, basis, np.random.default_rng(seed))
+    count = min(1 + seed % 3, len(kernel) - len(kept))
+    found = (restricted_completion if restricted else optimal_completion)(kernel, basis, count)
+    other = rival(kernel, basis, np.random.default_rng(seed))[:, : None if rival is not random_rival else count]
 
     def value(w: np.ndarray) -> float:
         u = np.column_stack([basis, w])
@@ -380,12 +453,20 @@ def float_completion(case: tuple[Local, int], *, restricted: bool, rival: Callab
             np.trace(kernel @ u @ np.linalg.pinv(u.T @ kernel @ u, hermitian=True, rcond=1e-12) @ u.T @ kernel)
         )
 
-    return at_most(value(other), value(found), scale=1e4 * float(np.trace(kernel)))
+    # No count directions off the local ones hold more than the largest eigenvalues of what these leave.
+    held = kernel @ basis @ np.linalg.pinv(basis.T @ kernel @ basis, hermitian=True, rcond=1e-12) @ basis.T @ kernel
+    off = np.eye(len(kernel)) - basis @ basis.T
+    left = kernel - held if restricted else off @ kernel @ off
+    most = np.sort(np.linalg.eigvalsh(left))[::-1][:count].sum() + (
+        np.trace(held) if restricted else np.trace(basis.T @ kernel @ basis)
+    )
+    size = 1e4 * float(np.trace(kernel))
+    return all_of(at_most(value(other), value(found), scale=size), equal(value(found), most, scale=size))
 
 
 def random_rival(kernel: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random direction, the part outside the local basis."""
-    w = rng.standard_normal((len(kernel), 1))
+    """Random directions, their parts outside the local basis."""
+    w = rng.standard_normal((len(kernel), len(kernel) - basis.shape[1]))
     return w - basis @ (basis.T @ w)
 
 
@@ -416,6 +497,7 @@ COMPLETION = Statement(
             key="in the metric tr(W^T K W)",
             formula=r"W=\mathrm{top}_q((I-\Pi_{loc})K(I-\Pi_{loc}))\ \mathrm{maximises}\ \mathrm{tr}(W^TKW)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["optimal_completion", "in the metric tr(W^T K W)"],
             steps=(
                 Step(
                     claim="against random completions",

@@ -13,6 +13,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import rank_of
 from proofs_checks.instances import Spectral, drawn, fixed, matrices, orthogonal, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, sampled
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
 __all__ = ["STATEMENTS", "Clusters", "Local", "locals_", "partitions"]
@@ -141,6 +142,7 @@ LG_1 = Statement(
             key="as stated",
             formula=r"\sum_h\mathrm{tr}((I-P_h)K^{(h)})\leq\sum_{j>r_g}\lambda_j\leq\epsilon_g\,\mathrm{tr}K",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lg_1", "as stated"],
             steps=(
                 Step(
                     claim="both inequalities, exactly",
@@ -253,6 +255,7 @@ PROPERTY_A = Statement(
             formula=r"\overline{\sum_{j\leq r_h}\lambda_j^{(h)}\|P_hu_j^{(h)}\|^2}\ /\ \overline{\sum_{j\leq "
             r"r_h}\lambda_j^{(h)}}\geq 1-\frac{\epsilon_g}{1-\epsilon_\ell}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["property_a", "R1, energy-weighted mean"],
             steps=(
                 Step(
                     claim="the mean over clusters",
@@ -434,6 +437,7 @@ LG_2 = Statement(
             key="as stated",
             formula=r"\mathrm{tr}((I-\Pi_{loc})K)=\sum_h\sum_{j>r_h}\lambda_j^{(h)}\leq\epsilon_\ell\,\mathrm{tr}K",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lg_2", "as stated"],
             steps=(
                 Step(
                     claim="equality and bound, exactly",
@@ -525,6 +529,7 @@ LG_3 = Statement(
             r"\quad \frac{\sum_{j\leq r_g}\lambda_j(1-\|\Pi_{loc}u_j\|^2)}{\sum_{j\leq r_g}\lambda_j}"
             r"\leq\frac{\epsilon_\ell}{1-\epsilon_g}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lg_3", "as stated"],
             steps=(
                 Step(
                     claim="all three parts, float64",

@@ -8,10 +8,18 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
-from dntk_ref.barycenter import averaged_batch_variance, pooled_variance, quantisation_cost, wasserstein
+from dntk_ref.barycenter import (
+    averaged_batch_variance,
+    feature_loss,
+    pooled_variance,
+    quantisation_cost,
+    statistics_loss,
+    wasserstein,
+)
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -101,6 +109,7 @@ QUANTISATION = Statement(
             key="one measure",
             formula=r"\min_wW_2^2(\mu,\sum_jw_j\delta_{b_j})=\frac{1}{n}\sum_i\min_j\|z_i-b_j\|^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["quantisation", "one measure"],
             steps=(
                 Step(
                     claim="below every coupling, attained by the Voronoi weights, lowered by cell means",
@@ -239,6 +248,7 @@ LEMMA_W = Statement(
             formula=r"\frac{1}{n}\|\Phi(I-\Pi_S)\|_F^2\leq\frac{1}{n}\sum_i\min_j\|\phi(x_i)-\phi(s_j)\|^2"
             r"\leq L_\phi^2W_2^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["lemma_w", "as stated"],
             steps=(
                 Step(
                     claim="both inequalities with the least constant",
@@ -300,6 +310,47 @@ def _floats(case: Batches) -> list[np.ndarray]:
     return [np.array([[float(v)] for v in batch]) for batch in case.values]
 
 
+@dataclass(frozen=True)
+class Objective:
+    """One class and layer: features and targets (m, d), two batches of one channel, the weight of the BatchNorm term."""
+
+    features: fmpq_mat
+    targets: fmpq_mat
+    ours: Batches
+    theirs: Batches
+    weight: fmpq
+
+
+@st.composite
+def objectives(draw: Any) -> Objective:
+    """Draw features, targets, and batches whose variances are squares: 0 and 2 a apart, shifted."""
+    m, d = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    pairs = [(fmpq(draw(st.integers(-4, 4))), fmpq(draw(st.integers(0, 5)))) for _ in range(2)]
+    batches_of = [Batches(((mean - a, mean + a),)) for mean, a in pairs]
+    return Objective(draw(matrices(m, d)), draw(matrices(m, d)), *batches_of, fmpq(draw(st.integers(1, 5)), 3))
+
+
+def deviation(values: tuple[fmpq, ...]) -> fmpq:
+    """The standard deviation of two numbers: half their distance."""
+    return abs(values[1] - values[0]) / 2
+
+
+def both_terms(case: Objective, *, matching: Callable, statistics: Callable) -> Margin:
+    """L_feat + lambda L_BN, each term by its definition, against dntk_ref's feature and statistics losses."""
+    (ours,), (theirs,) = case.ours.values, case.theirs.values
+    moved = (sum(ours, fmpq(0)) - sum(theirs, fmpq(0))) / 2
+    exact = qq.frobenius2(case.features - case.targets) + case.weight * (
+        moved**2 + (deviation(ours) - deviation(theirs)) ** 2
+    )
+    means = [np.array([np.mean([float(v) for v in values])]) for values in (ours, theirs)]
+    spreads = [np.array([np.std([float(v) for v in values])]) for values in (ours, theirs)]
+    found = matching(qq.floats(case.features), qq.floats(case.targets)) + float(case.weight) * statistics(
+        means[0], spreads[0], means[1], spreads[1]
+    )
+    size = 1 + float(qq.frobenius2(case.features) + qq.frobenius2(case.targets)) + 300.0
+    return equal(found, float(exact), scale=size)
+
+
 CEX_29 = Batches(((fmpq(0), fmpq(2)), (fmpq(10), fmpq(12))))
 BATCHES = drawn(batches())
 HEADED_28 = replace(CEX_28, gradients=with_head(CEX_28.hidden), own_gradients=with_head(CEX_28.own_hidden))
@@ -324,6 +375,17 @@ SEC_4_1 = Statement(
                         Twin("doubled", {"left": lambda c: 2 * c.cost}),
                     ),
                     sides={"left": lambda c: c.cost, "moved": lambda c: c.means},
+                ),
+                Step(
+                    claim="both terms: matched features and BatchNorm statistics, the deviation not the variance",
+                    check=both_terms,
+                    cases=drawn(objectives()),
+                    twins=(
+                        Twin("without the statistics", {"statistics": lambda *four: 0.0}),
+                        Twin("variances matched", {"statistics": lambda a, s, b, t: statistics_loss(a, s**2, b, t**2)}),
+                        Twin("half the features' loss", {"matching": lambda f, b: feature_loss(f, b) / 2}),
+                    ),
+                    sides={"matching": feature_loss, "statistics": statistics_loss},
                 ),
             ),
             nature=Nature.DEFINITION,

@@ -8,7 +8,7 @@ the moments of the sphere (k = 1 and k = P - 1, which at P = 3 is every k).
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from dntk_ref.projection import draw, inner_product_variance, kernel_error_expec
 from proofs_checks import rational as qq
 from proofs_checks.instances import drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, by_reference, equal, sampled
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
-__all__ = ["STATEMENTS", "enumerated"]
+__all__ = ["STATEMENTS", "Moment", "enumerated", "signed_side", "table_row"]
 
 HADAMARD = {2: [[1, 1], [1, -1]], 4: [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]}
 
@@ -99,7 +100,29 @@ def subset_coordinates(p: int, k: int) -> Iterable[fmpq_mat]:
         yield qq.diagonal([fmpq(p, k) if i in rows else 0 for i in range(p)])
 
 
+def contiguous(p: int, k: int) -> Iterable[fmpq_mat]:
+    """One sign per coordinate, at (i + shift of its run) mod k: runs of k coordinates, a uniform shift for each."""
+    for shifts in product(range(k), repeat=-(-p // k)):
+        for signs in product((-1, 1), repeat=p):
+            rows = [[signs[i] * int(j == (i + shifts[i // k]) % k) for j in range(k)] for i in range(p)]
+            yield qq.kernel_of(qq.mat(rows))
+
+
+def tensor_sketch(p: int, k: int) -> Iterable[fmpq_mat]:
+    """A matrix of p/2 rows and 2 columns: signs s(i) t(j), buckets h(i) + g(j) mod k, h and g bijections in runs of k."""
+    rows = range(p // 2)
+    pairs = [(i, j) for i, j in combinations(rows, 2) if i // k == j // k]
+    hashes = [h for h in product(range(k), repeat=p // 2) if all(h[i] != h[j] for i, j in pairs)]
+    for h, g in product(hashes, permutations(range(k), 2)):
+        for signs in product((-1, 1), repeat=p // 2 + 2):
+            bucket = [(h[i] + g[j]) % k for i in rows for j in range(2)]
+            sign = [signs[i] * signs[p // 2 + j] for i in rows for j in range(2)]
+            yield qq.kernel_of(qq.mat([[x * int(b == c) for c in range(k)] for x, b in zip(sign, bucket, strict=True)]))
+
+
 ENUMERATED = {
+    "contiguous": contiguous,
+    "tensorsketch": tensor_sketch,
     "rademacher": rademacher,
     "countsketch": count_sketch,
     "sjlt_uniform": sjlt_uniform,
@@ -241,7 +264,7 @@ def simulated(case: tuple[str, int, int, int], *, factor: float) -> Margin:
     return sampled(np.array(squares), factor * inner_product_variance(kind, u, v, k))
 
 
-def _row(
+def table_row(
     label: str,
     title: str,
     formula: str,
@@ -250,6 +273,7 @@ def _row(
     twins: tuple[Twin, ...],
     reference: tuple[str, ...] = (),
 ) -> Statement:
+    """Return a row of the table: every map of the given sizes, and dntk_ref's variance and draws where it has them."""
     steps = [
         Step(
             claim=f"{kind}: every map of size (P, k) in {sizes}",
@@ -290,7 +314,15 @@ def _row(
     return Statement(
         label=label,
         row=title,
-        readings=(Reading(key="as stated", formula=formula, verdict=Verdict.HOLDS, steps=tuple(steps)),),
+        readings=(
+            Reading(
+                key="as stated",
+                formula=formula,
+                verdict=Verdict.HOLDS,
+                proof=PROOFS[label, "as stated"],
+                steps=tuple(steps),
+            ),
+        ),
         table=2,
     )
 
@@ -327,7 +359,7 @@ SIGNED = Twin("(V0 - 2 D) / k", {"formula": signed_side})
 ONE_D = Twin("V0 - D", {"formula": lambda c: (c.v0 - c.d) / c.k})
 SMALL, FOUR = ((3, 1), (3, 2), (4, 3)), ((4, 1), (4, 2), (4, 3))
 ROWS = (
-    _row(
+    table_row(
         "moments_gaussian",
         "moments: Gaussian",
         r"\mathrm{Var}\langle Au,Av\rangle=V_0/k",
@@ -336,7 +368,7 @@ ROWS = (
         (WIDER, SIGNED),
         ("gaussian",),
     ),
-    _row(
+    table_row(
         "moments_iid",
         "moments: i.i.d. entries, kurtosis",
         r"\mathrm{Var}\langle Au,Av\rangle=(V_0+(\kappa-3)D)/k",
@@ -344,7 +376,7 @@ ROWS = (
         lambda c: (c.v0 + 2 * c.d) / c.k,
         (PLAIN, SIGNED),
     ),
-    _row(
+    table_row(
         "moments_rademacher",
         "moments: Rademacher",
         r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
@@ -353,7 +385,7 @@ ROWS = (
         (PLAIN, ONE_D),
         ("rademacher",),
     ),
-    _row(
+    table_row(
         "moments_countsketch",
         "moments: CountSketch; SJLT",
         r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
@@ -366,7 +398,7 @@ ROWS = (
         (PLAIN, ONE_D),
         ("countsketch",),
     ),
-    _row(
+    table_row(
         "moments_srht_with",
         "moments: SRHT, rows with replacement",
         r"\mathrm{Var}\langle Au,Av\rangle=(V_0-2D)/k",
@@ -375,7 +407,7 @@ ROWS = (
         (PLAIN, ONE_D),
         ("srht_replace",),
     ),
-    _row(
+    table_row(
         "moments_srht_without",
         "moments: SRHT, rows without replacement",
         r"\mathrm{Var}\langle Au,Av\rangle=\frac{P-k}{P-1}(V_0-2D)/k",
@@ -384,7 +416,7 @@ ROWS = (
         (SIGNED, PLAIN),
         ("srht",),
     ),
-    _row(
+    table_row(
         "moments_haar",
         "moments: Haar",
         r"\mathrm{Var}\langle Au,Av\rangle=\frac{P(P-k)}{k(P-1)(P+2)}(\|u\|^2\|v\|^2+(1-\frac{2}{P})\langle "
@@ -400,7 +432,7 @@ ROWS = (
         ),
         ("haar",),
     ),
-    _row(
+    table_row(
         "moments_coordinates",
         "moments: coordinate sampling",
         r"\mathrm{Var}\langle Au,Av\rangle=(PD-\langle u,v\rangle^2)/k",
@@ -490,6 +522,7 @@ KERNEL = Statement(
             key="as stated",
             formula=r"E\|\tilde K-K\|_F^2=\frac{1}{k}((\mathrm{tr}K)^2+\|K\|_F^2)\ \mathrm{(Gaussian)},\ \ldots",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["moments_kernel", "as stated"],
             steps=(
                 Step(
                     claim="Gaussian, Rademacher, CountSketch, Haar",

@@ -18,6 +18,7 @@ from proofs_checks.check_4_2_moments import enumerated
 from proofs_checks.check_b_6_redundancy import CEX_17, Mapped
 from proofs_checks.instances import drawn, fixed, matrices, orthogonal
 from proofs_checks.margin import Margin, all_of, at_most, equal, sampled
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS", "gaussian_failure"]
@@ -196,6 +197,7 @@ JL = Statement(
             formula=r"k\geq\frac{4\ln n}{\epsilon^2/2-\epsilon^3/3}"
             r"\Rightarrow\exists A:\ (1\pm\epsilon)\|u-v\|^2\ni\|Au-Av\|^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["sec_4_2_jl", "pairwise distances"],
             steps=(
                 Step(
                     claim="union bound below 1 at the Dasgupta-Gupta width, exact chi-squared law",
@@ -225,6 +227,7 @@ JL = Statement(
             key="threshold 8 ln n / eps^2",
             formula=r"k\geq 8\ln n/\epsilon^2\Rightarrow\exists A",
             verdict=Verdict.ADDED,
+            proof=PROOFS["sec_4_2_jl", "threshold 8 ln n / eps^2"],
             steps=(
                 Step(
                     claim="union bound below 1 for n = 1300 at eps = 0.1 and 0.3",
@@ -303,6 +306,7 @@ JL_TABLE = Statement(
             key="all 36 integers",
             formula=r"\min\{k:\ C(n,2)\,p_{G,H}(k,\epsilon)\leq\delta\}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["jl_table", "all 36 integers"],
             steps=(
                 Step(
                     claim="union bound at most delta at k, above at k - 1 (certain)",
@@ -355,6 +359,7 @@ JL_TABLE = Statement(
             key="distortions at n = 1300, 95 %",
             formula=r"0.255\ (k=1000),\ 0.175\ (2048),\ 0.122\ (4096);\ \sqrt{2/k}=0.045,\ 0.031,\ 0.022",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["jl_table", "distortions at n = 1300, 95 %"],
             steps=(
                 Step(
                     claim="guaranteed",
@@ -523,6 +528,7 @@ INNER_LAW = Statement(
             key="as stated",
             formula=r"\langle Au,Av\rangle=\frac{(1+\rho)X-(1-\rho)Y}{2},\quad X,Y\sim\chi_k^2/k",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["inner_product_law", "as stated"],
             steps=(
                 Step(
                     claim="mean and variance of the law",
@@ -597,6 +603,7 @@ UNBIASED = Statement(
             key="isotropic families",
             formula=r"E\,QQ^T=\frac{k}{P}I",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["sec_4_2_unbiased", "isotropic families"],
             steps=(
                 Step(
                     claim="coordinates with and without replacement, SRHT: every member of the family",

@@ -12,6 +12,7 @@ from dntk_ref.gradient_distillation import exact_gradient, restricted_weights, s
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, orthogonal, positive, ridges, spectral
 from proofs_checks.margin import Margin, above, all_of, at_most, by_reference, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, meet
 
 __all__ = ["STATEMENTS"]
@@ -177,9 +178,9 @@ def order(case: Sketch, *, middle: Callable, upper: Callable) -> Margin:
 
 
 def scale_of(case: Sketch) -> float:
-    """Size of the weights times the condition number of the normal equations, squared for the restricted solve."""
-    size = float(qq.frobenius2(case.ridge.features)) * (1 + float(qq.frobenius2(case.synthesis)))
-    return (1 + size / float(case.ridge.lam)) ** 2 * (1 + float(qq.norm2(case.ridge.targets)))
+    """Size of the weights times the condition number of the normal equations; the basis of U costs a digit."""
+    condition = 1 + float(qq.frobenius2(case.ridge.features)) / float(case.ridge.lam)
+    return 10 * condition * (1 + float(qq.norm2(case.ridge.weights)) ** 0.5)
 
 
 def _reference(function: Callable) -> Callable:
@@ -230,6 +231,7 @@ STAGES_4_5 = Statement(
             key="eigenvectors of K",
             formula=r"\hat w=\sum_{j\in sel}\frac{\sigma_ju_j^Ty}{\lambda_j+\lambda}v_j",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["alg_1_stages_4_5", "eigenvectors of K"],
             steps=(
                 Step(
                     claim="(a) sketching identity for orthonormal U",
@@ -375,6 +377,7 @@ RESTRICTED = Statement(
             key="as stated",
             formula=r"J(w_*)\leq J(w_R)\leq J(\hat w),\quad b=(U^TK^2U+\lambda U^TKU)^{\dagger}U^TKy",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["restricted_solve", "as stated"],
             steps=(
                 Step(
                     claim="stationary in the span, between the full and the sketched solve",
@@ -409,6 +412,7 @@ STAGE_6 = Statement(
             key="orthonormal U",
             formula=r"\mathrm{range}(U_a)=R^n\Rightarrow\hat w=w_*",
             verdict=Verdict.ADDED,
+            proof=PROOFS["alg_1_stage_6", "orthonormal U"],
             steps=(
                 Step(
                     claim="with the ridge lambda U^T U, any U that spans everything gives the full solution",
@@ -534,6 +538,7 @@ PCA = Statement(
             formula=r"\mathrm{tr}K_U\leq\sum_{j\leq m}\lambda_j,\quad \|K-K_U\|_F^2\geq\sum_{j>m}\lambda_j^2,"
             r"\quad \mathrm{tr}(U^TKU)\leq\sum_{j\leq m}\lambda_j",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["pca_dominance", "as stated"],
             steps=(
                 Step(
                     claim="Nystrom trace and Frobenius error",
@@ -640,6 +645,7 @@ ONE = Statement(
             key="as stated",
             formula=r"\hat\phi=c\,w_*,\quad \hat y=(c^2\|w_*\|^2+\lambda)/c\ \Rightarrow\ \hat w=w_*",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["one_gradient", "as stated"],
             steps=(
                 Step(
                     claim="for every c",
@@ -707,6 +713,7 @@ STAGES_1_2 = Statement(
             key="as stated",
             formula=r"\bar K=\frac{1}{C}\sum_cK_c,\quad r_g=\min\{r:\sum_{j\leq r}\lambda_j\geq\tau_v\sum_j\lambda_j\}",
             verdict=Verdict.ADDED,
+            proof=PROOFS["alg_1_stages_1_2", "as stated"],
             steps=(
                 Step(
                     claim="the positive part of the kernel is an affinity",
@@ -772,6 +779,7 @@ COUNT = Statement(
             key="before stage 6",
             formula=r"m=\sum_hr_h+|G|=H\bar r_\ell+|G|",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["synthetic_count", "before stage 6"],
             steps=(
                 Step(
                     claim="the number put in",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proofs_checks.check_3_1_kernel import RESNET18_PARAMETERS, Figure, rounds
 from proofs_checks.instances import drawn, fixed
 from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -87,6 +88,7 @@ SEC_E_2 = Statement(
             key="global SVD dominates",
             formula=r"O(n^2k)+O(n^3)+H\cdot O((n/H)^3)=O(n^3)",
             verdict=Verdict.ADDED,
+            proof=PROOFS["sec_e_2", "global SVD dominates"],
             steps=(
                 Step(
                     claim="the kernel costs at most 9 n^3 when k is at most 9 n",
@@ -180,6 +182,7 @@ JACOBIANS = Statement(
             key="n / m",
             formula=r"n/m=9469/500\ldots 9469/100",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["headline_jacobians", "n / m"],
             steps=(
                 Step(
                     claim="18.9 and 94.7",
@@ -239,6 +242,7 @@ ORDERS = Statement(
             key="storage",
             formula=r"nP/(mk)=5.2\cdot 10^4\ldots 1.1\cdot 10^6",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["headline_orders", "storage"],
             steps=(
                 Step(
                     claim="storage, and the projection's share of it",
@@ -260,6 +264,7 @@ ORDERS = Statement(
             key="kernel entries",
             formula=r"n^2P/(m^2k)=10^6\ldots 10^8",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["headline_orders", "kernel entries"],
             steps=(
                 Step(
                     claim="arithmetic of kernel entries",

@@ -12,6 +12,7 @@ import dntk_ref.certificate as reference
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, positive, spectral
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal, psd
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -192,6 +193,7 @@ PRIMAL = Statement(
             formula=r"\frac{\|r\|}{\lambda_1+\lambda}\leq\|\hat w-w_*\|\leq\frac{\|r\|}{\lambda},"
             r"\quad\|\Phi(\hat w-w_*)\|\leq\frac{\|r\|}{2\sqrt{\lambda}}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_primal", "weights and training error"],
             steps=(
                 Step(
                     claim="H (w - w_*) = r and the three bounds, squared",
@@ -209,6 +211,7 @@ PRIMAL = Statement(
             key="energy",
             formula=r"J(\hat w)-J(w_*)=\frac{1}{2}r^TH^{-1}r\leq\frac{\|r\|^2}{2\lambda}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_primal", "energy"],
             steps=(
                 Step(
                     claim="identity, bound, and the bound as exact duality gap",
@@ -226,6 +229,7 @@ PRIMAL = Statement(
             key="pointwise B0 and B3",
             formula=r"|\phi^T(\hat w-w_*)|\leq\|\phi\|\|r\|/\lambda,\quad\leq s_S(x)\sqrt{r^TH_S^{-1}r}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_primal", "pointwise B0 and B3"],
             steps=(
                 Step(
                     claim="B0",
@@ -288,6 +292,7 @@ SUBSET = Statement(
             key="training rows or a contraction",
             formula=r"S\subset X\Rightarrow H_S\preceq H",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_subset", "training rows or a contraction"],
             steps=(
                 Step(
                     claim="a subset",
@@ -388,6 +393,7 @@ DUAL = Statement(
             formula=r"|\hat f-f_*|\leq\min(\frac{\sqrt{K(x,x)}\|\rho\|}{2\sqrt{\lambda}},"
             r"\frac{\|k(x)\|\|\rho\|}{\lambda+\lambda_{min}})",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_dual", "dual residual"],
             steps=(
                 Step(
                     claim="both bounds, squared",
@@ -410,6 +416,7 @@ DUAL = Statement(
             key="kernel evaluations only",
             formula=r"\|r\|^2=e^TK_{XX}e+2\lambda e^TK_{X\Psi}\beta+\lambda^2\beta^TK_{\Psi\Psi}\beta",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_dual", "kernel evaluations only"],
             steps=(
                 Step(
                     claim="for arbitrary rows Psi",
@@ -516,6 +523,7 @@ HEAD = Statement(
             formula=r"f_c-\hat f=\lambda\tilde\phi^T(\hat\Phi^T\hat\Phi+\lambda I)^{-1}\tilde w_0,"
             r"\quad |f_c-\hat f|\leq\|(W_c,b_c)\|\sqrt{\tilde\kappa-2\hat k^Ta+a^T\hat Ka}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["head_preserving", "exact weight and certificate"],
             steps=(
                 Step(
                     claim="for every map of the body and every synthesis matrix",

@@ -24,6 +24,7 @@ from proofs_checks.check_9_certificates import (
 )
 from proofs_checks.instances import Ridge, drawn, fixed
 from proofs_checks.margin import Margin, above, all_of, at_most, at_most_root, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -242,6 +243,7 @@ HELD_OUT = Statement(
             key="held-out RMS",
             formula=r"\|\Phi_t(\hat w-w_*)\|\leq\sqrt{\lambda_{max}(\Phi_tH_S^{-1}\Phi_t^T)}\sqrt{r^TH_S^{-1}r}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_held_out", "held-out RMS"],
             steps=(
                 Step(
                     claim="two test inputs, any training subset",
@@ -268,6 +270,7 @@ HELD_OUT = Statement(
             key="ellipsoid",
             formula=r"(d-\frac{z}{2})^TH_S(d-\frac{z}{2})\leq\frac{1}{4}r^Tz,\quad d=\hat w-w_*,\quad z=H_S^{-1}r",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_held_out", "ellipsoid"],
             steps=(
                 Step(
                     claim="where every error lies: half the width of B3, another centre",
@@ -287,6 +290,7 @@ HELD_OUT = Statement(
             key="class agreement",
             formula=r"\hat f_{c_1}-B_{c_1}>\hat f_c+B_c\ \ (c\neq c_1)\ \Rightarrow\ f_{*c_1}>f_{*c}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_held_out", "class agreement"],
             steps=(
                 Step(
                     claim="a lead shrinks by at most both bounds",

@@ -13,6 +13,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_9_certificates import SINGLE, Certified, with_edges
 from proofs_checks.instances import Ridge, drawn, fixed, projectors, ridges
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -101,6 +102,7 @@ NYSTROM = Statement(
             formula=r"0\leq J(w_\Pi)-J(w_*)\leq\frac{\lambda}{2}\alpha_\Pi^TE\alpha_\Pi,"
             r"\quad \|f_*(X)-f_\Pi(X)\|\leq\frac{\|E\|_2}{\lambda+\|E\|_2}\|y\|",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["nystrom_bounds", "restricted solve"],
             steps=(
                 Step(
                     claim="residual, energy, fitted values, pointwise (complement of rank one)",
@@ -219,6 +221,7 @@ FREEDOM = Statement(
             key="effective dimension",
             formula=r"d_{eff}(K_\Pi)\leq d_{eff}(K)\leq d_{eff}(K_\Pi)+\mathrm{tr}(K-K_\Pi)/\lambda",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["effective_dimension", "effective dimension"],
             steps=(
                 Step(
                     claim="both sides",
@@ -254,6 +257,7 @@ FREEDOM = Statement(
             key="leverage",
             formula=r"\ell_i\leq\frac{1}{\lambda}(K_{ii}-k_{Si}^T(K_{SS}+\lambda I)^{-1}k_{Si})",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["effective_dimension", "leverage"],
             steps=(
                 Step(
                     claim="every training subset",
@@ -289,6 +293,7 @@ FREEDOM = Statement(
             key="leave-one-out",
             formula=r"y_i-\hat f_{-i}(x_i)=\alpha_i/[(K+\lambda)^{-1}]_{ii}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["effective_dimension", "leave-one-out"],
             steps=(
                 Step(
                     claim="against the fit without the row",

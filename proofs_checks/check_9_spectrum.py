@@ -17,6 +17,7 @@ from proofs_checks.check_4_2_moments import enumerated
 from proofs_checks.check_4_2_projection import gaussian_failure
 from proofs_checks.instances import Spectral, drawn, fixed, matrices, orthogonal, spectral
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, sampled
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -89,6 +90,7 @@ RANK = Statement(
             key="as stated",
             formula=r"\mathrm{tr}(Z^TKZ)=\sum_j\|\Phi^Tz_j\|^2\leq\sum_{i\leq r}\lambda_i",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["rank_by_products", "as stated"],
             steps=(
                 Step(
                     claim="identity and bound for every r",
@@ -237,6 +239,7 @@ SPLIT = Statement(
             formula=r"E\frac{1}{4}\|\tilde K_1-\tilde K_2\|_F^2=E\|\tilde K-K\|_F^2,"
             r"\quad E\,\mathrm{tr}(\tilde K_1\tilde K_2)=\|K\|_F^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["split_half", "independent halves"],
             steps=(
                 Step(
                     claim="all pairs of halves of discrete maps",
@@ -315,6 +318,7 @@ TRACE = Statement(
             formula=r"\Pr(|\mathrm{tr}\tilde K/\mathrm{tr}K-1|>\epsilon)\leq e^{-\frac{k}{2}(\epsilon-\ln(1+\epsilon))}"
             r"+e^{\frac{k}{2}(\epsilon+\ln(1-\epsilon))}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["trace_concentration", "Gaussian maps"],
             steps=(
                 Step(
                     claim="rank one, the worst case: exact chi-squared law",
@@ -343,6 +347,7 @@ TRACE = Statement(
             key="sign probes",
             formula=r"\mathrm{Var}=\frac{2}{N}(\|K\|_F^2-\sum_iK_{ii}^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["trace_concentration", "sign probes"],
             steps=(
                 Step(
                     claim="every probe",
@@ -361,6 +366,7 @@ TRACE = Statement(
             key="Gaussian probes",
             formula=r"\mathrm{Var}=\frac{2}{N}\|K\|_F^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["trace_concentration", "Gaussian probes"],
             steps=(
                 Step(
                     claim="moments to the fourth, by a quadrature that has them",

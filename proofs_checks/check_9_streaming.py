@@ -17,6 +17,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_9_certificates import CASES, FLAT, SINGLE, UNIT, Certified, arrays, certified
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -380,6 +381,7 @@ STREAMING = Statement(
             key="blocks",
             formula=r"r=\lambda\hat w+\sum_B\Phi_B^T(\Phi_B\hat w-y_B),\quad\Phi A^T\tilde w=\tilde\Phi\tilde w",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_streaming", "blocks"],
             steps=(
                 Step(
                     claim="row by row",
@@ -413,6 +415,7 @@ STREAMING = Statement(
             formula=r"\|r\|\leq\|\hat r\|+M\frac{1+\sqrt{2\ln(1/\delta)}}{\sqrt{b}}\ \ \mathrm{w.p.}\ 1-\delta,"
             r"\quad M=n\max_{i\leq n}|e_i|\|\phi_i\|",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_streaming", "subsampled"],
             steps=(
                 Step(
                     claim="what McDiarmid needs: no bias, mean square deviation, bounded differences",
@@ -491,6 +494,7 @@ REFINEMENT = Statement(
             key="energy",
             formula=r"J(\hat w_{j+1})\leq J(\hat w_j),\quad\hat w_P=w_*",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_refinement", "energy"],
             steps=(
                 Step(
                     claim="preconditioned by any training subset, exact arithmetic",
@@ -539,6 +543,7 @@ ROUNDING = Statement(
             formula=r"\|\mathrm{fl}(r)-r\|\leq\frac{mu}{1-mu}(\|\Phi\|_F^2\|\hat w\|+\|\Phi\|_F\|y\|+\lambda\|\hat w\|),"
             r"\quad m=n+P+2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["certificate_rounding", "allowance, all roundings counted"],
             steps=(
                 Step(
                     claim="float32, first row first",

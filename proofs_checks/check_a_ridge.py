@@ -19,6 +19,7 @@ from dntk_ref.ridge import (
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, Spectral, drawn, fixed, matrices, positive, rationals, ridges, spectral
 from proofs_checks.margin import Margin, above, all_of, at_most, by_reference, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -125,6 +126,7 @@ EQ_16_18 = Statement(
             key="as stated",
             formula=r"\hat f_c(x_*)=\phi_c(x_*)^T\Phi_c^T(K_c+\lambda I)^{-1}y_c",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["eq_16_18", "as stated"],
             steps=(
                 Step(
                     claim="dual form = primal form",
@@ -303,6 +305,7 @@ EQ_17 = Statement(
             key="Woodbury",
             formula=r"(\Phi\Phi^T+\lambda I_n)^{-1}=\frac{1}{\lambda}(I_n-\Phi(\Phi^T\Phi+\lambda I_P)^{-1}\Phi^T)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["eq_17", "Woodbury"],
             steps=(
                 Step(
                     claim="multiplied out",
@@ -340,6 +343,7 @@ EQ_17 = Statement(
             key="rank-r substitution",
             formula=r"k_*^T(K_r+\lambda)^{-1}y=k_*^TU_r(\Lambda_r+\lambda)^{-1}U_r^Ty+\frac{1}{\lambda}k_*^T(I-U_rU_r^T)y",
             verdict=Verdict.ADDED,
+            proof=PROOFS["eq_17", "rank-r substitution"],
             steps=(
                 Step(
                     claim="with k_* truncated too it is the first r modes",
@@ -490,6 +494,7 @@ THEOREM_R = Statement(
             key="as stated",
             formula=r"f_c(x;\theta)=\phi_c(x)^Tw_0,\quad w_0=(0_{body};W_c,b_c),\quad \|f_c\|_{H_K}\leq\|(W_c,b_c)\|",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["theorem_r", "as stated"],
             steps=(
                 Step(
                     claim="relu networks, every input",
@@ -587,6 +592,7 @@ SEC_5_2 = Statement(
             key="as stated",
             formula=r"\hat f(X)=\sum_j\frac{\lambda_j}{\lambda_j+\lambda}(u_j^Ty)u_j",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["sec_5_2", "as stated"],
             steps=(
                 Step(
                     claim="gain lambda_j / (lambda_j + lambda), at most lambda_j / lambda",
@@ -637,6 +643,7 @@ REM_4_2 = Statement(
             key="as stated",
             formula=r"\hat\phi=\Phi^Tu:\quad \|\hat\phi\|^2=k\lambda,\quad \Phi\hat\phi=k\lambda u",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["rem_4_2", "as stated"],
             steps=(
                 Step(
                     claim="norm, direction, and orthogonality of distinct rows",

@@ -12,6 +12,7 @@ from dntk_ref.attribution import removal_effects, without_rows, without_rows_by_
 from proofs_checks import rational as qq
 from proofs_checks.instances import Ridge, drawn, fixed, ridges
 from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -165,6 +166,7 @@ DOWNDATE = Statement(
             key="sets of rows, by the block of the inverse",
             formula=r"f_{-G}(x)=f(x)-k(x)^TA_{:G}A_{GG}^{-1}\alpha_G,\quad A=(K+\lambda I)^{-1}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["attribution_downdate", "sets of rows, by the block of the inverse"],
             steps=(
                 Step(
                     claim="dual downdate = refit",
@@ -231,6 +233,7 @@ LEAVE_ONE_OUT = Statement(
             key="as stated",
             formula=r"f(x)-f_{-i}(x)=\frac{[k(x)^TA]_i\,\alpha_i}{A_{ii}}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["attribution_leave_one_out", "as stated"],
             steps=(
                 Step(
                     claim="effect = difference of two fits",
@@ -299,6 +302,7 @@ FIRST_ORDER = Statement(
             r" |f_{-G}(x)-f(x)+\sum_{i\in G}\tfrac{\partial f(x)}{\partial\omega_i}|"
             r"\leq\frac{\ell}{1-\ell}\,\lambda\|A_{G:}k(x)\|\|\alpha_G\|,\ \ell=\mathrm{tr}\,L_{GG}<1",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["attribution_first_order", "small weights, small leverage"],
             steps=(
                 Step(
                     claim="derivative at full weight",

@@ -26,7 +26,8 @@ from proofs_checks.instances import (
     ridges,
     spectral,
 )
-from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.margin import Margin, all_of, at_most, equal, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -179,6 +180,7 @@ PROP_B_3 = Statement(
             key="pointwise",
             formula=r"f-\hat f_\lambda=(f-f^*)+(f^*-f_\lambda)+(f_\lambda-\hat f_\lambda)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3", "pointwise"],
             steps=(
                 Step(
                     claim="at every test point and sample",
@@ -197,6 +199,7 @@ PROP_B_3 = Statement(
             key="R1, factor 3",
             formula=r"E(f-\hat f)^2\leq 3(E\epsilon_a^2+E\epsilon_b^2+E\epsilon_v^2)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3", "R1, factor 3"],
             steps=(
                 Step(
                     claim="exact expectations over enumerated samples",
@@ -268,6 +271,7 @@ SHARP = Statement(
             formula=r"E(f-\hat f)^2=E\epsilon_a^2+E(\epsilon_b+\epsilon_v)^2\leq E\epsilon_a^2+(1+a)E\epsilon_b^2"
             r"+(1+1/a)E\epsilon_v^2",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_3_sharp", "as stated"],
             steps=tuple(
                 Step(
                     claim=f"a = {a}",
@@ -427,6 +431,7 @@ APPROXIMATION = Statement(
             key="R^2",
             formula=r"E\epsilon_a^2=E f^2-E[f\phi]^T\Sigma^{\dagger}E[\phi f]=\mathrm{Var}(f)(1-R^2)",
             verdict=Verdict.ADDED,
+            proof=PROOFS["b_3_approximation", "R^2"],
             steps=(
                 Step(
                     claim="uncentred, no intercept",
@@ -474,10 +479,23 @@ APPROXIMATION = Statement(
 )
 
 
-def spanned(case: Ridge, *, rows: Callable) -> Margin:
-    """Rem B.4 at finite width: any w in the span of all gradients is a combination of those of the chosen inputs."""
-    w = case.features.transpose() * case.targets
-    return equal(qq.projector(rows(case)) * w, w)
+def represented(case: Ridge, *, rows: Callable, element: Callable) -> Margin:
+    """Rem B.4 at finite width: an element g(x) = phi(x)^T w is the finite sum of sections with alpha = K_S^+ g(S).
+
+    The coefficients come from kernel entries and from values of g at the inputs alone; equal at a basis of directions, the
+    sum and g are equal at every x. The space has the dimension of the span of the gradients, at most P.
+    """
+    chosen, w = rows(case), element(case)
+    alpha = qq.pseudo_inverse(qq.kernel_of(chosen)) * (chosen * w)
+    return all_of(
+        equal(chosen.transpose() * alpha, w),
+        true(qq.kernel_of(chosen).rank() == case.features.rank() <= case.features.ncols()),
+    )
+
+
+def everything(case: Ridge) -> bool:
+    """The gradients span the space of the parameters."""
+    return case.features.rank() == case.features.ncols()
 
 
 def all_but_the_first(case: Ridge) -> fmpq_mat:
@@ -494,16 +512,17 @@ REM_B_4 = Statement(
             key="finite width",
             formula=r"\forall g\in\mathcal{H}_K\ \exists\alpha:\ g=\sum_i\alpha_iK(x_i,\cdot),\quad \dim\mathcal{H}_K\leq P",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["rem_b_4", "finite width"],
             steps=(
                 Step(
                     claim="inputs whose gradients span represent every element",
-                    check=spanned,
-                    cases=drawn(ridges(high=4)),
+                    check=represented,
+                    cases=drawn(ridges(high=3).filter(everything)),
                     twins=(
                         Twin("the first input left out", {"rows": all_but_the_first}),
                         Twin("one input", {"rows": lambda c: qq.select(c.features, [0])}),
                     ),
-                    sides={"rows": lambda c: c.features},
+                    sides={"rows": lambda c: c.features, "element": lambda c: c.test},
                 ),
             ),
         ),

@@ -19,6 +19,7 @@ from proofs_checks.instances import (
     positive,
 )
 from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement, meet
 
 __all__ = ["STATEMENTS"]
@@ -112,6 +113,7 @@ BIAS = Statement(
             key="s at most 1",
             formula=r"w^*=\Sigma^sg\Rightarrow E\epsilon_b^2=O(\lambda_B^{2s})",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["b_3_bias", "s at most 1"],
             steps=(
                 Step(
                     claim="with the constant max(1, |Sigma|^{2s-1}), lambda at most 1",
@@ -167,6 +169,7 @@ BIAS_BOUND = Statement(
             formula=r"E\epsilon_b^2\leq c_s\lambda_B^{1+2s}R^2\ (s\leq\frac{1}{2}),"
             r"\quad\lambda_B^2\|\Sigma\|^{2s-1}R^2\ (s\geq\frac{1}{2})",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["bias_bound", "all s"],
             steps=(
                 Step(
                     claim="s from 0 to 2 in quarters of twice s",
@@ -444,6 +447,7 @@ IDENTITY = Statement(
             formula=r"\hat w_\lambda-w_\lambda=(\hat\Sigma+\lambda)^{-1}[(\hat\Sigma-\Sigma)(w^*-w_\lambda)"
             r"+\frac{1}{n}\Phi^T\epsilon]",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["variance_identity", "as stated"],
             steps=(
                 Step(
                     claim="for every sample",
@@ -529,6 +533,7 @@ CONDITIONAL = Statement(
             r"\Rightarrow \mathrm{tr}(\Sigma(\hat\Sigma+\lambda)^{-1}\hat\Sigma(\hat\Sigma+\lambda)^{-1})"
             r"\leq 2d_{eff}(\lambda)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["variance_conditional", "noise part"],
             steps=(
                 Step(
                     claim="on the event",
@@ -550,6 +555,7 @@ CONDITIONAL = Statement(
             formula=r"\mu_j=e^{-\beta(j-1)}:\ d_{eff}\leq\frac{1}{\beta}\ln\frac{1}{\lambda}+\frac{1}{1-e^{-\beta}}"
             r"+1\ (\lambda\leq 1),\quad\leq\frac{1}{\lambda(1-e^{-\beta})}\ (\lambda>1)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["variance_conditional", "exponential decay"],
             steps=(
                 Step(
                     claim="lambda at most 1",

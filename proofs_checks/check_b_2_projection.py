@@ -13,6 +13,7 @@ import dntk_ref.projection_error as reference
 from proofs_checks import rational as qq
 from proofs_checks.instances import Spectral, drawn, fixed, generators, matrices, positive, spectral
 from proofs_checks.margin import Margin, all_of, at_most, at_most_root, equal, sampled
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -193,6 +194,7 @@ B_2_I = Statement(
             key="order (I)",
             formula=r"|(k_*-\tilde k_*)^T(K+\lambda)^{-1}y|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["b_2_i", "order (I)"],
             steps=(
                 Step(
                     claim="the split with this order is exact",
@@ -514,6 +516,7 @@ CORRECTED = Statement(
             formula=r"|\hat f-\tilde f|\leq\frac{\|k_*-\tilde k_*\|\|y\|}{\lambda+\lambda_{min}(K)}"
             r"+\frac{\|\tilde k_*\|\|K-\tilde K\|_2\|y\|}{(\lambda+\lambda_{min}(K))(\lambda+\lambda_{min}(\tilde K))}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["b_2_corrected", "both smallest eigenvalues"],
             steps=(
                 Step(
                     claim="one training row, and CEX-27",
@@ -547,6 +550,7 @@ CORRECTED = Statement(
             formula=r"|\hat f-\tilde f|\leq|(k_*-\tilde k_*)^T\alpha|"
             r"+\frac{\|\tilde\phi_*\|}{2\sqrt{\lambda}}\|(K-\tilde K)\alpha\|",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["b_2_corrected", "coefficient form"],
             steps=(
                 Step(
                     claim="for every map, squared",

@@ -19,6 +19,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_3_2_redundancy import Truncation, rank_of, truncations
 from proofs_checks.instances import Spectral, drawn, fixed, matrices
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal, psd, sampled, true
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Nature, Reading, Refutation, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -123,6 +124,7 @@ PROP_B_6 = Statement(
             key="R1",
             formula=r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\sqrt{\epsilon\lambda_{r+1}/\bar\lambda}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_6", "R1"],
             steps=(
                 Step(
                     claim="(23), (24), (25) and their combination, squared",
@@ -161,6 +163,7 @@ PROP_B_6 = Statement(
             key="R2",
             formula=r"\frac{\|K-K_V\|_F}{\|K\|_F}\leq\epsilon\sqrt{n}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_6", "R2"],
             steps=(
                 Step(
                     claim="(23), (24), (25) and their combination, squared",
@@ -186,6 +189,7 @@ IMPROVED = Statement(
             formula=r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\frac{\kappa\epsilon}{1-\epsilon+\kappa\epsilon}"
             r"\leq\epsilon",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_6_improved", "by the gap"],
             steps=(
                 Step(
                     claim="kappa = lambda_{r+1} / lambda_r",
@@ -232,6 +236,7 @@ IMPROVED = Statement(
             formula=r"\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}"
             r"\leq\frac{\epsilon\lambda_{r+1}}{(1-\epsilon)^2\bar\lambda}\frac{r}{n}",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["prop_b_6_improved", "by the mean"],
             steps=(
                 Step(
                     claim="Cauchy-Schwarz on the first r only",
@@ -512,6 +517,7 @@ B_6_JL = Statement(
             r"\quad\frac{\sum_{i>r}\lambda_i^2}{\sum_i\lambda_i^2}\leq\epsilon\frac{\tilde\lambda_{r+1}}"
             r"{\mathrm{mean}\,\tilde\lambda}\left(\frac{1+e}{1-e}\right)^2,\quad r=r_\epsilon(\tilde K)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["b_6_jl", "from kept eigenvalues"],
             steps=(
                 Step(
                     claim="the tail behind the measured rank",
@@ -660,6 +666,7 @@ MAJOR = Statement(
             key="as stated",
             formula=r"E\sum_{i\leq r}\lambda_i(\tilde K)\geq\sum_{i\leq r}\lambda_i(K)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["projected_majorisation", "as stated"],
             steps=(
                 Step(
                     claim="every subset of coordinates, exactly, with equal traces",

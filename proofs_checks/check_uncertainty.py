@@ -10,6 +10,7 @@ from proofs_checks import rational as qq
 from proofs_checks.check_attribution import Removal, removals
 from proofs_checks.instances import Ridge, drawn, fixed, ridges
 from proofs_checks.margin import Margin, all_of, at_most, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Refutation, Statement, Step, Twin, Verdict, agreement
 
 __all__ = ["STATEMENTS"]
@@ -85,6 +86,7 @@ VARIANCE = Statement(
             key="primal and dual",
             formula=r"v(x)=\lambda\phi^T(\Phi^T\Phi+\lambda I)^{-1}\phi=k(x,x)-k(x)^T(K+\lambda I)^{-1}k(x)",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["predictive_variance", "primal and dual"],
             steps=(
                 Step(
                     claim="primal = dual, between 0 and k(x, x)",
@@ -104,6 +106,7 @@ VARIANCE = Statement(
             key="never grows with data",
             formula=r"v_{X\setminus G}(x)-v_X(x)=k(x)^TA_{:G}A_{GG}^{-1}A_{G:}k(x)\geq 0",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["predictive_variance", "never grows with data"],
             steps=(
                 Step(
                     claim="it falls by a square",
@@ -176,6 +179,7 @@ JOINT = Statement(
             key="as stated",
             formula=r"[\lambda J(\sum_iJ_i^TJ_i+\lambda I)^{-1}J^T]_{cc}\leq v_c",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["joint_variance", "as stated"],
             steps=(
                 Step(
                     claim="the joint variance of a logit is at most its own",

@@ -1,6 +1,6 @@
 """Put a statement on trial: run its steps, their broken twins, its counterexamples and the searches for new ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,15 +121,27 @@ def judge_refutation(refutation: Refutation) -> RefutationEvidence:
     return RefutationEvidence(refutation, margin, reproduced, controls, found, found_margin, tried)
 
 
-def _judge_reading(statement: Statement, reading: Reading, count: int) -> Evidence:
+def _judge_reading(statement: Statement, reading: Reading, count: int, references: Sequence[StepEvidence]) -> Evidence:
     return Evidence(
         statement,
         reading,
         tuple(judge_step(step, count) for step in reading.steps),
         tuple(judge_refutation(refutation) for refutation in reading.refutations),
+        references=tuple(references),
+        certificate=reading.proof.certificate() if reading.proof and reading.proof.certificate else None,
     )
 
 
 def judge(statement: Statement, count: int = FULL) -> tuple[Evidence, ...]:
-    """Return the evidence for every reading of a statement; `count` cases are drawn from each family."""
-    return tuple(_judge_reading(statement, reading, count) for reading in statement.readings)
+    """Return the evidence for every reading of a statement; `count` cases are drawn from each family.
+
+    The readings of one statement share what computes their sides, which is judged once.
+    """
+    known: dict[int, StepEvidence] = {}
+    for step in (step for reading in statement.readings for step in reading.references):
+        if id(step) not in known:
+            known[id(step)] = judge_step(step, count)
+    return tuple(
+        _judge_reading(statement, reading, count, [known[id(step)] for step in reading.references])
+        for reading in statement.readings
+    )

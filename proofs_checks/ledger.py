@@ -6,14 +6,18 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from multiprocessing import active_children, get_context
 from typing import Any
 
+from proofs_checks.algebra.proof import THEOREMS
+from proofs_checks.algebra.proof import Kind as ProofKind
 from proofs_checks.instances import SEED
 from proofs_checks.judge import judge
 from proofs_checks.margin import ALLOWED, Kind, Margin
 from proofs_checks.mutation import footer
+from proofs_checks.references.table import UNNAMED
 from proofs_checks.registry import Registry, file_of
 from proofs_checks.statement import (
     Evidence,
@@ -32,6 +36,7 @@ __all__ = [
     "Record",
     "differences",
     "examine",
+    "proof_cell",
     "record_of",
     "records",
     "spread",
@@ -53,6 +58,9 @@ HONESTY = (
     "the proof is "
     "the argument that the steps follow. Float64 evidence is evidence, not proof; Monte Carlo has a stated "
     "false-alarm rate.",
+    'The column "proof" says what is proved for every dimension: by a certificate that a small checker verifies '
+    "(`algebra/README.md`; each has a wrong variant that it rejects and that is false in numbers), by the check itself "
+    "where the statement is about finitely many cases or a definition, and which named theorems are assumed.",
     '"Heuristic" means that no precise statement of this form is claimed to be true; what is provable near it is '
     "checked instead. "
     '"Pending" means that nothing was checked.',
@@ -101,6 +109,15 @@ def _step(step: StepEvidence) -> Record:
     }
 
 
+def _reference(step: StepEvidence) -> Record:
+    return {
+        "function": step.step.sides["agreement"].path,
+        "instances": step.instances,
+        "excess": float(f"{step.margin.excess:.3g}"),
+        "carries": step.carries,
+    }
+
+
 def _refutation(found: RefutationEvidence) -> Record:
     return {
         "name": found.refutation.name,
@@ -114,6 +131,21 @@ def _refutation(found: RefutationEvidence) -> Record:
         "found_margin": _margin(found.found_margin),
         "examples": found.examples,
         "carries": found.carries,
+    }
+
+
+def _proof(evidence: Evidence) -> Record | None:
+    proof, found = evidence.reading.proof, evidence.certificate
+    if proof is None:
+        return None
+    return {
+        "kind": str(proof.kind),
+        "assumed": [theorem.name for theorem in proof.assumed],
+        "conclusion": proof.conclusion,
+        "missing": proof.missing,
+        "hypotheses": list(found.hypotheses) if found else [],
+        "lines": [asdict(line) for line in found.lines] if found else [],
+        "wrong": [asdict(wrong) for wrong in found.wrong] if found else [],
     }
 
 
@@ -148,8 +180,10 @@ def record_of(evidence: Evidence) -> Record:
         "added": list(reading.added),
         "note": reading.note,
         "disagreement": statement.disagreement,
+        "proof": _proof(evidence),
         "steps": [_step(step) for step in evidence.steps],
         "refutations": [_refutation(refutation) for refutation in evidence.refutations],
+        "references": [_reference(step) for step in evidence.references],
         "measurements": [_measurement(found) for found in reading.measured()],
     }
 
@@ -197,6 +231,14 @@ def _in_order(statements: Registry, count: int, jobs: int, done: Callable[[str],
             raise
 
 
+def _unproved(proof: Record | None) -> list[str]:
+    if proof is None:
+        return []
+    lines = [f"not proved: {x['text']}" for x in proof["lines"] if not (x["proved"] and x["in_model"])]
+    wrong = [x for x in proof["wrong"] if not (x["rejected"] and x["false_in_model"])]
+    return lines + [f"wrong variant accepted: {x['text']}" for x in wrong]
+
+
 def differences(found: list[Record]) -> list[str]:
     """Return one line for every verdict that differs from the recorded one, naming what broke."""
     lines = []
@@ -210,6 +252,8 @@ def differences(found: list[Record]) -> list[str]:
                 if not twin["rejected"]
             ]
             broken += [r["name"] for r in record["refutations"] if not r["carries"]]
+            broken += [f"dntk_ref.{r['function']}" for r in record["references"] if not r["carries"]]
+            broken += _unproved(record["proof"])
             why = f" ({'; '.join(broken)})" if broken else ""
             lines.append(
                 f"{record['label']} [{record['reading']}]: recorded {record['recorded']!r}, "
@@ -242,6 +286,14 @@ def _evidence_cell(record: Record) -> str:
     return "; ".join(parts) or "none"
 
 
+HOLDING = (Verdict.HOLDS, Verdict.ADDED)
+
+
+def _kind_of(record: Record) -> str:
+    """Return how a reading that holds is proved."""
+    return str(record["proof"]["kind"] if record["proof"] else ProofKind.EVIDENCE)
+
+
 def counts(found: list[Record]) -> Record:
     """Count the readings by verdict, the broken twins, the counterexamples and the instances.
 
@@ -252,6 +304,8 @@ def counts(found: list[Record]) -> Record:
     refutations = [r for record in found for r in record["refutations"]]
     return {
         "verdicts": dict(Counter(record["found"] for record in found if record["table"] != REAL)),
+        "proofs": dict(Counter(_kind_of(r) for r in found if r["table"] != REAL and r["found"] in HOLDING)),
+        "assumed": dict(Counter(name for r in found if r["proof"] for name in r["proof"]["assumed"])),
         "real_gradients": len(real),
         "real_gradients_hold": sum(r["found"] == Verdict.HOLDS for r in real),
         "twins": len(twins),
@@ -261,6 +315,7 @@ def counts(found: list[Record]) -> Record:
         "violations_found_by_search": sum(r["found"] is not None for r in refutations),
         "controls": sum(len(r["controls"]) for r in refutations),
         "instances": sum(step["instances"] for record in found for step in record["steps"]),
+        "functions": len({r["function"] for record in found for r in record["references"]}),
     }
 
 
@@ -273,8 +328,10 @@ def summary(found: list[Record]) -> str:
         if number["real_gradients"]
         else ""
     )
+    proofs = ", ".join(f"{number['proofs'][str(k)]} {k}" for k in ProofKind if str(k) in number["proofs"])
     return (
-        f"{verdicts}; {number['twins_rejected']} of {number['twins']} broken twins rejected; "
+        f"{verdicts}; of those that hold, proof: {proofs or 'none'}; "
+        f"{number['twins_rejected']} of {number['twins']} broken twins rejected; "
         f"{number['counterexamples_carry']} of {number['counterexamples']} counterexamples reproduced, "
         f"{number['violations_found_by_search']} violations found by search{real}"
     )
@@ -299,6 +356,14 @@ def to_json(found: list[Record], count: int) -> str:
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
+def proof_cell(record: Record) -> str:
+    """Return the kind of a proof and what it assumes; nothing for what does not hold."""
+    if record["found"] not in HOLDING or record["table"] == REAL:
+        return ""
+    assumed = record["proof"]["assumed"] if record["proof"] else []
+    return _kind_of(record) + (f" ({', '.join(assumed)})" if assumed else "")
+
+
 def _row(record: Record, first: bool) -> str:
     anchor = f'<a id="{record["label"]}"></a>' if first else ""
     twins = [twin for step in record["steps"] for twin in step["twins"]]
@@ -311,6 +376,7 @@ def _row(record: Record, first: bool) -> str:
         record["row"],
         record["reading"],
         f"**{record['found']}**",
+        proof_cell(record),
         _evidence_cell(record),
         " ".join(filter(None, (tight, f"({attained})" if attained else ""))),
         str(sum(step["instances"] for step in record["steps"])),
@@ -321,8 +387,8 @@ def _row(record: Record, first: bool) -> str:
 
 
 HEAD = (
-    "| label | item | reading | verdict | worst margin | tightest ratio (attained by) | instances | twins rejected | "
-    "file |\n| --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
+    "| label | item | reading | verdict | proof | worst margin | tightest ratio (attained by) | instances | twins "
+    "rejected | file |\n| --- | --- | --- | --- | --- | --- | --- | ---: | ---: | --- |"
 )
 
 
@@ -366,6 +432,22 @@ def _real_rows(found: list[Record]) -> Iterator[str]:
             first, last = ["", ""], ["", "", ""]
 
 
+def _proof_lines(proof: Record | None) -> Iterator[str]:
+    """Return the certificate: hypotheses, lines with what the right side exceeds the left by, the wrong variants."""
+    if proof is None:
+        return
+    words = "; ".join(filter(None, (proof["conclusion"], proof["missing"])))
+    yield f"* proof: {proof['kind']}" + (f"; {words}" if words else "")
+    if proof["hypotheses"]:
+        yield "  * given " + "; ".join(f"${h}$" for h in proof["hypotheses"])
+    for line in proof["lines"]:
+        yield f"  * {line['text']}: ${line['formula']}$" + (
+            f", by ${line['certificate']}$" if line["certificate"] else ""
+        )
+    for wrong in proof["wrong"]:
+        yield f"  * rejected: {wrong['text']}"
+
+
 def _details(record: Record) -> Iterator[str]:
     yield f"### `{record['label']}` {record['reading']}: {record['found']}"
     yield ""
@@ -377,11 +459,20 @@ def _details(record: Record) -> Iterator[str]:
             yield f"* {'hypotheses' if name == 'hypotheses' else 'added hypotheses'}: {'; '.join(record[name])}"
     if record["note"]:
         yield f"* note: {record['note']}"
+    yield from _proof_lines(record["proof"])
     for step in record["steps"]:
         twins = "; ".join(f"{t['name']} ({_show(t['margin'])})" for t in step["twins"])
         yield (
             f"* {step['claim']}: {step['margin']['kind']}, {step['instances']} instances, "
             f"{_show(step['margin'])}. Rejected: {twins}"
+        )
+    if record["references"]:
+        worst = max(r["excess"] for r in record["references"])
+        instances = sum(r["instances"] for r in record["references"])
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(r["function"] for r in record["references"]))
+        yield (
+            f"* in dntk_ref, beside exact values on {instances} instances, at most {worst:.3g} roundings apart, "
+            f"and seen when a millionth off: {names}"
         )
     for r in record["refutations"]:
         search = f"; a search found `{r['found'][:200]}` in {r['examples']} examples" if r["found"] is not None else ""
@@ -391,6 +482,17 @@ def _details(record: Record) -> Iterator[str]:
             f"Passes: {controls}{search}"
         )
     yield ""
+
+
+def _reference_lines(found: list[Record]) -> Iterator[str]:
+    """Return how many functions of dntk_ref the readings name, and those that none names, by reason."""
+    yield (
+        f"{counts(found)['functions']} functions of `dntk_ref` are held beside exact rational numbers or balls, each under "
+        "the readings whose sides it computes. Not named by any reading:"
+    )
+    yield ""
+    for reason in dict.fromkeys(UNNAMED.values()):
+        yield f"* {reason}: {', '.join(f'`{name}`' for name, why in UNNAMED.items() if why == reason)}"
 
 
 def to_markdown(found: list[Record], count: int) -> str:
@@ -405,6 +507,7 @@ def to_markdown(found: list[Record], count: int) -> str:
         "6e-7 each), exact and ball comparisons relative to the larger side; negative is slack.",
         "",
     ]
+    lines += ["Assumed theorems:", "", *(f"* {x.name}: {x.says} ({x.source})" for x in THEOREMS), ""]
     for table, title in ((1, "Items of the paper"), (2, "What the audit adds")):
         lines += [f"## {title}", "", HEAD, *_rows([r for r in found if r["table"] == table]), ""]
     real = [r for r in found if r["table"] == REAL]
@@ -421,6 +524,7 @@ def to_markdown(found: list[Record], count: int) -> str:
     lines += ["## Evidence", ""]
     for record in found:
         lines += _details(record)
+    lines += ["## The reference", "", *_reference_lines(found), ""]
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
     lines += [
         f"Seed {SEED}; {count} instances per drawn family; {used}. Rewritten by `dntk-verify --update` only.",

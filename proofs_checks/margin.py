@@ -54,6 +54,8 @@ ALLOWED = {
     Kind.SAMPLE: 5.0,
 }
 UNIT = 2.0**-53
+# Balls that overlap are equal only where they are this narrow; a wide one, or no number at all, overlaps everything.
+WIDEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def equal(left: Any, right: Any, *, scale: Any = None) -> Margin:
         )
     if kind is Kind.BALL:
         a, b = arb(left), arb(right)
+        if not _narrow(a) or not _narrow(b):
+            return Margin(kind, float("inf"), ALLOWED[kind], left, right)
         apart = 0.0 if a.overlaps(b) else float(abs(a - b).lower()) / float(max(abs(a).upper(), abs(b).upper()))
         return Margin(kind, apart, ALLOWED[kind], left, right)
     a, b = np.asarray(left, float), np.asarray(right, float)
@@ -122,6 +126,11 @@ def equal(left: Any, right: Any, *, scale: Any = None) -> Margin:
     gap = float(np.abs(a - b).max(initial=0))
     units = 0.0 if gap == 0 else gap / (UNIT * max(size, np.finfo(float).tiny))
     return Margin(kind, _finite(units), ALLOWED[kind], left, right)
+
+
+def _narrow(ball: arb) -> bool:
+    """Whether a ball says enough for an equality: it is finite, and no wider than a billionth of what it holds (or of 1)."""
+    return bool(ball.is_finite() and ball.rad() <= WIDEST * max(abs(ball.mid()), arb(1)))
 
 
 def _finite(units: float) -> float:

@@ -91,6 +91,24 @@ def _matrices(case: str) -> str:
     return "".join([*parts, escape(case[last:])])
 
 
+def _proof(proof: Record | None) -> str:
+    """Return a proof: what is given, each line with its certificate, the wrong variants, all typeset."""
+    if proof is None:
+        return ""
+    words = "; ".join(filter(None, (proof["conclusion"], proof["missing"])))
+    assumed = f", assuming {', '.join(proof['assumed'])}" if proof["assumed"] else ""
+    given = "".join(f"<div>{formula_svg(h)}</div>" for h in proof["hypotheses"])
+    lines = "".join(
+        f"<li>{escape(x['text'])}<br>{formula_svg(x['formula'])}"
+        + (f"<br>by {formula_svg(x['certificate'])}" if x["certificate"] else "")
+        + "</li>"
+        for x in proof["lines"]
+    )
+    wrong = "; ".join(escape(x["text"]) for x in proof["wrong"])
+    body = f"<p>given</p>{given}<ol>{lines}</ol><p><small>Rejected: {wrong}</small></p>" if lines else ""
+    return f"<details><summary>proof: {escape(proof['kind'] + assumed)}</summary><p>{escape(words)}</p>{body}</details>"
+
+
 def _reading(record: Record, first: bool) -> str:
     anchor = f' id="{record["label"]}"' if first else ""
     words = record["found"].split()
@@ -104,13 +122,14 @@ def _reading(record: Record, first: bool) -> str:
         f"<li>{escape(s['claim'])} <small>({s['margin']['kind']}, {s['instances']} instances)</small></li>"
         for s in record["steps"]
     )
+    proof = _proof(record["proof"])
     formula = f"<p>{formula_svg(record['formula'])}</p>" if record["formula"] else ""
     note = f"<p><small>{escape(record['note'])}</small></p>" if record["note"] else ""
     return (
         f"<h3{anchor}>{escape(record['row'])} "
         f"<small>{escape(record['reading'])}</small></h3>{formula}"
         f'<p class="verdict '
-        f'{style}">{escape(record["found"])}</p>{_margins(record)}<ul>{steps}</ul>{refutations}{note}'
+        f'{style}">{escape(record["found"])}</p>{_margins(record)}{proof}<ul>{steps}</ul>{refutations}{note}'
     )
 
 

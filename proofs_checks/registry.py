@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from types import ModuleType
 
@@ -9,17 +10,23 @@ from proofs_checks import (
     check_3_1_kernel,
     check_3_2_redundancy,
     check_3_3_energy,
+    check_3_3_joint,
+    check_3_3_losses,
     check_3_3_regret,
     check_3_3_span,
     check_3_4_coverage,
     check_3_4_locality,
     check_4_1_barycenter,
+    check_4_2_hashed_maps,
     check_4_2_moments,
     check_4_2_projection,
+    check_4_2_thresholds,
     check_4_3_synthesis,
     check_5_headlines,
+    check_9_bounds,
     check_9_certificates,
     check_9_held_out,
+    check_9_optimality,
     check_9_restricted,
     check_9_spectrum,
     check_9_streaming,
@@ -33,6 +40,7 @@ from proofs_checks import (
     check_real_maps,
     check_uncertainty,
 )
+from proofs_checks.references.table import of_statement
 from proofs_checks.rows import ITEMS, MOMENTS, NAMED, SECTIONS
 from proofs_checks.statement import Reading, Statement, Verdict
 
@@ -44,11 +52,15 @@ MODULES: tuple[ModuleType, ...] = (
     check_3_3_regret,
     check_3_3_span,
     check_3_3_energy,
+    check_3_3_joint,
+    check_3_3_losses,
     check_3_4_locality,
     check_3_4_coverage,
     check_4_1_barycenter,
     check_4_2_projection,
+    check_4_2_hashed_maps,
     check_4_2_moments,
+    check_4_2_thresholds,
     check_4_3_synthesis,
     check_5_headlines,
     check_a_ridge,
@@ -59,10 +71,12 @@ MODULES: tuple[ModuleType, ...] = (
     check_9_spectrum,
     check_9_certificates,
     check_9_held_out,
+    check_9_optimality,
     check_9_streaming,
     check_9_restricted,
     check_attribution,
     check_uncertainty,
+    check_9_bounds,
     check_real_gradients,
     check_real_maps,
 )
@@ -86,7 +100,10 @@ def _pending(label: str, row: str, table: int) -> Statement:
 
 
 def registry() -> Registry:
-    """Return every statement: first the items of the paper, then what the audit adds, then both on real gradients."""
+    """Return every statement: first the items of the paper, then what the audit adds, then both on real gradients.
+
+    Every reading names the functions of dntk_ref that compute its statement's sides.
+    """
     proven = {statement.label: statement for module in MODULES for statement in module.STATEMENTS}
     if len(proven) != sum(len(module.STATEMENTS) for module in MODULES):
         raise ValueError("two statements share a label")
@@ -95,7 +112,12 @@ def registry() -> Registry:
     items = {label for label, _ in ITEMS}
     added = [statement for label, statement in proven.items() if label not in items]
     missing = [label for label in dict.fromkeys(wanted) if label not in items and label not in proven]
-    return (*first, *added, *(_pending(label, label.replace("_", " "), 2) for label in missing))
+    return tuple(map(_with_references, (*first, *added, *(_pending(label, label, 2) for label in missing))))
+
+
+def _with_references(statement: Statement) -> Statement:
+    steps = tuple(agreement.step for agreement in of_statement(statement.label))
+    return replace(statement, readings=tuple(replace(reading, references=steps) for reading in statement.readings))
 
 
 def file_of(statement: Statement) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from flint import fmpq, fmpq_mat
 
+from proofs_checks.algebra.argument import Certificate
+from proofs_checks.algebra.proof import Proof
 from proofs_checks.margin import Margin, by_reference
 from proofs_checks.rational import ones
 
@@ -108,11 +110,15 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One way to read a statement whose formula was lost, with the recorded verdict and its evidence."""
+    """One way to read a statement whose formula was lost, with the recorded verdict, its proof and its evidence.
+
+    `references` are the functions of dntk_ref that compute its sides, each a step beside the exact value.
+    """
 
     key: str
     formula: str
     verdict: Verdict
+    proof: Proof | None = None
     steps: tuple[Step, ...] = ()
     refutations: tuple[Refutation, ...] = ()
     nature: Nature = Nature.CLAIM
@@ -120,6 +126,7 @@ class Reading:
     added: tuple[str, ...] = ()
     note: str = ""
     measured: Callable[[], tuple[Measurement, ...]] = tuple
+    references: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +201,8 @@ class Evidence:
     reading: Reading
     steps: tuple[StepEvidence, ...]
     refutations: tuple[RefutationEvidence, ...]
+    references: tuple[StepEvidence, ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -205,7 +214,8 @@ def found_verdict(evidence: Evidence) -> Verdict:
     """Return the verdict that the evidence supports, without looking at the recorded one."""
     parts = evidence.steps + evidence.refutations
     reading = evidence.reading
-    if not all(part.carries for part in parts):
+    proved = evidence.certificate is None or evidence.certificate.carries
+    if not proved or not all(part.carries for part in (*parts, *evidence.references)):
         return Verdict.BROKEN
     if not parts:
         return Verdict.PENDING

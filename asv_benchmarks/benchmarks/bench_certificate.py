@@ -1,4 +1,4 @@
-"""Certificates (9.2, 9.3): from formed Jacobians, and matrix-free, the same network and weights in both hands."""
+"""Certificates: from formed Jacobians, and matrix-free, the same network and weights in both hands."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ SIZES = {"every": "network", "network": ("mlp", "conv"), "n": (20, 60, 180), "dt
 
 
 class WeightsAndObjective(Pair):
-    """How far weights are from the full solution, and the objective from its minimum (9.3): two numbers for each class."""
+    """Distance of weights and objective from the full solution (`certificate_primal`): two numbers for each class."""
 
     params = [grid(1, **SIZES)]
 
@@ -62,7 +62,7 @@ class WeightsAndObjective(Pair):
 
 
 class HeldOut(Pair):
-    """The bound on the error at every new point, through the subset (9.3)."""
+    """The bound on the error at every new point, through the subset (`certificate_held_out`)."""
 
     params = [grid(1, **SIZES)]
 
@@ -84,7 +84,7 @@ class HeldOut(Pair):
 
 
 class Fidelity(Pair):
-    """Theorem R's certificate against the network: bounds at every point from features and the norm of the head (9.2)."""
+    """The certificate against the network (`head_preserving`): bounds at every point, from features and the head's norm."""
 
     params = [grid(C=(10,), n=(50, 100, 200), k=(128, 512), dtype=("float64", "float32"))]
 

@@ -32,6 +32,7 @@ class WholePipeline(Pair):
         model, images, points = twin(network, size.dtype), tensor(x, size.dtype), tensor(new, size.dtype)
         matrix = feature_plan(model, images, k=size.k, seed=SEED).sketch.matrix().cpu().double().numpy()
         y, setting = tensor(labels, "int64"), {"per_class": size.m, "k": size.k, "seed": SEED, "lam": LAM, "steps": 0}
+        setting |= {"images": "wmdd", "solve": "per class"}
         return (
             lambda: by_definition(network, x, labels, new, size.m, matrix),
             lambda: DistilledNTK(model, **setting).fit(images, y).logits(points),

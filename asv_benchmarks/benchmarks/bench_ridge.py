@@ -1,4 +1,4 @@
-"""Ridge regression: all weights of a grid of ridges, the dual, leave-one-out, leverage (A.3, 9.5)."""
+"""Ridge regression: all weights of a grid of ridges, the dual, leave-one-out, leverage (A.3, `effective_dimension`)."""
 
 import numpy as np
 

@@ -14,9 +14,9 @@ import torch
 
 from dntk_fast.bench.prices import WAYS, Size, Work, cost_row, pays_after, pieces
 from dntk_fast.bench.unit_costs import network_units
-from dntk_fast.tangent.capture import inspect
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.passes import inspect
 from dntk_fast.tangent.plan import KernelPlan, plan_kernel
 from dntk_fast.workflow.models import build, parameter_count
 

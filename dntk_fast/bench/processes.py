@@ -24,7 +24,7 @@ from dntk_fast.bench.race import ROUNDS, Task, circumstances, race, results
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.certificates.certificate import residual
 from dntk_fast.parallel.distributed import distributed_features, process_group
-from dntk_fast.parallel.distributed_sums import DistributedProblem
+from dntk_fast.parallel.jacobian import distributed_problem
 from dntk_fast.report.cells import Cells
 
 __all__ = ["WAYS", "measure", "tables"]
@@ -163,7 +163,7 @@ def _work(images: int) -> dict[str, Callable[[], list[float]]]:
     model, x = random_subject(_NETWORK, images)
     classes, rows = int(model(x[:1]).shape[1]), images // _SHARDS
     targets = torch.randn(classes, images, generator=torch.Generator().manual_seed(0))
-    problem = DistributedProblem(model, x, targets, 1.0, torch.ones(classes), shard_rows=rows)
+    problem = distributed_problem(model, x, targets, 1.0, torch.ones(classes), shard_rows=rows)
     weights = {name: p.detach().expand(classes, *p.shape) for name, p in model.named_parameters()}
 
     def features() -> list[float]:

@@ -29,9 +29,9 @@ from dntk_fast.bench.race import circumstances, pinned
 from dntk_fast.files.tensors import load_weights, save_weights
 from dntk_fast.projection import Sketch
 from dntk_fast.report.cells import Cells
-from dntk_fast.tangent.capture import capture, inspect
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.tangent.passes import capture, inspect
 from dntk_fast.workflow.data import load
 from dntk_fast.workflow.models import build
 from dntk_fast.workflow.training import train

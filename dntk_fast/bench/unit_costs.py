@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dntk_fast._arrays import eigh
 from dntk_fast.distillation.data_distillation import distil_images
-from dntk_fast.tangent.capture import capture, inspect
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.passes import capture, inspect
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = ["algebra_units", "network_units", "seconds_of"]

@@ -166,7 +166,7 @@ class Subject:
         return Machine(found.weights, arrays, base.lam, base.lam_relative, found)
 
     def last_layer(self) -> Machine:
-        """Ridge regression on the input of the last layer alone (Theorem R)."""
+        """Ridge regression on the input of the last layer alone (`theorem_r`)."""
         h = self._head(self.x)
         fit = fit_features(
             h.expand(len(self.targets), -1, -1), self.targets, h[None, :0].expand(len(self.targets), -1, -1)

@@ -1,4 +1,4 @@
-"""How far a predictor is from the network itself, from head-preserving features alone (9.2): arrays of any kind."""
+"""How far a predictor is from the network itself, from features that keep the head (`head_preserving`): any arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _POINTS = 256
 
 
 def fidelity_error(rows: Array, network_weights: Array, test: Array, lam: float | Array) -> Array:
-    """The exact error against the network: f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0, for targets y = Phi w_0 (9.2).
+    """The exact error against the network: f - f_hat = lam phi^T (Phi^T Phi + lam I)^-1 w_0, for targets y = Phi w_0.
 
     Parameters: rows (C, m, k), network_weights (0; W_c, b_c) (C, k), test (C, t, k), lam > 0. Returns: (C, t), float64.
     Raises: ValueError, TypeError for what does not fit.
+    Source: `head_preserving`.
 
     >>> import torch
     >>> fidelity_error(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[2.0, 5.0]]), torch.eye(2)[None], 1.0)
@@ -28,12 +29,13 @@ def fidelity_error(rows: Array, network_weights: Array, test: Array, lam: float 
 
 
 def fidelity_bound(rows: Array, network_norm: Array, test: Array, lam: float | Array) -> Array:
-    """The network-fidelity certificate |f - f_hat| <= |(W_c, b_c)| |phi - Phi^T a|, a = (K + lam I)^-1 Phi phi (9.2).
+    """The network-fidelity certificate |f - f_hat| <= |(W_c, b_c)| |phi - Phi^T a|, a = (K + lam I)^-1 Phi phi.
 
     For head-preserving features, targets y = f(X) on any inputs (real or distilled) and any synthesis U, Phi = U^T Phi~.
     |phi - Phi^T a|^2 = kappa - 2 k^T a + a^T K a, without the cancellation.
     Parameters: rows (C, m, k), network_norm (C,), test (C, t, k), lam > 0. Returns: (C, t), float64. Raises: ValueError,
     TypeError for what does not fit.
+    Source: `head_preserving`.
 
     >>> import torch
     >>> fidelity_bound(torch.tensor([[[1.0, 0.0]]]), torch.tensor([5.0]), torch.eye(2)[None], 1.0)
@@ -49,7 +51,7 @@ def fidelity_bound(rows: Array, network_norm: Array, test: Array, lam: float | A
 
 
 def certified(predictions: Array, bounds: Array) -> Array:
-    """Where the predicted class is proven: f_c1 - B_c1 > f_c + B_c for all c but the predicted c1 (9.3).
+    """Where the predicted class is proven: f_c1 - B_c1 > f_c + B_c for all c but the predicted c1 (`certificate_held_out`).
 
     Parameters: predictions (C, t), bounds (C, t) >= 0 on the error of each. Returns: (t,) of booleans. Raises: ValueError,
     TypeError for another shape or a negative bound.

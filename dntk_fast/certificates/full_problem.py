@@ -1,8 +1,9 @@
-"""Ridge regression with all training rows and all parameters, through products alone, and its residual (9.3).
+"""Ridge regression with all training rows and all parameters, through products alone, and its residual.
 
 The full problem of class c has w_* = H^-1 Phi^T y, H = Phi^T Phi + lam I. Any pipeline's output is phi^T w; its residual
 r = lam w + Phi^T (Phi w - y) = H (w - w_*) takes one J v and one J^T a pass over the data and O(P) memory per class. It is
 in the model's precision, with an allowance for its rounding.
+Source: `certificate_primal`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast.certificates.parameter_weights import Weights, combined, inner, scaled
-from dntk_fast.tangent.capture import Outputs, Parameters
-from dntk_fast.tangent.generic import take
-from dntk_fast.tangent.kernel import MEMORY, cast, kernel_diagonal, tangent_kernel
-from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
+from dntk_fast.tangent.batches import take
+from dntk_fast.tangent.jacobian import Jacobian
 
 __all__ = ["FullProblem", "Residual", "duality_gap_at", "gap_allowance", "residual"]
 
@@ -31,25 +30,21 @@ class FullProblem:
 
     Attributes
     ----------
-    model : module in evaluation mode
+    jacobian : of the network, with the outputs, parameters, precision and memory of the problem; or a module in evaluation
+        mode, of which one is made
     x : its n training inputs
     targets : (C, n)
     lam : above 0, one number or one for each class (C,)
     trace : (C,) or None
         tr K_c = sum_i |phi_c(x_i)|^2, from which the allowance for rounding is made; None computes it when it is asked for,
         at the cost of one more forward and backward pass. The squared norm of projected features is an estimate.
-    memory, dtype, outputs, parameters : as in `tangent_kernel`
     """
 
-    model: nn.Module
+    jacobian: Jacobian | nn.Module
     x: Any
     targets: Tensor
     lam: float | Tensor
     trace: Tensor | None = None
-    memory: int = MEMORY
-    dtype: torch.dtype | None = None
-    outputs: Outputs = None
-    parameters: Parameters = None
 
     def __post_init__(self) -> None:
         n = _check.samples("x", self.x)
@@ -78,40 +73,45 @@ class FullProblem:
         """Return |phi_c(x_i)|^2 of the training inputs, (C, n), float64."""
         return self.diagonal(self.x).double()
 
+    @cached_property
+    def J(self) -> Jacobian:  # noqa: N802 - the matrix of all Phi_c
+        """The Jacobian, made of the module where one was given."""
+        return Jacobian(self.jacobian) if isinstance(self.jacobian, nn.Module) else self.jacobian
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, as it was given."""
+        return self.J.given
+
     @property
     def precision(self) -> torch.dtype:
         """The precision of the products."""
-        return self.dtype or next(self.model.parameters()).dtype
+        return self.J.precision
 
     def kernel(self, x1: Any, x2: Any = None, *, dtype: torch.dtype | None = None) -> Tensor:
         """Return K_c of any inputs, in the problem's precision or as asked, (C, n1, n2), float64."""
-        return tangent_kernel(self.model, x1, x2, **self._options | {"dtype": dtype or self.dtype})
+        return self.J.to(dtype).kernel(x1, x2)
 
     def diagonal(self, x: Any, *, dtype: torch.dtype | None = None) -> Tensor:
         """Return |phi_c(x)|^2, (C, t)."""
-        return kernel_diagonal(self.model, x, **self._options | {"dtype": dtype or self.dtype})
+        return self.J.to(dtype).diagonal(x)
 
     def forward(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return Phi_c w_c on the training inputs: one J v per class, (C, n)."""
-        return self.predict(weights, self.x, dtype=self.dtype)
+        return self.J.matvec(self.x, weights)
 
     def predict(self, weights: Mapping[str, Tensor], x: Any, *, dtype: torch.dtype | None = torch.float64) -> Tensor:
         """Return Phi_c w_c on any inputs, in float64 or as asked, (C, t)."""
-        return jacobian_vector(self.model, x, weights, memory=self.memory, dtype=dtype, outputs=self.outputs)
+        return self.J.to(dtype).matvec(x, weights)
 
     def backward(self, coefficients: Tensor) -> Weights:
         """Return Phi_c^T a_c over the training inputs: one J^T a per class."""
-        return vector_jacobian(self.model, self.x, coefficients, **self._options)
+        return self.J.rmatvec(self.x, coefficients)
 
     def rows(self, chosen: Tensor) -> FullProblem:
-        """Return the problem on some of its rows, in float64."""
-        model, x = cast(self.model, take(self.x, chosen), torch.float64)
-        return FullProblem(model, x, self.targets[:, chosen].double(), self.lam, None, self.memory, None, self.outputs,
-                           self.parameters)  # fmt: skip
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("memory", "dtype", "outputs", "parameters")}
+        """Return the problem on some of its rows, in float64, in this process alone."""
+        local = self.J.alone.to(torch.float64)
+        return FullProblem(local, take(self.x, chosen), self.targets[:, chosen].double(), self.lam)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +125,12 @@ class Residual:
 
 
 def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Tensor | None = None) -> Residual:
-    """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class (9.3).
+    """The residual from its definition: r = lam w + Phi^T (Phi w - y), one J v and one J^T a pass for each class.
 
     The allowance is u (|Phi|_F^2 |w| + |Phi|_F |y| + lam |w|), u the rounding of the model's precision: what is
     expected of rounding errors that add up as random ones do, not a bound on them. For `fitted` from elsewhere it covers a
     difference to Phi w of the same size.
+    Source: `certificate_primal`.
 
     Parameters
     ----------
@@ -147,12 +148,12 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     """
     if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise TypeError(f"weights: expected torch tensors by the names of parameters, got {type(weights).__name__}")
+    unknown = sorted(weights.keys() - set(problem.J.names))
+    if unknown:
+        _check.refuse("weights", "parameters of the problem", unknown)
     known = problem.forward(weights) if fitted is None else fitted
     _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
     values = problem.backward(known - problem.targets.to(known))
-    unknown = sorted(weights.keys() - values.keys())
-    if unknown:
-        _check.refuse("weights", "parameters of the problem", unknown)
     for name, w in weights.items():
         _check.companion(f"weights[{name!r}]", w, values[name], tuple(values[name].shape))
         values[name].add_(scaled(problem.ridge, w.to(values[name])))

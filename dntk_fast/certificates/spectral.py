@@ -1,8 +1,9 @@
-"""Certificates of the exact kernel's spectrum from sketched features, r backward passes and n gradient norms (9.1).
+"""Certificates of the exact kernel's spectrum from sketched features, r backward passes and n gradient norms.
 
 Eigenvectors of a sketched kernel need not be those of the exact one: any orthonormal z_1 ... z_r hold at most what the r
 largest eigenvalues do. Their energies |Phi^T z_j|^2 take one J^T a each and the trace one forward and C backward passes:
 no kernel, no Jacobian, and as many gradients of all parameters at a time as `memory` holds.
+Source: `rank_by_products`.
 
 What the sketch says by itself are estimates and bracket nothing: the naive rank tends to be low, the cross-validated one
 high, each may lie on the wrong side (K = diag(.951, .049) and diag(.949, .051) at epsilon = .05).
@@ -22,8 +23,8 @@ from dntk_fast import _check
 from dntk_fast._arrays import Array, double, eigh, integers, namespace
 from dntk_fast.kernels.redundancy import RTOL, truncation_rank
 from dntk_fast.projection import hashing
-from dntk_fast.tangent.capture import Outputs, Parameters
-from dntk_fast.tangent.kernel import MEMORY, kernel_diagonal
+from dntk_fast.tangent.batches import Outputs, Parameters
+from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.products import quadratic_forms
 from dntk_fast.tangent.result import TangentFeatures
 
@@ -77,10 +78,12 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([6.0]), 3, 0.0).rank_bound(0.25).tolist()
         [2]
         """
-        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL)
+        # Definition 3.1 counts a share as held from 1 - RTOL of it on. Half of that slack, once: ties are ties, and no
+        # rounding puts the bound below the rank.
+        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL / 2)
         held, r = self._share(self.held), self.energy.shape[1]
         missing = wanted - held[:, -1]
-        more = ((self.n - r) * (missing / (1 - held[:, -1])) * (1 - RTOL)).ceil().clamp(0, self.n - r)
+        more = ((self.n - r) * missing / (1 - held[:, -1])).ceil().clamp(0, self.n - r)
         first = (held < wanted).sum(1) + 1
         found = torch.where(missing <= 0, first.double(), r + more).long()
         return torch.where(wanted * self.trace > 0, found, torch.zeros_like(found))
@@ -121,12 +124,14 @@ def spectral_certificate(
     directions: Tensor,
     *,
     trace: Tensor | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> SpectralCertificate:
-    """Measure what orthonormal directions hold of the exact kernels: one J^T a for each, and the n gradient norms (9.1).
+    """Measure what orthonormal directions hold of the exact kernels: one J^T a for each, and the n gradient norms.
+
+    Source: `rank_by_products`.
 
     Parameters
     ----------
@@ -198,7 +203,7 @@ class RankEstimates:
 
 
 def rank_estimates(features: TangentFeatures, epsilon: float) -> RankEstimates:
-    """Estimate the exact kernels' truncation ranks from their sketch alone (9.1; no bracket: section 12, item 3).
+    """Estimate the exact kernels' truncation ranks from their sketch alone (`rank_estimates`; no bracket).
 
     Naive: the rank of K~. Cross-validated: eigenvectors from one half of the coordinates, energies from the other, drawn as
     for `TangentFeatures.sketch_error`; an exact head is in both.
@@ -216,11 +221,12 @@ def rank_estimates(features: TangentFeatures, epsilon: float) -> RankEstimates:
 
 
 def cross_validated_rank(first: Array, second: Array, epsilon: float) -> Array:
-    """The rank whose directions Z come from one half of a sketch and whose energies from the other: an estimate (9.1).
+    """The rank whose directions Z come from one half of a sketch and whose energies from the other: an estimate.
 
     min {r : tr(Z_r^T K~_2 Z_r) >= (1 - epsilon) tr K~_2}, Z the eigenvectors of K~_1.
     Parameters: first, second (C, n, n) or (n, n), of independent halves, epsilon in [0, 1]. Returns: integers (C,) or 0-d;
     0 for K~_2 = 0. Raises: ValueError, TypeError.
+    Source: `rank_estimates`.
 
     >>> import numpy as np
     >>> int(cross_validated_rank(np.diag([9.0, 1.0]), np.diag([1.0, 9.0]), 0.1))
@@ -248,7 +254,9 @@ class TraceInterval:
 
 
 def trace_interval(estimate: Tensor, count: int, *, delta: float, kind: str) -> TraceInterval:
-    """Where every tr K_c lies with confidence 1 - delta, given an unbiased estimate of it: [T / (1 + a), T / (1 - b)] (9.1).
+    """Where every tr K_c lies with confidence 1 - delta, given an unbiased estimate of it: [T / (1 + a), T / (1 - b)].
+
+    Source: `trace_concentration`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Gradient distillation of all classes at once (4.3, 4.4): Algorithm 1, its rivals, and the solves that use them.
+"""Gradient distillation of all classes at once (4.3, 4.4): Algorithm 1, its baselines, and the solves that use them.
 
 A synthesis matrix U (n, m) makes m synthetic gradients `U^T Phi` with targets `U^T y`; choosing rows, taking
 eigenvectors and Algorithm 1 differ in U alone. Zero columns of U are padding and change nothing.
@@ -88,7 +88,7 @@ RTOL = 1e-12
 
 
 def top_eigenvectors(kernel: Array, m: int) -> Array:
-    """The m leading eigenvectors: the synthesis that no other of m columns beats (PCA dominance, 4.4).
+    """The m leading eigenvectors: the synthesis that no other of m columns beats (`pca_dominance`).
 
     Parameters: kernel (C, n, n) or (n, n), 1 <= m <= n. Returns: (C, n, m) or (n, m), orthonormal columns.
     Raises: ValueError, TypeError.
@@ -101,11 +101,12 @@ def top_eigenvectors(kernel: Array, m: int) -> Array:
 
 
 def exact_gradient(features: Array, targets: Array, lam: float) -> SyntheticGradients:
-    """One gradient that is exact (4.4): phi = w_* with target |w_*|^2 + lam reproduces the whole ridge regression.
+    """One gradient that is exact: phi = w_* with target |w_*|^2 + lam reproduces the whole ridge regression.
 
     phi = U^T Phi with U = (K + lam I)^-1 y; the target is not U^T y, it belongs to the plain solve on (phi, target).
     Parameters: features (n, k), targets (n,), lam > 0. Returns: SyntheticGradients with m = 1. Raises: ValueError,
     TypeError.
+    Source: `one_gradient`.
 
     >>> made = exact_gradient(np.asarray([[3.0]]), np.asarray([10.0]), 1.0)
     >>> made.features.round(12).tolist(), made.targets.round(12).tolist()
@@ -143,10 +144,11 @@ def sketched_weights(features: Array, targets: Array, synthesis: Array, lam: flo
 
 
 def restricted_weights(features: Array, targets: Array, synthesis: Array, lam: float | Array) -> Array:
-    """The best weights in the span of the synthetic gradients (4.3 d): argmin of |Phi w - y|^2 + lam |w|^2 over that span.
+    """The best weights in the span of the synthetic gradients: argmin of |Phi w - y|^2 + lam |w|^2 over that span.
 
     w_R = Q^T (Q Phi^T Phi Q^T + lam I)^-1 Q Phi^T y with Q an orthonormal basis of the rows of U^T Phi.
     Parameters, Returns, Raises: as `sketched_weights`.
+    Source: `restricted_solve`.
 
     >>> features, targets = np.asarray([[1.0], [10.0]]), np.asarray([1.0, 0.0])
     >>> restricted_weights(features, targets, np.asarray([[1.0], [0.0]]), 0.01).round(8).tolist()
@@ -183,7 +185,7 @@ def _orthonormal(U: Array) -> Array:
     return U @ (vectors * root[..., None, :])
 
 
-# --- measures (measures.md, "Kernels") --------------------------------------------------------------------------------
+# --- measures (docs/measures.md, "Kernels") --------------------------------------------------------------------------------
 
 
 def synthesised_kernel(kernel: Array, synthesis: Array) -> Array:
@@ -354,6 +356,18 @@ def _exact(prepared: PreparedKernel, y: Array, m: int, lam: float, seed: int) ->
     return dual_coefficients(prepared.kernel, y, lam)[..., None], (1,) * y.shape[0], ()
 
 
+def _target_aware(prepared: PreparedKernel, y: Array, m: int, lam: float, seed: int) -> _Choice:
+    # All but one of the leading eigenvectors, and what alpha adds to them: (K + lam I) alpha = y holds within the span, so
+    # the solve returns w_* itself.
+    alpha = dual_coefficients(prepared.kernel, y, lam)
+    leading, xp = prepared.pair[1][..., : m - 1], namespace(alpha)
+    for _ in range(2 if m > 1 else 0):  # twice: the first pass leaves rounding along the eigenvectors
+        alpha = alpha - apply(leading, apply(transpose(leading), alpha))
+    length = xp.sqrt(xp.sum(alpha**2, axis=-1, keepdims=True))
+    unit = alpha / xp.where(length > 0, length, xp.ones_like(length))
+    return xp.concat([leading, unit[..., None]], axis=-1), (m,) * y.shape[0], ()
+
+
 def _local_global(prepared: PreparedKernel, y: Array, m: int, lam: float, seed: int) -> _Choice:
     found = prepared.local_global(seed).best(m)
     counts = tuple(U.shape[-1] for U in found.syntheses)
@@ -411,6 +425,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "restricted local-global": _method(_local_global, restricted=True),
         "top eigenvectors": _method(_eigenvectors),
         "exact one gradient": _method(_exact),
+        "target-aware": _method(_target_aware),
     }
 )
 #: those whose outcome is a draw: reported as mean and standard deviation over seeds

@@ -41,7 +41,7 @@ __all__ = [
     "spectral_clusters",
 ]
 
-# measures.md: Algorithm 1 has no budget, so a budget tries these settings.
+# docs/measures.md: Algorithm 1 has no budget, so a budget tries these settings.
 CLUSTERS = (1, 2, 3, 5, 8)
 TAU_V = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 TAU_G = (0.5, 0.7, 0.9)
@@ -197,7 +197,7 @@ class LocalGlobalGrid:
     runs: tuple[tuple[int, float, _Stages], ...]
 
     def best(self, m: int) -> BudgetChoice:
-        """Per class the setting with the largest m_c <= m, then the highest captured energy (measures.md)."""
+        """Per class the setting with the largest m_c <= m, then the highest captured energy (docs/measures.md)."""
         m = _check.integer("m", m, 1, self.kernel.shape[-1])
         chosen = [self._best_of_class(c, m) for c in range(self.kernel.shape[0])]
         return BudgetChoice(tuple(s for s, _ in chosen), tuple(from_numpy(U, self.kernel) for _, U in chosen))
@@ -223,7 +223,7 @@ class LocalGlobalGrid:
 
 
 def local_global_grid(kernel: Array, *, seed: int, pair: tuple[Array, Array] | None = None) -> LocalGlobalGrid:
-    """Stages 1 to 3 of Algorithm 1 for every setting of measures.md, with one eigendecomposition per set of blocks.
+    """Stages 1 to 3 of Algorithm 1 for every setting of docs/measures.md, with one eigendecomposition per set of blocks.
 
     Parameters: kernel (C, n, n), seed of the clustering, pair: its eigenvalues and eigenvectors where they are known.
     Returns: LocalGlobalGrid, whose `best(m)` answers for a budget. Raises: ValueError, TypeError.
@@ -242,7 +242,7 @@ def local_global_grid(kernel: Array, *, seed: int, pair: tuple[Array, Array] | N
 
 
 def local_global_budget(features: Array, targets: Array, m: int, *, seed: int) -> BudgetChoice:
-    """Algorithm 1 under a budget of m synthetic gradients per class, by the rule of measures.md.
+    """Algorithm 1 under a budget of m synthetic gradients per class, by the rule of docs/measures.md.
 
     H in {1, 2, 3, 5, 8} up to m, tau_v and tau_g over their grids; per class the setting with the largest m_c <= m, then
     the highest captured energy. The targets play no part in the choice.

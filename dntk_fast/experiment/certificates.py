@@ -31,11 +31,11 @@ from dntk_fast.certificates.certificate import (
     training_subset,
 )
 from dntk_fast.certificates.conjugate_gradients import refine
-from dntk_fast.certificates.full_problem import residual
+from dntk_fast.certificates.full_problem import FullProblem, residual
 from dntk_fast.certificates.parameter_weights import Weights, inner, parameter_weights
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.row_samplers import draw_rows, random_rows
-from dntk_fast.experiment.formed import FormedProblem, joint_factor
+from dntk_fast.experiment.formed import FormedJacobian, joint_factor
 from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.kernels.predictors import KernelProblem, weigh_rows
 from dntk_fast.kernels.ridge import ridge_weights
@@ -92,8 +92,12 @@ def run(
         the worst class's relative held-out RMS and its bound at every step; `violations`: how often a bound was below the
         truth, over all points, classes, sketches and steps.
     """
-    store = StageStore(folder, asdict(setting) | {"steps": list(setting.steps)}, overwrite=overwrite)
-    tell = progress or (lambda stage, done, total: None)
+    settings, inputs = asdict(setting) | {"steps": list(setting.steps)}, {"data": load("digits").fingerprint}
+    with StageStore(folder, settings, inputs=inputs, overwrite=overwrite) as store:
+        return _measured(setting, store, progress or (lambda stage, done, total: None))
+
+
+def _measured(setting: Setting, store: StageStore, tell: Callable[[str, int, int], None]) -> dict[str, Any]:
     record: dict[str, Any] = circumstances() | {"setting": store.config}
     record |= {"networks": [], "starts": [], "refinements": []}
     for number in range(setting.networks):
@@ -191,9 +195,9 @@ class _Subject:
         return (alpha[:, None] @ self.gradients[:, self.train])[:, 0]
 
     @lru_cache(maxsize=4)  # noqa: B019
-    def measured(self, ridge: str, kind: str, dtype: str) -> tuple[FormedProblem, Subset, HeldOut]:
+    def measured(self, ridge: str, kind: str, dtype: str) -> tuple[FullProblem, Subset, HeldOut]:
         features = self.gradients if dtype == "float64" else self.stage.arrays["factor"]
-        problem = FormedProblem(nn.Identity(), self.train, self.y.to(features), self.lams[ridge], features=features)
+        problem = FullProblem(FormedJacobian(features), self.train, self.y.to(features), self.lams[ridge])
         if kind == "random":
             rows = torch.from_numpy(random_rows(problem.n, self.setting.subset, seed=self.number))
         else:
@@ -234,7 +238,7 @@ class _Subject:
     def _refined(self, ridge: str, kind: str, dtype: str, file: Path) -> Stage:
         problem, subset, held = self.measured(ridge, kind, dtype)
         arrays = self.start(0).arrays
-        weights = {name: arrays[f"{ridge}/{name}"].to(problem.features) for name in ("span", "rest")}
+        weights = {name: arrays[f"{ridge}/{name}"].to(problem.precision) for name in ("span", "rest")}
         file.unlink(missing_ok=True)
         steps = []
         for step in range(self.setting.steps[list(RIDGES).index(ridge)] + 1):

@@ -1,69 +1,71 @@
-"""A full problem whose gradients are there, in coordinates: for experiments that must know the truth."""
+"""Gradients that are there, in coordinates, as a Jacobian: for experiments that must know the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dntk_fast.certificates.full_problem import FullProblem
-from dntk_fast.certificates.parameter_weights import Weights
+from dntk_fast.tangent.jacobian import Jacobian
 
-__all__ = ["FormedProblem", "joint_factor"]
+__all__ = ["FormedJacobian", "joint_factor"]
 
 
-@dataclass(frozen=True, eq=False)
-class FormedProblem(FullProblem):
-    """The problem of `FullProblem` with gradients (C, N, q) given; inputs are row numbers among them.
+class FormedJacobian(Jacobian):
+    """The Jacobian whose rows are given, (C, N, q); inputs are row numbers among them.
 
     Weights are "span" (C, q), in the coordinates of the gradients, and "rest" (C, 1), the part outside all of them.
 
-    >>> rows, y = torch.tensor([0]), torch.tensor([[3.0]])
-    >>> problem = FormedProblem(torch.nn.Identity(), rows, y, 5.0, features=torch.eye(2)[None])
-    >>> problem.predict({"span": torch.tensor([[4.0, 7.0]])}, torch.tensor([1, 0])).tolist()
+    >>> J = FormedJacobian(torch.eye(2)[None])
+    >>> J.matvec(torch.tensor([1, 0]), {"span": torch.tensor([[4.0, 7.0]])}).tolist()
     [[7.0, 4.0]]
     """
 
-    features: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0))
+    def __init__(self, rows: Tensor, *, dtype: torch.dtype | None = None) -> None:
+        super().__init__(nn.Identity(), dtype=dtype)
+        self.gradients = rows
 
     @property
     def precision(self) -> torch.dtype:
         """The precision of the products."""
-        return self.dtype or self.features.dtype
+        return self.dtype or self.gradients.dtype
 
-    def kernel(self, x1: Any, x2: Any = None, *, dtype: torch.dtype | None = None) -> Tensor:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts of the weights."""
+        return "span", "rest"
+
+    def to(self, dtype: torch.dtype | None) -> FormedJacobian:
+        """Return the same rows in another precision."""
+        return self if dtype is None or dtype == self.precision else FormedJacobian(self.gradients, dtype=dtype)
+
+    def kernel(self, x1: Any, x2: Any = None, *, out: Tensor | None = None) -> Tensor:
         """Return K_c of rows, (C, n1, n2), float64."""
-        first = self._gradients(x1, dtype)
-        return (first @ (first if x2 is None else self._gradients(x2, dtype)).mT).double()
+        first = self._rows(x1)
+        found = (first @ (first if x2 is None else self._rows(x2)).mT).double()
+        return found if out is None else out.copy_(found)
 
-    def diagonal(self, x: Any, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Return |phi_c(x)|^2, (C, t)."""
-        return self._gradients(x, dtype).square().sum(2)
+    def diagonal(self, x: Any) -> Tensor:
+        """Return |phi_c(x)|^2, (C, n)."""
+        return self._rows(x).square().sum(2)
 
-    def predict(self, weights: Mapping[str, Tensor], x: Any, *, dtype: torch.dtype | None = torch.float64) -> Tensor:
-        """Return Phi_c w_c on rows, (C, t)."""
-        rows = self._gradients(x, dtype)
+    def matvec(self, x: Any, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return Phi_c w_c, (C, n)."""
+        rows = self._rows(x)
         return (rows @ weights["span"].to(rows)[..., None])[..., 0]
 
-    def backward(self, coefficients: Tensor) -> Weights:
-        """Return Phi_c^T a_c over the training rows."""
-        rows = self._gradients(self.x, None)
+    def rmatvec(self, x: Any, coefficients: Tensor) -> dict[str, Tensor]:
+        """Return Phi_c^T a_c."""
+        rows = self._rows(x)
         span = (coefficients.to(rows)[:, None] @ rows)[:, 0]
         return {"span": span, "rest": span.new_zeros(len(span), 1)}
 
-    def rows(self, chosen: Tensor) -> FormedProblem:
-        """Return the problem on some of its rows, in float64."""
-        return replace(
-            self, x=self.x[chosen], targets=self.targets[:, chosen].double(), trace=None, dtype=torch.float64
-        )
-
-    def _gradients(self, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def _rows(self, x: Tensor) -> Tensor:
         whole = len(x) > 0 and bool((x.diff() == 1).all())
-        rows = self.features[:, int(x[0]) : int(x[-1]) + 1] if whole else self.features[:, x]
-        return rows.to(dtype or self.precision)
+        rows = self.gradients[:, int(x[0]) : int(x[-1]) + 1] if whole else self.gradients[:, x]
+        return rows.to(self.precision)
 
 
 def joint_factor(kernel: Tensor) -> Tensor:

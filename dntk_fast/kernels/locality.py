@@ -76,7 +76,7 @@ class Eigenspaces:
         return own_place <= xp.sum(double(ranks)[..., None] * self.columns, axis=-2)
 
     def coverage(self, kept: Array) -> tuple[Array, Array]:
-        """Of every global eigenvector max_h c_jh and sum_h w_jh c_jh = |Pi_loc u_j|^2, (C, n) each (LG-4)."""
+        """Of every global eigenvector max_h c_jh and sum_h w_jh c_jh = |Pi_loc u_j|^2, (C, n) each (`lg_4`)."""
         xp = namespace(self.values)
         held = self.columns @ (double(kept)[..., None] * self.overlap**2)
         weight = self.members @ self.vectors**2
@@ -207,7 +207,7 @@ def optimal_completion(kernel: Array, local_basis: Array, q: int) -> Array:
 
 
 def restricted_completion(kernel: Array, local_basis: Array, q: int) -> Array:
-    """The top q eigenvectors of K - K_U, K_U = K U (U^T K U)^+ U^T K: the best completion in tr K_U (section 12, 2).
+    """The top q eigenvectors of K - K_U, K_U = K U (U^T K U)^+ U^T K: the best completion in tr K_U (`optimal_completion`).
 
     Parameters: as `optimal_completion`. Returns: (C, n, q) or (n, q). Raises: ValueError, TypeError.
 

@@ -1,4 +1,4 @@
-"""Kernel ridge regression of all classes at once (A.3, 9.5; measures.md), from one eigendecomposition where it pays.
+"""Kernel ridge regression of all classes at once (A.3; docs/measures.md), from one eigendecomposition where it pays.
 
 The ridge is un-normalised, `(K + lam I) alpha = y`; `lam` is one number or one per class. Sums, factorisations and
 eigenvalues are float64 inside; the caller's array kind, dtype and device come back.
@@ -46,7 +46,7 @@ __all__ = [
     "ridge_weights",
 ]
 
-# measures.md: lam / mean(diag K) runs from 1e-6 to 1e1, a factor 10 apart.
+# docs/measures.md: lam / mean(diag K) runs from 1e-6 to 1e1, a factor 10 apart.
 GRID_EXPONENTS = range(-6, 2)
 
 
@@ -83,7 +83,7 @@ class RidgeSpectrum:
         return self._combine(self._inverse(lam))
 
     def truncated(self, lam: float | Array, r: int) -> Array:
-        """The same on the r largest eigenvalues alone (4.4 b), (C, k)."""
+        """The same on the r largest eigenvalues alone (`alg_1_stages_4_5`), (C, k)."""
         inverse = self._inverse(lam)
         inside = integers(inverse.shape[-1], inverse) < r
         return self._combine(inverse * namespace(inverse).astype(inside, inverse.dtype))
@@ -93,7 +93,7 @@ class RidgeSpectrum:
         inverse = self._inverse(lam)
         if self.dual:
             alpha, spread = apply(self.vectors, inverse * self.coefficients), apply(self.vectors**2, inverse)
-        else:  # Woodbury (17), both multiplied by lam: the residual, and 1 - leverage
+        else:  # Woodbury (17) [Woodbury1950], both multiplied by lam: the residual, and 1 - leverage
             fitted = self.features @ self.vectors
             alpha = self.targets - apply(fitted, inverse * self.coefficients)
             spread = 1.0 - apply(fitted**2, inverse)
@@ -163,10 +163,11 @@ def dual_coefficients(kernel: Array, targets: Array, lam: float | Array) -> Arra
 
 
 def rank_r_weights(features: Array, targets: Array, lam: float | Array, r: int) -> Array:
-    """Truncated ridge regression (4.4 b): w = sum_{j <= r} u_j^T y / (lambda_j + lam) Phi^T u_j, with the same lam.
+    """Truncated ridge regression: w = sum_{j <= r} u_j^T y / (lambda_j + lam) Phi^T u_j, with the same lam.
 
     Parameters: features (C, n, k) or (n, k), targets (C, n) or (n,), lam > 0, 1 <= r <= n. Returns: (C, k) or (k,).
     Raises: ValueError for r outside 1..n, lam <= 0 or shapes that do not fit.
+    Source: `alg_1_stages_4_5`.
 
     >>> rank_r_weights(np.asarray([[2.0, 0.0], [0.0, 1.0]]), np.asarray([5.0, 4.0]), 1.0, 1).tolist()
     [2.0, 0.0]
@@ -189,10 +190,11 @@ def ridge_path(features: Array, targets: Array, grid: Array, *, row_weights: Arr
 
 
 def leave_one_out(kernel: Array, targets: Array, lam: float | Array) -> Array:
-    """The leave-one-out residuals without refitting (9.5): y_i - f_{-i}(x_i) = alpha_i / [(K + lam I)^-1]_ii.
+    """The leave-one-out residuals without refitting: y_i - f_{-i}(x_i) = alpha_i / [(K + lam I)^-1]_ii.
 
     Parameters: kernel (C, n, n) or (n, n), targets (C, n) or (n,), lam > 0. Returns: like targets. Raises: as
     `dual_coefficients`. From features, and for many lam: `ridge_spectrum(...).leave_one_out(lam)`.
+    Source: `effective_dimension`.
 
     >>> leave_one_out(np.asarray([[1.0, 1.0], [1.0, 1.0]]), np.asarray([2.0, 0.0]), 1.0).tolist()
     [2.0, -1.0]
@@ -217,10 +219,11 @@ def leave_one_out_path(kernel: Array, targets: Array, grid: Array) -> Array:
 
 
 def leverage(kernel: Array, lam: float | Array) -> Array:
-    """The ridge leverage scores l_i = [K (K + lam I)^-1]_ii (9.5); they sum to the effective dimension.
+    """The ridge leverage scores l_i = [K (K + lam I)^-1]_ii; they sum to the effective dimension.
 
     Parameters: kernel (C, n, n) or (n, n), lam > 0. Returns: (C, n) or (n,), in [0, 1). Raises: ValueError, TypeError
     for what does not fit or lam <= 0.
+    Source: `effective_dimension`, [AlaouiMahoney2015].
 
     >>> leverage(np.asarray([[3.0, 0.0], [0.0, 1.0]]), 1.0).tolist()
     [0.75, 0.5]
@@ -232,7 +235,7 @@ def leverage(kernel: Array, lam: float | Array) -> Array:
 
 
 def effective_dimension(kernel: Array, lam: float | Array) -> Array:
-    """The effective dimension d_eff = tr K (K + lam I)^-1 = sum_j lambda_j / (lambda_j + lam) (9.5).
+    """The effective dimension d_eff = tr K (K + lam I)^-1 = sum_j lambda_j / (lambda_j + lam) (`effective_dimension`).
 
     Parameters: kernel (C, n, n) or (n, n), lam > 0. Returns: (C,) or a 0-d array. Raises: as `leverage`.
 
@@ -246,7 +249,7 @@ def effective_dimension(kernel: Array, lam: float | Array) -> Array:
 
 
 def ridge_grid(kernel: Array) -> Array:
-    """The grid of measures.md: lam / mean(diag K) = 1e-6, 1e-5, ..., 1e1, the mean taken over all classes.
+    """The grid of docs/measures.md: lam / mean(diag K) = 1e-6, 1e-5, ..., 1e1, the mean taken over all classes.
 
     Parameters: kernel (C, n, n) or (n, n). Returns: (8,), ascending. Raises: ValueError if the mean is not above 0.
 
@@ -259,7 +262,7 @@ def ridge_grid(kernel: Array) -> Array:
 
 
 def choose_ridge(losses: Array, grid: Array) -> RidgeChoice:
-    """The rule of measures.md: the largest lam whose mean loss is within one standard error of the best mean loss.
+    """The rule of docs/measures.md: the largest lam whose mean loss is within one standard error of the best mean loss.
 
     The standard error is that of the best row: its standard deviation (n - 1 in the denominator) over sqrt(n).
     Parameters: losses (L, n) of each lam on each example, n >= 2, grid (L,) ascending. Returns: the choice; `on_edge`

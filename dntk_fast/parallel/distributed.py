@@ -7,7 +7,8 @@
 Where one process is killed the others end with one line, and the same command goes on from the shards that stand; with
 `torchrun --max-restarts 1` it does so by itself. Without a process group one process does all the work. However many share
 it, the bits are the same on the same kind of machine with the same number of threads in each (torchrun sets one) and the
-same `memory`; otherwise the numbers are equal up to rounding. Moments and certificates: `distributed_sums`.
+same `memory`; otherwise the numbers are equal up to rounding. Moments stand in
+`parallel.moments`, products and certificates in `parallel.jacobian`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from torch import nn
 from dntk_fast import _check
 from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.parallel.processes import LostProcessError, agree, collect, meet, place, reason
+from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.tangent.store import FeatureStore
 from dntk_fast.tangent.writing import Job, Options, batch_digest, plain, stands

@@ -15,7 +15,7 @@ from torch import Tensor
 
 __all__ = ["Key", "key", "normals", "permutations", "shifts", "signs", "words"]
 
-# The finaliser of splitmix64 (Steele, Lea and Flood 2014) and its Weyl increment, as signed 64-bit integers.
+# The finaliser of splitmix64 [SteeleLeaFlood2014] and its Weyl increment, as signed 64-bit integers.
 _WEYL, _FIRST, _SECOND = (
     c - 2**64 if c >= 2**63 else c for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )

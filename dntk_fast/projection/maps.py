@@ -112,7 +112,7 @@ class Contiguous:
 
 
 class SparseJL:
-    """SJLT in block form: s independent contiguous maps into k/s coordinates each, over sqrt(s).
+    """SJLT in block form: s independent contiguous maps into k/s coordinates each, over sqrt(s) [KaneNelson2014].
 
     A mean of s independent unbiased estimates, each of variance (V0 - sum_r V0_r) / (k/s) with runs of k/s, hence
 
@@ -137,7 +137,7 @@ class SparseJL:
 
 
 class TensorSketch:
-    """CountSketch of a matrix (d_o, d_i) with hash h(i) + g(j) mod k and sign s(i) t(j).
+    """CountSketch of a matrix (d_o, d_i) with hash h(i) + g(j) mod k and sign s(i) t(j) [PhamPagh2013].
 
     Of an outer product it is the circular convolution of two small sketches, so it needs no entry of the product:
     F A (delta a^T) = F(sketch of delta) * F(sketch of a). h and g are uniform bijections inside runs of k rows or columns.

@@ -118,7 +118,7 @@ class Sketch:
         stream = hashing.key(self.seed, "", "haar")
         normal = hashing.normals(stream, 0, self.size * self.k, dtype=torch.float64).reshape(self.size, self.k)
         q, r = torch.linalg.qr(normal)
-        # Uniform only with the signs of the diagonal of R taken out (Mezzadri 2007).
+        # Uniform only with the signs of the diagonal of R taken out [Mezzadri2007].
         found: Tensor = q * r.diagonal().sign() * math.sqrt(self.size / self.k)
         return found
 

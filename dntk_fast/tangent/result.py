@@ -27,7 +27,9 @@ class FeaturePlan:
     head : name of the layer that is kept exact ("" is the model itself), or None
     outputs, rows, classes : outputs in all; samples and outputs that are worked on at a time
     peak_bytes : predicted peak above model and result
+    columns : rows of the head's weight that give the outputs, () where there is no head
     generic : parameters without a rule of their own, whose gradients torch.func forms
+    memory : bytes that they were made within
     """
 
     sketch: Sketch
@@ -37,12 +39,14 @@ class FeaturePlan:
     classes: int
     peak_bytes: int
     generic: tuple[str, ...] = ()
+    memory: int = 0
+    columns: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         kept = f", exact head {self.head or '(the model)'}" if self.head is not None else ""
         lines = [
             f"{self.outputs} outputs, {self.rows} samples and {self.classes} outputs at a time, k = {self.sketch.k}{kept}",
-            f"predicted peak {readable_bytes(self.peak_bytes)} above model and result",
+            f"predicted peak {readable_bytes(self.peak_bytes)} above model and result, of {readable_bytes(self.memory)}",
         ]
         for name, shape in self.sketch.shapes.items():
             route = " (torch.func)" if name in self.generic else ""
@@ -52,7 +56,7 @@ class FeaturePlan:
 
 @dataclass(frozen=True, eq=False)
 class TangentFeatures:
-    """Features phi_c(x) = [A grad_body f_c(x); h(x); 1] of all outputs c and samples x (section 9.2).
+    """Features phi_c(x) = [A grad_body f_c(x); h(x); 1] of all outputs c and samples x (`head_preserving`).
 
     Attributes
     ----------
@@ -79,7 +83,7 @@ class TangentFeatures:
 
     @cached_property
     def sketch_error(self) -> float:
-        """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (split halves, section 9.1).
+        """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (`split_half`).
 
         The k coordinates are split at random into two halves, K1 and K2 their kernels, each twice the half's Gram matrix:
         E ||K1 - K2||_F^2 / 4 = E ||K~ - K||_F^2 and E tr(K1 K2) = ||K||_F^2 where the halves are independent (dense maps).

@@ -18,9 +18,11 @@ from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.locality import locality
 from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
 from dntk_fast.kernels.redundancy import spectrum
-from dntk_fast.tangent.features import TangentFeatures, tangent_features
+from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
 from dntk_fast.workflow.training import train
@@ -85,7 +87,7 @@ def _exact_solution(
     A kernel in single precision leaves about five; one step of iterative refinement, with the residual from products in
     double precision, gives the others: certificates of refined predictors are held against them.
     """
-    problem = FullProblem(model, data.x_train, targets, fit.lam, dtype=torch.float64)
+    problem = FullProblem(Jacobian(model, dtype=torch.float64), data.x_train, targets, fit.lam)
     (eigenvalues, U), alpha = kernel.pair, fit.weights
     rest = targets.double() - problem.forward(problem.backward(alpha)) - fit.lam * alpha
     alpha = alpha + (U @ ((U.mT @ rest[..., None])[..., 0] / (eigenvalues + fit.lam))[..., None])[..., 0]
@@ -93,7 +95,7 @@ def _exact_solution(
 
 
 def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
-    """Theorem R's baseline: the same ridge regression on the input of the last layer alone."""
+    """The baseline of `theorem_r`: the same ridge regression on the input of the last layer alone."""
     train, test = (_head_features(model, x).expand(len(data.classes), -1, -1) for x in _splits(data).values())
     fit = fit_features(train, logits.arrays["logits.train"], test)
     size = train[0].nbytes + test[0].nbytes

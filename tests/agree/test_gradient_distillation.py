@@ -118,3 +118,14 @@ def test_a_twin_without_the_gram_would_be_seen(name):
     Phi, y, U = np.eye(2), np.asarray([1.0, 0.0]), np.asarray([[1.0, 1.0], [0.0, 1.0]])
     apart = np.abs(fast.sketched_weights(Phi, y, U, 1.0) - getattr(reference, name)(Phi, y, U, 1.0)).max()
     assert (apart > TOL["apart"]) == name.endswith("printed")
+
+
+@kinds
+@pytest.mark.parametrize("m", [1, 4])
+def test_target_aware_gradients_agree(kind, m):
+    rng = np.random.default_rng(0)
+    Phi, y = rng.standard_normal((2, 7, 9)), rng.standard_normal((2, 7))
+    found = fast.METHODS["target-aware"](to(kind, Phi), to(kind, gram(Phi)), to(kind, y), m=m, lam=0.1, seed=0)
+    for U, K, targets in zip(back(found.synthesis), gram(Phi), y, strict=True):
+        V = reference.target_aware_synthesis(K, targets, m, 0.1)
+        np.testing.assert_allclose(U @ U.T, V @ V.T, **SQUARED)

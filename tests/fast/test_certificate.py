@@ -27,7 +27,9 @@ from dntk_fast.certificates.certificate import (
     training_subset,
 )
 from dntk_fast.kernels.ridge import dual_coefficients, ridge_weights
-from dntk_fast.tangent.features import head_weights, tangent_features
+from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.head import head_weights
+from dntk_fast.tangent.jacobian import Jacobian
 from tests.fast.plain import close, features
 from tests.kinds import assert_same_kind, back, kinds, to
 from tests.tolerances import TOL
@@ -343,7 +345,7 @@ def test_a_parameter_left_out_counts_as_zero_and_one_that_is_not_of_the_problem_
     assert close(residual(case.problem, partial).norm, residual(case.problem, zero).norm)
     pair = (duality_gap_at(case.problem, w, case.y) for w in (partial, zero))
     assert close(*pair)
-    problem = FullProblem(case.model, case.x, case.problem.targets, case.lam, parameters=["4.weight"])
+    problem = FullProblem(Jacobian(case.model, parameters=["4.weight"]), case.x, case.problem.targets, case.lam)
     with pytest.raises(ValueError, match="weights: expected parameters of the problem, got"):
         residual(problem, weights)
 
@@ -367,7 +369,7 @@ def test_inner_products_are_summed_in_double_precision():
 def test_fitted_values_are_in_the_precision_of_the_problem():
     case = Case(0, dtype=torch.float32)
     w, exact = named(case.model, case.w), case.product(case.Phi, case.w)
-    double = FullProblem(case.model, case.x, case.problem.targets, case.lam, dtype=torch.float64)
+    double = FullProblem(Jacobian(case.model, dtype=torch.float64), case.x, case.problem.targets, case.lam)
     assert close(double.forward(w), exact)
     assert close(case.problem.forward(w).double(), exact, TOL["float32"])
     assert not close(case.problem.forward(w).double(), exact)

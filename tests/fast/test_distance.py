@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dntk_fast.certificates import full_problem
 from dntk_fast.certificates.certificate import combined, inner
 from dntk_fast.certificates.conjugate_gradients import Step
 from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.report.record import schema
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.workflow import data, distance, stages
 from dntk_fast.workflow.config import Config
@@ -41,7 +41,8 @@ def given(tmp_path_factory):
     )
     config = Config(data=str(folder / "pack.npz"), **SMALL)
     run(config, folder / "run")
-    store = StageStore(folder / "run", asdict(config))
+    digits = data.load(config.data)
+    store = StageStore(folder / "run", asdict(config), inputs={"data": digits.fingerprint})
     names = (
         "full kernel",
         "distillation, 6 per class",
@@ -52,7 +53,7 @@ def given(tmp_path_factory):
     stages = [store.load(name) for name in names]
     model = build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
     model.load_state_dict({name[8:]: w for name, w in stages[-1].arrays.items() if name.startswith("weights.")})
-    return Inputs(model.eval(), data.load(config.data), *stages, config), store.load(REFINEMENT)
+    return Inputs(model.eval(), digits, *stages, config), store.load(REFINEMENT)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_true_errors_are_true(given, exact):
 def test_the_true_excess_is_that_of_the_objective(given, exact):
     """J(w) - J(w_*) = (|Phi (w - w_*)|^2 + lam |w - w_*|^2) / 2, for the gradient is zero at w_*."""
     inputs, stage = given
-    problem = replace(inputs.problem, dtype=torch.float64)
+    problem = replace(inputs.problem, jacobian=inputs.problem.J.to(torch.float64))
     best = problem.backward(inputs.full.arrays["coefficients"])
     away = combined(best, -torch.ones(10, dtype=torch.float64), inputs.weights)
     fitted = inputs.problem.predict(inputs.weights, inputs.data.x_train).numpy()
@@ -194,26 +195,26 @@ def test_the_passes_told_are_the_passes_made(given, tmp_path, monkeypatch):
     made, told = Counter(), stage.numbers["distance"]
 
     def counting(name, honest):
-        def counted(model, x, *more, **options):
+        def counted(owner, x, *more, **options):
             made[name, len(x)] += 1
-            if name == "tangent_kernel" and more[0] is not None:
+            if name == "kernel" and more[0] is not None:
                 made[name, len(more[0])] += 1
-            return honest(model, x, *more, **options)
+            return honest(owner, x, *more, **options)
 
         return counted
 
-    for name in ("jacobian_vector", "vector_jacobian", "kernel_diagonal", "tangent_kernel"):
-        monkeypatch.setattr(full_problem, name, counting(name, getattr(full_problem, name)))
+    for name in ("matvec", "rmatvec", "diagonal", "kernel"):
+        monkeypatch.setattr(Jacobian, name, counting(name, getattr(Jacobian, name)))
     monkeypatch.setattr(distance, "tangent_features", counting("tangent_features", tangent_features))
     again(inputs, tmp_path)
     (C, n), m = inputs.problem.targets.shape, 60  # as many rows of the subset as held-out images
-    over_training = [count for (name, rows), count in made.items() if rows == n and name != "tangent_kernel"]
+    over_training = [count for (name, rows), count in made.items() if rows == n and name != "kernel"]
     assert sum(over_training) == told["end"]["passes"]
     assert told["start"]["passes"] == 3  # J v, J^T a, the squared norms
     assert told["steps"][0]["passes"] == 4  # J v, J^T a, the squared norms, the projections
 
-    tangents = sum(C * rows * count for (name, rows), count in made.items() if name == "jacobian_vector")
-    images = sum(rows * count for (name, rows), count in made.items() if name != "jacobian_vector")
+    tangents = sum(C * rows * count for (name, rows), count in made.items() if name == "matvec")
+    images = sum(rows * count for (name, rows), count in made.items() if name != "matvec")
     # Of the bounds' own J v three are told for held-out images and for the subset's rows each, and fewer are made.
     assert images + tangents <= stage.forward_passes <= images + tangents + 3 * C * m
     assert C * images <= stage.backward_passes <= C * (images + m)
@@ -300,14 +301,30 @@ def test_a_killed_refinement_goes_on_to_the_same_numbers(told, given, tmp_path):
         distance_to_full(replace(inputs), kill, path)
     assert seen == [(step, SMALL["refine_steps"]) for step in range(4)]
     if not told:
-        kept = read_tensors(looks_beside(path))[0]
-        write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
+        kept, words = read_tensors(looks_beside(path))
+        write_tensors(looks_beside(path), {name: kept[name] for name in ("0", "1", "2", "known by")}, words)
     later = []
     resumed = distance_to_full(replace(inputs), lambda done, total: later.append(done), path)
     assert later == [3, 4, 5, 6]
     assert resumed.numbers == stage.numbers
     for name, array in stage.arrays.items():
         torch.testing.assert_close(resumed.arrays[name], array, rtol=0, atol=0)
+
+
+def test_predictions_that_are_gone_are_named(given, tmp_path):
+    path = tmp_path / "c.safetensors"
+
+    def kill(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distance_to_full(replace(given[0]), kill, path)
+    looks_beside(path).unlink()
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected predictions of every step in .*looks, got none of step 0"
+    ):
+        distance_to_full(replace(given[0]), kill, path)
 
 
 def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp_path):

@@ -27,7 +27,8 @@ from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.kernels.moments import load_moments, moments_of
 from dntk_fast.parallel import distributed, processes
 from dntk_fast.parallel.distributed import distributed_features, process_group, write_distributed
-from dntk_fast.parallel.distributed_sums import DistributedProblem, distributed_moments
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
@@ -74,7 +75,7 @@ def test_outputs_may_be_an_iterator():
 @pytest.mark.parametrize("shard_rows", [1, 4, 99])
 def test_one_process_alone_has_the_passes_of_the_full_problem(shard_rows):
     x, y, lam = samples(), targets(11), torch.tensor([0.3, 3.0])
-    full, shared = FullProblem(network(), x, y, lam), DistributedProblem(network(), x, y, lam, shard_rows=shard_rows)
+    full, shared = FullProblem(network(), x, y, lam), distributed_problem(network(), x, y, lam, shard_rows=shard_rows)
     w = {name: torch.randn(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
     expected, found = residual(full, w), residual(shared, w)
     for name, value in expected.values.items():
@@ -103,7 +104,9 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
     assert all(close(getattr(found, name), getattr(expected, name)) for name in ("gram", "right", "squares"))
     with pytest.raises(ValueError, match=r"checkpoint: expected at most 2 parts, got 3 in .*moments-0-of-1"):
         distributed_moments(part, 2, checkpoint=tmp_path / "moments")
-    with pytest.raises(ValueError, match=r"^checkpoint: expected sums of the same stream, got .*moments-0-of-1"):
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected one of the same sum over a stream, got .*moments-0-of-1"
+    ):
         distributed_moments(lambda i: (features[:, :4].flip(2), y[:, :4]), 3, checkpoint=tmp_path / "moments")
     with pytest.raises(ValueError, match="parts: expected an integer"):
         distributed_moments(part, 0)
@@ -114,7 +117,7 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
 )
 def test_a_distributed_problem_refuses_what_makes_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
-        DistributedProblem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
+        distributed_problem(network(), samples(), targets(11), **{"lam": 1.0, **settings})
 
 
 def test_a_process_that_torchrun_did_not_start_is_refused(monkeypatch):
@@ -183,7 +186,7 @@ def test_processes_that_differ_are_told_what_in(monkeypatch):
 
 def sums(n, shard_rows):
     """Residual, certificate, held-out bounds and refined weights of a problem with n rows, by name."""
-    problem = DistributedProblem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
+    problem = distributed_problem(network(), samples(n), targets(n), 0.3, shard_rows=shard_rows)
     subset = training_subset(problem, torch.arange(min(n, 2)))
     held = held_out(subset, samples(3, seed=4))
     start = {name: torch.ones(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}

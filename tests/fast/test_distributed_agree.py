@@ -8,7 +8,8 @@ import torch
 
 from dntk_fast.parallel import distributed, processes
 from dntk_fast.parallel.distributed import distributed_features, write_distributed
-from dntk_fast.parallel.distributed_sums import DistributedProblem, distributed_moments
+from dntk_fast.parallel.jacobian import distributed_problem
+from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.writing import Job, stands
 from tests.fast.test_store import network, samples
@@ -22,7 +23,7 @@ def targets(seed=0):
 
 def problem(**changed):
     given = {"model": network(), "x": samples(), "targets": targets(), "lam": 0.3, "shard_rows": 4} | changed
-    return DistributedProblem(**given)
+    return distributed_problem(**given)
 
 
 def gathered(**changed):
@@ -54,7 +55,8 @@ def test_processes_that_differ_in_one_setting_are_told_which(monkeypatch, call, 
     answers = []
     monkeypatch.setattr(processes, "gather", lambda own: answers.append(own) or [own])
     call(**{name: value})
-    monkeypatch.setattr(processes, "gather", lambda own: [own, answers[0]])
+    others = iter(answers)
+    monkeypatch.setattr(processes, "gather", lambda own: [own, next(others)])
     with pytest.raises(ValueError, match=f"^{name}: expected the same in every process, got different ones$"):
         call()
 

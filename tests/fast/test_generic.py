@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dntk_fast.tangent import generic
-from dntk_fast.tangent.generic import Wrapped
+from dntk_fast.tangent import batches, generic, head, probes
+from dntk_fast.tangent.batches import Wrapped
 from tests.tolerances import TOL
 
 
@@ -80,7 +80,7 @@ def close(found, expected):
 def test_gradients_are_those_of_one_backward_pass_for_each_sample_and_output(name):
     model, x = build(MODELS[name]), torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x = 2 * x if name == "padded table" else x
-    names = list(generic.trainable(model))
+    names = list(probes.trainable(model))
     expected = by_backward_passes(model, x, names)
     seen = list(generic.per_sample_gradients(Wrapped(model), x, names, range(len(expected))))
     assert [c for c, _ in seen] == list(range(len(expected)))
@@ -112,16 +112,16 @@ def test_a_subset_of_parameters_and_outputs_leaves_the_others_alone():
 def test_trainable_leaves_out_frozen_parameters_and_lists_shared_ones_once():
     model = build(MODELS["perceptron"])
     model[0].bias.requires_grad_(False)
-    assert list(generic.trainable(model)) == ["0.weight", "2.weight", "2.bias"]
-    assert list(generic.trainable(model, ["2.bias", "0.weight"])) == ["0.weight", "2.bias"]
-    assert list(generic.trainable(model, lambda name: name.endswith("bias"))) == ["2.bias"]
+    assert list(probes.trainable(model)) == ["0.weight", "2.weight", "2.bias"]
+    assert list(probes.trainable(model, ["2.bias", "0.weight"])) == ["0.weight", "2.bias"]
+    assert list(probes.trainable(model, lambda name: name.endswith("bias"))) == ["2.bias"]
     with pytest.raises(ValueError, match=r"^parameters: expected names of trainable parameters, got \['0\.bias'\]$"):
-        generic.trainable(model, ["0.bias"])
+        probes.trainable(model, ["0.bias"])
     with pytest.raises(ValueError, match=r"^parameters: expected at least one trainable parameter, got none$"):
-        generic.trainable(model, lambda name: False)
+        probes.trainable(model, lambda name: False)
     tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
-    assert list(generic.trainable(tied)) == ["0.weight", "0.bias", "1.bias"]
+    assert list(probes.trainable(tied)) == ["0.weight", "0.bias", "1.bias"]
 
 
 # --- the probes -------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ ENDS = {
 def test_the_head_is_the_layer_whose_output_is_the_models_and_nothing_else(name):
     end, expected = ENDS[name]
     model, x = build(lambda: Head(end)), torch.randn(2, 3, dtype=torch.float64)
-    assert generic.affine_head(Wrapped(model), x, list(generic.trainable(model))) == expected
+    assert head.affine_head(Wrapped(model), x, list(probes.trainable(model))) == expected
     assert all(not module._forward_hooks for module in model.modules())
 
 
@@ -165,8 +165,8 @@ def test_a_frozen_head_or_one_on_sequences_is_none():
     model = build(lambda: Head(ENDS["affine"][0]))
     model.fc.weight.requires_grad_(False)
     x = torch.randn(2, 3, dtype=torch.float64)
-    assert generic.affine_head(Wrapped(model), x, list(generic.trainable(model))) is None
-    assert generic.affine_head(Wrapped(nn.Linear(3, 2).double()), x, ["weight", "bias"]) == ""
+    assert head.affine_head(Wrapped(model), x, list(probes.trainable(model))) is None
+    assert head.affine_head(Wrapped(nn.Linear(3, 2).double()), x, ["weight", "bias"]) == ""
 
 
 class Centred(nn.Module):
@@ -222,9 +222,9 @@ def test_outputs_that_depend_on_more_than_their_sample_are_refused(make, message
     x, model = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), build(make)
     before = torch.get_rng_state()
     with pytest.raises(ValueError, match=message):
-        generic.probe(Wrapped(model), x)
+        probes.probe(Wrapped(model), x)
     assert torch.equal(before, torch.get_rng_state())
-    assert generic.probe(Wrapped(build(MODELS["perceptron"])), x).shape == (2, 2)
+    assert probes.probe(Wrapped(build(MODELS["perceptron"])), x).shape == (2, 2)
 
 
 def test_batches_are_tensors_tuples_or_dicts():
@@ -234,11 +234,11 @@ def test_batches_are_tensors_tuples_or_dicts():
 
     left, right = torch.ones(3, 2), torch.arange(6.0).reshape(3, 2)
     for batch in ((left, right), {"right": right, "left": left}):
-        assert torch.equal(generic.call(Both(), batch), left + right)
-        assert torch.equal(generic.call(Both(), generic.take(batch, slice(1, 3))), (left + right)[1:])
+        assert torch.equal(batches.call(Both(), batch), left + right)
+        assert torch.equal(batches.call(Both(), batches.take(batch, slice(1, 3))), (left + right)[1:])
 
 
 def test_a_budget_too_small_for_one_sample_is_refused_with_the_least_that_serves():
-    assert generic.chunk_rows(95, 30, 5) == 3
+    assert probes.chunk_rows(95, 30, 5) == 3
     with pytest.raises(ValueError, match=r"^memory: expected at least 35 \(35 B\) for one sample, got 34 B$"):
-        generic.chunk_rows(34, 30, 5)
+        probes.chunk_rows(34, 30, 5)

@@ -411,6 +411,24 @@ def test_the_exact_method_is_full_ridge_regression_with_one_gradient(kind):
     assert found.kernel_error > 0.5
 
 
+@kinds
+@pytest.mark.parametrize("m", [1, 5])
+def test_target_aware_gradients_keep_the_kernel_and_the_exact_predictor(kind, m):
+    Phi, y = axis(kind)
+    K = to(kind, gram(back(Phi)))
+    found = gd.METHODS["target-aware"](Phi, K, y, m=m, lam=0.01, seed=0)
+    np.testing.assert_allclose(back(found.weights), back(ridge_weights(Phi, y, 0.01)), **SQUARED)
+    eigen = gd.METHODS["top eigenvectors"](Phi, K, y, m=m, lam=0.01, seed=0)
+    assert not np.allclose(
+        back(eigen.weights), back(found.weights), rtol=TOL["apart"]
+    )  # the kernel alone is not enough
+    if m > 1:
+        fewer = gd.METHODS["top eigenvectors"](Phi, K, y, m=m - 1, lam=0.01, seed=0)
+        assert fewer.captured_energy <= found.captured_energy <= eigen.captured_energy
+        one = gd.METHODS["exact one gradient"](Phi, K, y, m=m, lam=0.01, seed=0)
+        assert found.kernel_error < one.kernel_error
+
+
 def test_top_eigenvectors_lead_the_table_and_the_restricted_solve_its_twin():
     Phi, y = axis("numpy")
     rows = {name: method(Phi, gram(Phi), y, m=5, lam=0.1, seed=0) for name, method in gd.METHODS.items()}

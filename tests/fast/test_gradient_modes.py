@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from dntk_fast.tangent.batches import differentiable
 from dntk_fast.tangent.features import feature_plan, norm_errors, tangent_features
-from dntk_fast.tangent.generic import differentiable
 from dntk_fast.tangent.kernel import (
     kernel_diagonal,
     kernel_plan,
@@ -93,5 +93,5 @@ def test_a_loader_with_labels_or_without_batches_is_refused():
     x = torch.ones(3, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="inputs: expected what the model takes"):
         tangent_kernel(network(), DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=2))
-    with pytest.raises(ValueError, match="x: expected at least one batch, got a DataLoader without any"):
+    with pytest.raises(ValueError, match="x1: expected at least one batch, got a DataLoader without any"):
         tangent_kernel(network(), DataLoader(TensorDataset(x[:0])))

@@ -18,7 +18,7 @@ from dntk_fast.bench.prices import ACCOUNTS, RIVALS, WAYS, Way, Work, break_even
 from dntk_fast.bench.ways import QUICK, Subject
 from dntk_fast.cli import main
 from dntk_fast.kernels.ridge import ridge_weights
-from dntk_fast.tangent import capture as passes
+from dntk_fast.tangent import passes
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.workflow import data as data_sets
 from dntk_fast.workflow.models import build

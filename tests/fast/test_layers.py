@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.tangent.capture import capture, inspect
 from dntk_fast.tangent.gram import add_gram, squared_norms
 from dntk_fast.tangent.layers import Deferred, Lookup, Outer, merge, stack
+from dntk_fast.tangent.passes import capture, inspect
 from tests.fast.plain import Readout, close, jacobian, kernel
 from tests.tolerances import TOL
 

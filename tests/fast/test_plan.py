@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.tangent.capture import inspect
-from dntk_fast.tangent.generic import Wrapped, probe
+from dntk_fast.tangent.batches import Wrapped
 from dntk_fast.tangent.kernel import kernel_plan, tangent_kernel
+from dntk_fast.tangent.passes import inspect
 from dntk_fast.tangent.plan import plan_kernel
+from dntk_fast.tangent.probes import probe
 
 
 class Counting(nn.Module):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast.tangent.generic import Wrapped, saved_bytes
+from dntk_fast.tangent.batches import Wrapped
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel
+from dntk_fast.tangent.probes import saved_bytes
 from dntk_fast.tangent.products import (
     jacobian_vector,
     kernel_vector,

@@ -11,6 +11,7 @@ from dntk_fast.certificates import subset as subset_module
 from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
 from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.files.tensors import write_tensors
+from dntk_fast.tangent.jacobian import Jacobian
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, at_most, flat, named
 from tests.tolerances import TOL
@@ -151,7 +152,7 @@ def test_passes_are_counted():
 
         def rows(self, chosen):
             part = super().rows(chosen)  # the subset's own passes are not passes over the data
-            return FullProblem(part.model, part.x, part.targets, part.lam)
+            return FullProblem(part.jacobian, part.x, part.targets, part.lam)
 
     case.problem = Counting(case.model, case.x, case.problem.targets, case.lam)
     case.subset = training_subset(case.problem, torch.tensor([0]))
@@ -184,12 +185,12 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in lam, subset$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in lam, subset$"
     ):
         run(other, 1, checkpoint=path)
     case.w = case.w + 1
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in start$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in start$"
     ):
         run(case, 1, checkpoint=path)
 
@@ -215,7 +216,7 @@ def changed(model=None, freeze=(), **change):
     model = model or Computed(torch.tanh)
     for name in freeze:
         model.get_parameter(name).requires_grad_(False)
-    problem = FullProblem(model, x, y, 0.5, **{"outputs": [0, 1]} | change)
+    problem = FullProblem(Jacobian(model, **{"outputs": [0, 1]} | change), x, y, 0.5)
     held = held_out(training_subset(problem, torch.tensor([0])), x[:2])
     features = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
     return solve(problem, features, held, rms=0.0, steps=1, checkpoint=path)
@@ -237,7 +238,7 @@ def test_the_checkpoint_of_another_problem_with_the_same_weights_and_data_is_ref
     path = tmp_path / "state.safetensors"
     found = changed(path=path)
     with pytest.raises(
-        ValueError, match=f"^checkpoint: expected one of the same problem, got .*, which differs in {told}$"
+        ValueError, match=f"^checkpoint: expected one of the same refinement, got .*, which differs in {told}$"
     ):
         changed(path=path, **change)
     assert changed(path=path, memory=2**28).history[:2] == found.history  # the budget is no part of the problem
@@ -247,7 +248,7 @@ def test_what_is_no_checkpoint_of_a_refinement_is_refused(tmp_path):
     path = tmp_path / "state.safetensors"
     for words in ({}, {"owner": "0f" * 32}, {"owner": "[1]"}):
         write_tensors(path, {"a": torch.ones(1)}, words)
-        with pytest.raises(ValueError, match=r"^checkpoint: expected one that a refinement wrote, got "):
+        with pytest.raises(ValueError, match=r"^checkpoint: expected one of a refinement, got .* of something else$"):
             changed(path=path)
     with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got int$"):
         changed(path=3)
@@ -432,7 +433,7 @@ def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
     assert torch.equal(found.coefficients, straight.coefficients)
     assert found.history == straight.history
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in features$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in features$"
     ):
         dual(case, 1, k=11, checkpoint=path)
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dntk_fast.tangent.capture import capture, inspect
 from dntk_fast.tangent.gram import add_gram
 from dntk_fast.tangent.kernel import tangent_kernel
+from dntk_fast.tangent.passes import capture, inspect
 from tests.fast.plain import Readout, close, kernel
 
 

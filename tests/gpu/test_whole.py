@@ -69,6 +69,6 @@ def test_a_store_holds_what_the_gpu_made(tmp_path):
 
 def test_the_estimator_answers_on_the_device():
     model, x, y = build("conv8", seed=0).cuda(), images(40, 0).float().cuda(), torch.arange(40, device="cuda") % 10
-    found = DistilledNTK(model, per_class=2, k=32, seed=0).fit(x, y).predict(x)
+    found = DistilledNTK(model, per_class=2, seed=0).fit(x, y).predict(x)
     assert found.device.type == "cuda"
     assert found.shape == (40,)

@@ -63,6 +63,7 @@ def test_arrows_point_one_way():
         "dntk_fast -> dntk_ref",
         "proofs_checks -> dntk_fast",
         "dntk_fast.kernels.ridge -> dntk_fast.workflow.pipeline",
+        "dntk_fast.tangent.layers -> dntk_fast.tangent.kernel",
     ],
 )
 def test_a_wrong_arrow_is_seen(tmp_path, arrow):

@@ -15,6 +15,7 @@ TOP = {
     "proofs_checks",
     "tests",
     "asv_benchmarks",
+    "docs",
     "README.md",
     "LICENSE",
     "CITATION.cff",

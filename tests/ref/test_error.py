@@ -474,3 +474,15 @@ ONE = er.population([[1.0]], [1.0])
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_design_and_the_noise_of_a_deviation_are_told_apart():
+    # One feature, atoms (1, 0) and (1, 2): w* = 1, epsilon = (-1, 1). The sample (0, 0) has Sigma_hat = Sigma = 1: no
+    # design term, and noise -1 / (1 + lam). With features 1 and 2 and values on the line only the design is left.
+    flat = er.population([[1.0], [1.0]], [0.0, 2.0])
+    found = er.weight_deviation_terms(flat, [0, 0], 1.0)
+    np.testing.assert_allclose([found.design[0], found.noise[0]], [0.0, -0.5], atol=TOL["hand"])
+    straight = er.population([[1.0], [2.0]], [1.0, 2.0])
+    found = er.weight_deviation_terms(straight, [0], 1.0)
+    # Sigma = 5/2, w_lam = 5/7, Sigma_hat = 1: (1 - 5/2)(1 - 5/7) / 2 = -3/14.
+    np.testing.assert_allclose([found.design[0], found.noise[0]], [-3 / 14, 0.0], atol=TOL["hand"])

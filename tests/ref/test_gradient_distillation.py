@@ -336,6 +336,22 @@ def test_objectives_are_ordered_full_restricted_sketched(seed, m, lam):
         assert restricted - best > TOL["apart"] * best
 
 
+@given(SEEDS, st.integers(1, 3), st.sampled_from([0.1, 1.0]))  # the kernel has rank 4
+def test_target_aware_gradients_keep_the_exact_predictor_and_all_but_one_dimension_of_the_best_kernel(seed, m, lam):
+    Phi, Y, _ = instance(seed)
+    F, y = Phi[0], Y[0]
+    K = F @ F.T
+    U = gd.target_aware_synthesis(K, y, m, lam)
+    assert U.shape == (6, m)
+    w = ridge.ridge_weights(F, y, lam)
+    for solve in (gd.sketched_weights, gd.restricted_weights):
+        np.testing.assert_allclose(solve(F, y, U, lam), w, rtol=TOL["squared_kernel"], atol=TOL["squared_kernel"])
+        assert differs(solve(F, y, gd.top_eigenvectors(K, m), lam), w)
+    if m > 1:
+        assert gd.best_captured_energy(K, m - 1) <= gd.captured_energy(K, U) + TOL["float64"]
+    assert gd.captured_energy(K, U) <= gd.best_captured_energy(K, m) + TOL["float64"]
+
+
 @given(SEEDS, st.integers(1, 6), st.sampled_from([0.1, 1.0]))
 def test_restricted_weights_by_three_routes(seed, m, lam):
     Phi, Y, _ = instance(seed)

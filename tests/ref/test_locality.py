@@ -573,3 +573,15 @@ def test_what_does_not_fit_is_refused_by_name(call, message):
 def test_labels_are_integers():
     with pytest.raises(TypeError, match="labels: expected integer labels, got dtype float64"):
         locality.clusters([0.0, 1.0])
+
+
+@given(partitioned_kernels(), st.integers(1, 3))
+def test_a_completion_of_several_directions_adds_the_largest_eigenvalues_off_the_local_ones(case, q):
+    K, labels = case
+    B = locality.local_basis(K, labels, 0.5).basis
+    q = min(q, len(K) - B.shape[1])
+    off = np.eye(len(K)) - B @ B.T
+    most = np.linalg.eigvalsh(off @ K @ off)[::-1][:q].sum()
+    W = locality.optimal_completion(K, B, q)
+    np.testing.assert_allclose(np.trace(W.T @ K @ W), most, rtol=TOL["float64"], atol=TOL["float64"] * np.trace(K))
+    np.testing.assert_allclose(B.T @ W, 0, atol=TOL["float64"])

@@ -74,6 +74,11 @@ def test_the_subsampled_bound_holds_with_its_probability():
     assert np.mean(unlucky) > delta
 
 
+def test_the_subsampled_bound_by_hand():
+    # delta = exp(-2): the root of 2 ln(1 / delta) is 2, and 1 + 4 (1 + 2) / sqrt(4) = 7.
+    np.testing.assert_allclose(rs.subsampled_bound(1.0, 4.0, 4, np.exp(-2.0)), 7.0, **HAND)
+
+
 def test_m_over_the_drawn_rows_alone_certifies_falsely():
     Phi, y, w, lam = np.array([[1e-3], [1e3]]), np.array([1.0, 1.0]), np.array([1.0]), 1.0
     truth, drawn = np.linalg.norm(c.residual(Phi, y, w, lam)), [0, 0, 0, 0]

@@ -127,6 +127,12 @@ def test_the_interval_of_many_sign_probes_is_finite_and_misses_seldom():
     assert np.mean([not narrow * T <= trace <= T / 0.95 for T in means]) > delta
 
 
+def test_the_interval_of_sign_probes_by_hand():
+    # 2 ln(2 / delta) / count = 3/100 for delta = 2 exp(-3/2) and 100 probes: below by sqrt(3 * 3/100) = 3/10.
+    found = sp.trace_interval(7.0, 100, 2 * np.exp(-1.5), "signs")
+    assert found.high == pytest.approx(10.0, rel=TOL["hand"])
+
+
 def test_the_interval_of_moments_by_hand_and_where_nothing_bounds_above():
     assert sp.trace_interval(3.0, 40, 0.2, "moments") == sp.TraceInterval(2.0, 6.0)
     assert sp.trace_interval(3.0, 2, 0.2, "moments").high == inf
