@@ -38,7 +38,7 @@ from dntk_fast.workflow.data import load
 
 __all__ = ["default_folder", "measure", "tables"]
 
-SIZES, TRAK_K, SEED = (256, 1024, 4096), 2048, 0
+SIZES, TRAK_K, SEED, QUICK_HELD_OUT = (256, 1024, 4096), 2048, 0, 40
 RESAMPLES, LEVEL = 2000, (2.5, 97.5)
 OURS = "tangent kernel"
 Progress = Callable[[str, int, int], object]
@@ -90,16 +90,18 @@ def measure(
     store = StageStore(out or default_folder(data), kept)
     with pinned(threads):
         retrained = Retrained(dataset, settings, seed, store, progress)
-        networks, outputs = retrained.networks(), retrained.outputs()
-        truth = _network_margins(outputs, dataset.y_test)
-        parts = retrained.x, retrained.y, dataset.x_test, dataset.y_test, retrained.subsets, len(dataset.classes)
+        new, y_new = (
+            dataset.x_test[: QUICK_HELD_OUT if quick else None],
+            dataset.y_test[: QUICK_HELD_OUT if quick else None],
+        )
+        networks, outputs = retrained.networks(), retrained.outputs()[:, :, : len(new)]
+        truth = _network_margins(outputs, y_new)
+        parts = retrained.x, retrained.y, new, y_new, retrained.subsets, len(dataset.classes)
         found = _methods(networks, Question(*parts), truth.mean(1), quick, progress)
         removal = _removal(retrained, networks, progress)
-    accuracy = float((outputs.argmax(-1) == dataset.y_test).double().mean())
+    accuracy = float((outputs.argmax(-1) == y_new).double().mean())
     record = circumstances() | {"threads": threads, "quick": quick, "complete": True} | kept
-    return (
-        record | {"n_test": len(dataset.y_test), "accuracy": accuracy} | _ceiling(truth) | found | {"removal": removal}
-    )
+    return record | {"n_test": len(y_new), "accuracy": accuracy} | _ceiling(truth) | found | {"removal": removal}
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[Cells]:

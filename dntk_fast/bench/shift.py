@@ -65,7 +65,7 @@ def measure(
     """
     threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
     dataset, seeds = load(data), Config(seed=seed).seeds
-    some = 60 if quick else None
+    some = 40 if quick else None
     x, y, new, y_new = dataset.x_train[:some], dataset.y_train[:some], dataset.x_test[:some], dataset.y_test[:some]
     channels, side, _ = dataset.image_shape
     name, outputs = NETWORKS.get(side, "resnet18_small"), len(dataset.classes)
