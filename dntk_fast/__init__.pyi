@@ -1,5 +1,11 @@
 """Where each public name of the package is defined: for type checkers, and for `__init__.py`, which reads it."""
 
+from dntk_fast.analysis.attribution import (
+    Retraining as Retraining,
+)
+from dntk_fast.analysis.uncertainty import (
+    Uncertainty as Uncertainty,
+)
 from dntk_fast.certificates.certificate import (
     FullProblem as FullProblem,
     SubsetResidual as SubsetResidual,
@@ -33,6 +39,10 @@ from dntk_fast.distillation.selection import (
     Cost as Cost,
     activation_kernel as activation_kernel,
     choose_rows as choose_rows,
+)
+from dntk_fast.distillation.tuned import (
+    TunedImages as TunedImages,
+    tune_images as tune_images,
 )
 from dntk_fast.estimator import (
     DistilledNTK as DistilledNTK,

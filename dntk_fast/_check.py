@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 __all__ = [
+    "CONSTANTS",
     "array",
     "array_like",
     "array_namespace",
@@ -42,6 +44,7 @@ __all__ = [
     "seed",
     "symmetric",
     "tensor",
+    "tensors",
 ]
 
 
@@ -119,9 +122,11 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
 
 
 def path(name: str, value: Any) -> Path:
-    """The path that a string or a path object names."""
+    """The path that a string or a path object names; none is named by an empty string."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name}: expected a path, got {type(value).__name__}")
+    if value == "" or "\0" in str(value):
+        refuse(name, "a path", repr(value))
     return Path(value)
 
 
@@ -197,11 +202,40 @@ def partition(name: str, value: Any, n: int) -> Any:
 # --- models and their inputs ------------------------------------------------------------------------------------------
 
 
+# What may stand beside the tensors of a batch, the same for every sample: flags, numbers, words, nothing.
+CONSTANTS = (bool, int, float, str, type(None))
+
+
+def tensors(name: str, value: Any) -> list[Tensor]:
+    """The tensors of a batch: itself, or those of a tuple or mapping of arguments, flags and None left out."""
+    if isinstance(value, PackedSequence):
+        refuse(
+            name, "padded samples beside their lengths (pad_packed_sequence), packed by the model", "a PackedSequence"
+        )
+    several = isinstance(value, tuple | Mapping)
+    parts = list(value.values() if isinstance(value, Mapping) else value) if several else [value]
+    found = [part for part in parts if isinstance(part, Tensor)]
+    odd = [part for part in parts if not isinstance(part, (Tensor, *CONSTANTS))]
+    if not found or odd:
+        raise TypeError(f"{name}: expected {_BATCH}, got {_kind(odd[0] if several and odd else value)}")
+    if any(part.is_nested for part in found):
+        refuse(name, "samples of one length (torch.nested.to_padded_tensor, and a mask)", "a nested tensor")
+    return found
+
+
+_BATCH = "a tensor, or a tuple or dict of tensors"
+
+
+def _kind(value: Any) -> str:
+    """The type of what is no batch, and what to do about lists."""
+    lists = isinstance(value, list) and value and all(isinstance(part, Tensor) for part in value)
+    how = " of tensors (torch.stack joins them; pad_sequence, and a mask, where their lengths differ)" if lists else ""
+    return f"{type(value).__name__}{how}"
+
+
 def samples(name: str, value: Any) -> int:
-    """The number of samples of a tensor, or of a tuple or dict of tensors that agree on it."""
-    parts = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else [value]
-    if not parts or not all(isinstance(part, Tensor) for part in parts):
-        raise TypeError(f"{name}: expected a tensor, or a tuple or dict of tensors, got {type(value).__name__}")
+    """The number of samples of a tensor, or of a tuple or mapping of tensors that agree on it."""
+    parts = tensors(name, value)
     lengths = sorted({part.shape[0] if part.ndim else 0 for part in parts})
     if len(lengths) > 1:
         refuse(name, "the same number of samples in every tensor", lengths)
@@ -213,8 +247,7 @@ def samples(name: str, value: Any) -> int:
 def inputs(name: str, value: Any) -> Any:
     """A tensor, or a tuple or dict of tensors, with one finite entry per sample along the first axis."""
     samples(name, value)
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
-    for part in parts:
+    for part in tensors(name, value):
         if part.is_floating_point() and not _finite(part):
             refuse(name, "finite entries", "some that are NaN or infinite")
     return value
@@ -274,6 +307,11 @@ def frozen_statistics(model: Any) -> nn.Module:
     for name, p in model.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):
             refuse("model", "parameters with shapes (run the model once)", f"{name} without one")
+        if hasattr(p, "full_tensor"):
+            expected = (
+                "whole parameters (get_model_state_dict with full_state_dict=True, loaded into a model of its own)"
+            )
+            refuse("model", expected, f"{name} in shards, a {type(p).__name__}")
         if p.is_meta:
             refuse("model", "parameters that hold numbers", f"{name} on the meta device")
     return model
@@ -281,11 +319,12 @@ def frozen_statistics(model: Any) -> nn.Module:
 
 def logits(value: Any, n: int) -> Tensor:
     """The output of a model on n samples: one real tensor (n, C)."""
+    hint = "or outputs=(model, batch) -> (n, C)"
     if not isinstance(value, Tensor):
-        hint = "an output tensor (n, C), or outputs=(model, batch) -> (n, C)"
+        hint = f"an output tensor (n, C), {hint}"
         raise TypeError(f"model: expected {hint}, got {type(value).__name__}")
     if value.ndim != 2 or value.shape[0] != n or value.shape[1] == 0:
-        refuse("model", f"outputs of shape ({n}, C)", f"shape {tuple(value.shape)}")
+        refuse("model", f"outputs of shape ({n}, C), {hint}", f"shape {tuple(value.shape)}")
     if not value.is_floating_point():
         raise TypeError(f"model: expected real floating-point outputs, got dtype {value.dtype}")
     if not _finite(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
 from dntk_fast.distillation.gradient_distillation import METHODS
 from dntk_fast.distillation.selection import Cost
 from dntk_fast.distillation.spanning import IMAGES, STEPS, Spanning, spanning_cost, spanning_images
-from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.bundle import read_bundle, write_bundle
 from dntk_fast.files.fingerprint import fingerprint, same_to_rounding
-from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.joint import (
     BlockProblem,
     block_kernel,
@@ -30,7 +28,7 @@ from dntk_fast.kernels.joint import (
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.head import final_linear
-from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
+from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = ["DistilledNTK"]
@@ -41,6 +39,8 @@ _NUMBERS = ("lam", "lam_relative", "sketch_error")
 _COST = ("choosing_forward", "choosing_backward", "kept_forward", "kept_backward", "full")
 _OPTIONAL = ("rows", "images", "masses")
 _WEIGHT = "weights."
+_SAVED = "a saved distilled kernel"
+_LARGEST = 2**31  # numbers in an input: what a folder says is not taken for a reason to fill the memory
 
 
 class DistilledNTK:
@@ -61,7 +61,8 @@ class DistilledNTK:
         Images of each class; on average where the choice does not look at classes.
     images : str
         "pool": of a random pool of 5 n_S images those whose activations span best, by forward passes alone; "random",
-        "stratified", "medoids": see `choose_rows`; "wmdd": the paper's, images moved to the barycentres of their class.
+        "stratified", "medoids": see `choose_rows`; "wmdd": the paper's, images moved to the barycentres of their class;
+        "tuned": images of the pool moved so that their gradients span (`tune_images`).
     solve : str
         "joint" or "per class".
     cotangents : int or None
@@ -131,7 +132,7 @@ class DistilledNTK:
         gradients: int | None = None,
         method: str = "top eigenvectors",
         lam: float | None = None,
-        memory: int = MEMORY,
+        memory: int | None = None,
     ) -> None:
         _check.parameter(model)
         self.model = model
@@ -145,7 +146,7 @@ class DistilledNTK:
         self.gradients = None if gradients is None else _check.integer("gradients", gradients, 1)
         self.method = _check.choice("method", method, list(METHODS))
         self.lam = None if lam is None else _check.positive("lam", lam)
-        self.memory = _check.integer("memory", memory, 1)
+        self.memory = None if memory is None else _check.integer("memory", memory, 1)
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
@@ -280,13 +281,11 @@ class DistilledNTK:
         """
         self._fitted()
         folder = _check.path("folder", folder)
-        folder.mkdir(parents=True, exist_ok=True)
         if include_images and self.images_ is None:
             _check.refuse("include_images", "False: the folder it was loaded from has no images", True)
         optional = {name: getattr(self, f"{name}_") for name in _OPTIONAL if name != "images" or include_images}
         tensors = {name: value for name, value in optional.items() if value is not None}
         tensors |= {f"{_WEIGHT}{name}": w for name, w in self.weights_.items()}
-        write_tensors(folder / "distilled.safetensors", tensors | {"labels": self.labels_, "first": self._first()})
         record = {
             "format": FORMAT,
             "fingerprint": fingerprint(self.model),
@@ -295,8 +294,7 @@ class DistilledNTK:
             "cost": {name: getattr(self.cost_, name) for name in _COST},
             **dict(zip(_NUMBERS, (self.lam_, self.lam_relative_, self.sketch_error_), strict=True)),
         }
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write_atomically(folder / "distilled.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_bundle(folder, "distilled", tensors | {"labels": self.labels_, "first": self._first()}, record)
 
     @classmethod
     def load(cls, folder: str | Path, model: nn.Module) -> DistilledNTK:
@@ -305,19 +303,20 @@ class DistilledNTK:
         Raises
         ------
         ValueError
-            The folder holds no distilled kernel, one of an older format, or one of a network with other weights, layers or
-            logits.
+            The folder holds no distilled kernel, one of an older format, a damaged one, one whose parts do not fit,
+            or one of a network with other weights, layers or logits.
         """
         folder = _check.path("folder", folder)
-        record = _record(folder)
+        tensors, found = read_bundle(folder, "distilled", _SAVED)
+        record = _record(folder, found)
         if fingerprint(model) != record["fingerprint"]:
             saved, own = record["fingerprint"][:16], fingerprint(model)[:16]
             raise ValueError(f"model: expected the network with fingerprint {saved}, got {own}")
-        self = cls(model, **record["settings"])
-        tensors, _ = read_tensors(folder / "distilled.safetensors")
-        missing = sorted({"labels", "first"} - tensors.keys())
-        if missing or not any(name.startswith(_WEIGHT) for name in tensors):
-            _check.refuse("folder", "a saved distilled kernel", f"{folder} without {(missing or ['weights'])[0]}")
+        try:
+            self = cls(model, **record["settings"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"folder: expected {_SAVED}, got {folder} with settings {error}") from None
+        _fitting(folder, tensors, record, model)
         place = _check.parameter(model).device
         self.weights_ = {
             name.removeprefix(_WEIGHT): w.to(place) for name, w in tensors.items() if name.startswith(_WEIGHT)
@@ -329,7 +328,10 @@ class DistilledNTK:
         self._shape, self._outputs = list(record["shape"]), tensors["first"].shape[1]
         self.cost_ = Cost(**record["cost"])
         # A folder travels: float32 on a GPU may be TF32, which has the digits of float16.
-        first = self._first()
+        try:
+            first = self._first()
+        except RuntimeError:
+            _check.refuse("folder", "a shape of inputs that the model takes", f"{folder} with {self._shape}")
         if not same_to_rounding(
             first, tensors["first"], torch.float16 if first.dtype == torch.float32 else first.dtype
         ):
@@ -377,22 +379,50 @@ class DistilledNTK:
         return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The settings and numbers of a saved kernel, each of its kind."""
-    path = folder / "distilled.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"folder: expected a saved distilled kernel, got {folder} ({error})") from None
-    if version != FORMAT:
-        raise ValueError(f"folder: expected format {FORMAT}, got {version!r} in {path}; fit and save again")
+    if found.get("format") != FORMAT:
+        raise ValueError(
+            f"folder: expected format {FORMAT}, got {found.get('format')!r} in {folder}; fit and save again"
+        )
     kinds = {"fingerprint": str, "settings": dict, "shape": list, "cost": dict} | dict.fromkeys(_NUMBERS, float)
     odd = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
     odd = odd or sorted(found["settings"].keys() ^ set(_SETTINGS)) or sorted(found["cost"].keys() ^ set(_COST))
+    odd = odd or [name for name in _NUMBERS if not 0 <= found[name] < float("inf")]
+    counts = {"shape": found["shape"], "cost": list(found["cost"].values())} if not odd else {}
+    for name, values in counts.items():
+        if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+            odd = [name]
+    if odd or math.prod(found["shape"]) > _LARGEST:
+        _check.refuse("folder", _SAVED, f"{folder} with no or another {odd[0] if odd else 'shape'}")
+    return found
+
+
+def _fitting(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any], model: nn.Module) -> None:
+    """Refuse arrays that cannot be those of one kernel of this model."""
+    weights = {name.removeprefix(_WEIGHT): w for name, w in tensors.items() if name.startswith(_WEIGHT)}
+    missing = sorted({"labels", "first"} - tensors.keys()) + ([] if weights else ["weights"])
+    if missing:
+        _check.refuse("folder", _SAVED, f"{folder} without {missing[0]}")
+    n, C = tensors["labels"].numel(), tensors["first"].numel()
+    shapes: dict[str, tuple[int, ...]] = {"labels": (n,), "first": (1, C), "rows": (n,), "masses": (n,)}
+    shapes["images"] = (n, *record["shape"])
+    integers = {"labels": C - 1, "rows": 2**62}
+    own = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    odd = sorted(weights.keys() - own.keys())
+    for name, tensor in tensors.items():
+        part = name.removeprefix(_WEIGHT)
+        allowed = [own.get(part, ()), (C, *own.get(part, ()))] if part in weights else [shapes.get(name, (-1,))]
+        if name in integers:
+            sound = (
+                tensor.dtype == torch.int64 and n > 0 and 0 <= int(tensor.min()) <= int(tensor.max()) <= integers[name]
+            )
+        else:
+            sound = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
+        if tuple(tensor.shape) not in allowed or not sound or (name == "masses" and bool((tensor < 0).any())):
+            odd.append(name)
     if odd:
-        _check.refuse("folder", "a saved distilled kernel", f"{folder} with no or another {odd[0]} in {path.name}")
-    return dict(found)
+        _check.refuse("folder", "the arrays of one distilled kernel", f"{folder} with other {odd[0]}")
 
 
 def _tensor(name: str, value: Any) -> Tensor:

@@ -22,5 +22,7 @@ from dntk_ref import (  # noqa: I001 - the order is the paper's
     spectral as spectral,  # beyond the paper: ranks and traces from few products
     certificate as certificate,  # beyond the paper: bounds on a whole pipeline
     restricted as restricted,  # beyond the paper: the same from kernels alone, and of the restricted solve
+    attribution as attribution,  # beyond the paper: the label-target kernel machine without some of its rows
+    uncertainty as uncertainty,  # beyond the paper: predictive variance, probabilities, shift
     cases as cases,  # seeded instances and counterexamples
 )

@@ -13,6 +13,7 @@ from dntk_ref.joint import captured_energy, cotangent_gradients, leave_one_image
 from proofs_checks import rational as qq
 from proofs_checks.instances import Spectral, drawn, matrices, orthogonal, positive
 from proofs_checks.margin import Margin, all_of, at_most, by_reference, equal
+from proofs_checks.proofs import PROOFS
 from proofs_checks.statement import Reading, Statement, Step, Twin, Verdict
 
 __all__ = ["STATEMENTS"]
@@ -129,6 +130,7 @@ JOINT_SPACE = Statement(
             key="as stated",
             formula=r"\sum_c\|\Phi_c\Pi_c\|_F^2\leq\sum_c\|\Phi_c\Pi_S\|_F^2\leq\sum_{i\leq n_SC}\mu_i",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["joint_space", "as stated"],
             steps=(
                 Step(
                     claim="T_S contains the span of every logit",
@@ -281,6 +283,7 @@ LEAVE_ONE_IMAGE_OUT = Statement(
             key="as stated",
             formula=r"y_i-f_{-i}(s_i)=\left([(K+\lambda I)^{-1}]_{ii}\right)^{-1}\alpha_i",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["leave_one_image_out", "as stated"],
             steps=(
                 Step(
                     claim="the C x C blocks of the inverse give the residuals of refitting without an input",
@@ -380,6 +383,7 @@ ONE_COTANGENT = Statement(
             key="as stated",
             formula=r"E\,vv^T=I\ \Rightarrow\ E\,v^TJ(x)J(x')^Tv=\sum_cK_c(x,x'),\ E\,J^Tvv^TJ=J^TJ",
             verdict=Verdict.HOLDS,
+            proof=PROOFS["one_cotangent", "as stated"],
             steps=(
                 Step(
                     claim="random signs: the mean kernel is the sum kernel, the mean second moment that of all logits",

@@ -58,6 +58,9 @@ HONESTY = (
     "the proof is "
     "the argument that the steps follow. Float64 evidence is evidence, not proof; Monte Carlo has a stated "
     "false-alarm rate.",
+    'The column "proof" says what is proved for every dimension: by a certificate that a small checker verifies '
+    "(`algebra/README.md`; each has a wrong variant that it rejects and that is false in numbers), by the check itself "
+    "where the statement is about finitely many cases or a definition, and which named theorems are assumed.",
     '"Heuristic" means that no precise statement of this form is claimed to be true; what is provable near it is '
     "checked instead. "
     '"Pending" means that nothing was checked.',

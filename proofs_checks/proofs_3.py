@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from proofs_checks.algebra.argument import Argument, Certificate, half, ratio
+from proofs_checks.algebra.argument import Argument, Certificate, half
 from proofs_checks.algebra.proof import CHAIN, COCOERCIVE, DESCENT, SPECTRAL, Kind, Proof
 from proofs_checks.algebra.settings import cut, onto, top
 from proofs_checks.algebra.theory import Pair
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
 
-__all__ = ["PROOFS"]
+__all__ = ["PROOFS", "ROOTS", "Parts", "joined", "swapped", "two_blocks"]
 
 
 def two_blocks(a: Argument, size: str, first: int, second: int) -> tuple[Matrix, Matrix]:
@@ -53,6 +53,18 @@ def joined(*parts: Argument) -> Certificate:
         tuple(line for c in found for line in c.lines),
         tuple(wrong for c in found for wrong in c.wrong),
     )
+
+
+class Parts(Argument):
+    """Several arguments one after the other."""
+
+    def __init__(self, *parts: Argument) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def certificate(self) -> Certificate:
+        """Return one certificate of all."""
+        return joined(*self.parts)
 
 
 class Step:
@@ -484,4 +496,3 @@ PROOFS: dict[tuple[str, str], Proof] = {
         Kind.ALGEBRA, convex, (DESCENT, COCOERCIVE), "p, q > 0; where one is zero both sides are its limits"
     ),
 }
-__all__ += ["joined", "ratio", "swapped", "two_blocks"]

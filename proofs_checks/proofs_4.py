@@ -6,7 +6,7 @@ from proofs_checks.algebra.argument import Argument, Certificate
 from proofs_checks.algebra.proof import SPECTRAL, Kind, Proof
 from proofs_checks.algebra.settings import cut, onto, ridge, top, top_of
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
-from proofs_checks.proofs_3 import joined, two_blocks
+from proofs_checks.proofs_3 import Parts, joined, two_blocks
 
 __all__ = ["PROOFS"]
 
@@ -69,18 +69,7 @@ def uncovered() -> Argument:
     b.assume(tr(G.T * G), total - sq(e), "t = tr K")
     s = b.slack("s", eps * total - sq(e), "truncation at epsilon_g")
     b.at_most("and at most epsilon_g of the trace", sq(e), eps * tr(K), s)
-    return _both(a, b)
-
-
-class _both(Argument):  # noqa: N801  reads as a function
-    """Two arguments one after the other."""
-
-    def __init__(self, *parts: Argument) -> None:
-        super().__init__()
-        self.parts = parts
-
-    def certificate(self) -> Certificate:
-        return joined(*self.parts)
+    return Parts(a, b)
 
 
 def lg_1() -> Certificate:
@@ -156,9 +145,9 @@ def lg_3() -> Certificate:
         el * v / d,
     )
     c = Argument()
-    x, w, lam, gap, s, v = (
+    w, lam, gap, s, v = (
         c.nonnegative(name, value)
-        for name, value in (("x", 1.0), ("w", 2.0), (r"\lambda_j", 0.5), ("d", 0.4), ("s", 0.2), ("v", 0.1))
+        for name, value in (("w", 2.0), (r"\lambda_j", 0.5), ("d", 0.4), ("s", 0.2), ("v", 0.1))
     )
     c.at_most(
         "third part, one more direction of G: d = 1 - tau_g, 1 - coverage = d + v",
@@ -168,7 +157,6 @@ def lg_3() -> Certificate:
         lam * v,
     )
     c.wrong("with its gap tripled", left=3 * gap * (w + lam))
-    del x
     return joined(blocks(), a, b, c)
 
 
@@ -388,12 +376,10 @@ def restricted() -> Certificate:
     a.identity("the system is U^T K^2 U + lambda U^T K U", b, U.T * (F * F.T) * (F * F.T) * U + l * U.T * F * F.T * U)
     D = a.pseudo_inverse("D", b)
     a.vanish("the pseudo-inverse reproduces M", M * D * b - M)
-    coefficients = D * (rows * (F.T * y))
     right = M.T * h * k * F.T * y
     a.identity("the right side lies in the range", right, rows * F.T * y)
     a.identity("stationary in the span", rows * (F.T * F + l) * (rows.T * D * right), right)
     a.wrong("with the ridge doubled", left=rows * (F.T * F + 2 * l) * (rows.T * D * right))
-    del coefficients
     c = Argument()
     rd = ridge(c)
     B = c.matrix("B", "P", "m", c.rng.standard_normal((3, 2)))

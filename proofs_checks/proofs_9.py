@@ -9,7 +9,7 @@ from proofs_checks.algebra.proof import SPECTRAL, Kind, Proof
 from proofs_checks.algebra.settings import onto, ridge
 from proofs_checks.algebra.theory import Pair
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
-from proofs_checks.proofs_3 import ROOTS, joined, two_blocks
+from proofs_checks.proofs_3 import ROOTS, Parts, joined, two_blocks
 from proofs_checks.proofs_b import over_smallest
 
 __all__ = ["PROOFS"]
@@ -266,7 +266,7 @@ def conjugate() -> Argument:
     h, m = X @ X.T + np.eye(5), Y @ Y.T + np.eye(5)
     H, M = a.symmetric("H", "P", h), a.symmetric("M", "P", m)
     points = _conjugate_gradients(h, m, rng.standard_normal(5))
-    (r0, _, p0, a0), (r1, b1, p1, a1), (r2, b2, p2, a2) = points[:3]
+    (_, _, p0, _), (r1, b1, p1, _), (r2, b2, p2, a2) = points[:3]
     e, f, g = a.vector("p_{i-1}", "P", p0), a.vector("p_i", "P", p1), a.vector("p", "P", p2)
     r, s = a.vector("r", "P", r2), a.vector("r_i", "P", r1)
     beta, alpha = a.real(r"\beta_i", b1), a.positive(r"\alpha", a2)
@@ -283,7 +283,6 @@ def conjugate() -> Argument:
     z = last * f - g
     a.assume(r.T * g, last * (r.T * f) - alpha * q, "alpha = r^T z / q, z = beta p_i - p")
     a.identity("and to the last one", new.T * z, Scalar(0))
-    del r0, a0, a1
     return _both_conjugate(a)
 
 
@@ -293,7 +292,7 @@ def _both_conjugate(a: Argument) -> Argument:
     h = X @ X.T + np.eye(5)
     M = b.symmetric("M", "P", np.eye(5) + 0.2 * np.ones((5, 5)))
     H, m = b.symmetric("H", "P", h), b.model.matrices["M"]
-    (r0, _, p0, a0), (r1, _, p1, a1), (r2, b2, p2, _) = _conjugate_gradients(h, m, b.rng.standard_normal(5))[:3]
+    (r0, _, p0, a0), (r1, _, p1, _), (r2, _, _, _) = _conjugate_gradients(h, m, b.rng.standard_normal(5))[:3]
     u, v, w = b.vector("r_i", "P", r0), b.vector("r_{i+1}", "P", r1), b.vector(r"r^+", "P", r2)
     p = b.vector("p_i", "P", p0)
     alpha = b.positive(r"\alpha_i", a0)
@@ -306,7 +305,6 @@ def _both_conjugate(a: Argument) -> Argument:
     q = b.positive("q", float(p1 @ h @ p1))
     b.assume(g.T * H * g, q)
     b.identity("and to the last one, beta = z^{+T} H p / q", (-z + (z.T * H * g) / q * g).T * H * g, Scalar(0))
-    del a1, b2, p2
 
     return Parts(a, b)
 
@@ -440,18 +438,6 @@ def fitted() -> Argument:
     c.at_most("lambda (R_P - R_2) is at most e / (lambda + e), times lambda + e", t * l * (Q - T), e * one, *terms)
     c.wrong("a tenth of it", right=e / 10 * one)
     return Parts(a, b, c)
-
-
-class Parts(Argument):
-    """Several arguments one after the other."""
-
-    def __init__(self, *parts: Argument) -> None:
-        super().__init__()
-        self.parts = parts
-
-    def certificate(self) -> Certificate:
-        """Return one certificate of all."""
-        return joined(*self.parts)
 
 
 def square() -> Argument:

@@ -8,7 +8,7 @@ from proofs_checks.algebra.settings import cut, onto, ridge, top_of
 from proofs_checks.algebra.words import Matrix, Scalar, sq, tr
 from proofs_checks.proofs_3 import ROOTS, joined, swapped
 
-__all__ = ["PROOFS", "over_smallest"]
+__all__ = ["PROOFS", "Tail", "over_smallest", "products"]
 
 
 def dual_primal() -> Certificate:
@@ -100,21 +100,20 @@ def approximation() -> Certificate:
 
 
 def bias_low(b: Argument) -> None:
-    """S <= 1/2: a = 1/2 + s, b = 1/2 - s, M = mu^a, N = lambda^b, Q = lambda^a, and c = a^a b^b."""
+    """For s <= 1/2: a = 1/2 + s, b = 1/2 - s, N = lambda^b, Q = lambda^a, c = a^a b^b, mu^a = c v / N."""
     mu, lam, s = 0.8, 0.5, 0.25
     x, y = 0.5 + s, 0.5 - s
-    M, N, Q, c = (
-        b.positive(n, v)
-        for n, v in ((r"\mu^a", mu**x), (r"\lambda^b", lam**y), (r"\lambda^a", lam**x), ("c", x**x * y**y))
-    )
+    values = ((r"\lambda^b", lam**y), (r"\lambda^a", lam**x), ("c", x**x * y**y))
+    N, Q, c = (b.positive(name, value) for name, value in values)
     d = b.positive("d", mu + lam)
     t = b.nonnegative("t", mu + lam - (mu**x * lam**y) / (x**x * y**y))
     v = b.nonnegative("v", (mu**x * lam**y) / (x**x * y**y))
     b.assume(v, d - t, "Jensen: v = (mu/a)^a (lambda/b)^b <= a (mu/a) + b (lambda/b) = d, d = mu + lambda")
-    del M, N
     right = Q**2 * c**2
+    left = (N * Q) ** 2 * (c * v / N) ** 2 / d**2
+    b.identity("one mode: lambda^2 mu^(1+2s) / d^2, lambda = N Q", left, right * v**2 / d**2)
     b.at_most(
-        "one mode, s <= 1/2: lambda^2 mu^(1+2s) / d^2 = Q^2 c^2 v^2 / d^2",
+        "at most c^2 lambda^(1+2s), s <= 1/2",
         right * v**2 / d**2,
         right,
         right * t**2 / d**2,
@@ -124,7 +123,7 @@ def bias_low(b: Argument) -> None:
 
 
 def bias_high(b: Argument) -> None:
-    """S >= 1/2: m = mu^(2s-1) <= |Sigma|^(2s-1) = z."""
+    """For s >= 1/2: m = mu^(2s-1) <= |Sigma|^(2s-1) = z."""
     lam, d, m, u = b.positive(r"\lambda", 0.5), b.positive("d", 1.3), b.nonnegative("m", 0.8), b.nonnegative("u", 0.3)
     mu = b.nonnegative(r"\mu", 0.8)
     b.assume(mu, d - lam, "d = mu + lambda")
@@ -553,8 +552,7 @@ def decay() -> Certificate:
         b.nonnegative("w", 0.5),
     )
     b.assume(J, x + 1 - w, "J the least number with q^J <= lambda, x = ln(1/lambda) / beta")
-    Z, Q, S = b.nonnegative("Z", 2.2), l - u, b.nonnegative("S", 2.2)
-    del Z
+    Q, S = l - u, b.nonnegative("S", 2.2)
     b.assume(S, 1 / p - v, "the series is at most 1 / p")
     b.at_most(
         "lambda at most 1: J terms, then a series from q^J = lambda - u", J + Q / l * S, x + 1 + 1 / p, w, v, u / l * S

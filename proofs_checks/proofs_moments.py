@@ -27,7 +27,7 @@ from proofs_checks.algebra.moments import (
 from proofs_checks.algebra.proof import CHERNOFF, GAUSSIAN, JENSEN, MCDIARMID, Kind, Proof
 from proofs_checks.algebra.words import sq
 
-__all__ = ["PROOFS"]
+__all__ = ["PROOFS", "chi_squared", "cubic"]
 
 k, P, s, kappa, N = sp.symbols("k P s kappa N", positive=True)
 Draw = tuple[float, np.ndarray]
@@ -371,23 +371,15 @@ def _and(calculation: Calculation, argument: Argument) -> Certificate:
 
 def trace_law() -> Certificate:
     a = Argument()
-    b, d, c = a.nonnegative("a", 0.3), a.nonnegative("b", 0.2), a.nonnegative("c", 0.4)
+    before, b, c, g = (a.nonnegative(name, x) for name, x in (("a", 0.3), ("b", 0.2), ("c", 0.4), ("g", 0.8)))
+    a.assume(b, 1 - g, "g = 1 - b, the next factor")
+    product_ = (1 - before + c) * g
     a.at_most(
-        "upper tail: one more factor 1 - b, earlier ones at least 1 - a",
-        1 - b - d,
-        (1 - b + c) - d * (1 - b) - d * c * 0,
-        c,
-        d * b,
+        "upper tail: one more factor 1 - b, the earlier ones 1 - a + c", 1 - before - b, product_, before * b, c * g
     )
-    a.wrong("earlier ones without their sum", left=1 + b - d)
-    a.at_most(
-        "lower tail: one more factor 1 + b, earlier ones at least 1 + a",
-        1 + b + d,
-        (1 + b + c) * (1 + d),
-        c,
-        b * d,
-        c * d,
-    )
+    a.wrong("earlier ones without their sum", left=1 + before - b)
+    product_ = (1 + before + c) * (1 + b)
+    a.at_most("lower tail: one more factor 1 + b", 1 + before + b, product_, c, before * b, c * b)
     calculation = Calculation()
     chi_squared(calculation)
     return _and(calculation, a)
@@ -477,11 +469,10 @@ def subsampled() -> Certificate:
     a.at_most("one draw: mean square deviation", sq(X - mean * e.T), M**2, s_, mean)
     a.wrong("of an eighth of it", right=M**2 / 80)
     b = a.positive("b", 5.0)
-    S, v = a.nonnegative("S", 2.0), a.nonnegative("v", 0.5)
+    v = a.nonnegative("v", 0.5)
     a.identity("one more independent draw adds its variance: b draws give b v, their mean v / b", b * v / b**2, v / b)
     u, w_ = a.vector("x", "P", a.rng.standard_normal(3)), a.vector("y", "P", a.rng.standard_normal(3))
     a.at_most("one draw changed: |x - y|^2, both at most M^2", sq(u - w_), 2 * sq(u) + 2 * sq(w_), u + w_)
-    del S
     c = Calculation()
     L, width, bound = sp.symbols("L b M", positive=True)
     shift = bound * sp.sqrt(2 * L / width)

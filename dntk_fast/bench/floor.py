@@ -21,7 +21,7 @@ from dntk_fast.bench.race import ROUNDS, Task, circumstances, clock_of, pinned, 
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
+from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.workflow.models import parameter_count
 
@@ -40,7 +40,7 @@ class Case:
     timed: int
     sizes: tuple[int, ...] = (512, 2048, 4096)
     network: str | None = None
-    memory: int = MEMORY
+    memory: int = 2**30
 
 
 LONG = "resnet18_96"  # six minutes on two cores: by its name alone

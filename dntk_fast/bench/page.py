@@ -32,7 +32,7 @@ def write_page(devices: Sequence[Device], runs: Mapping[str, Mapping[str, Any]],
     path : where the page goes; written whole or not at all
     """
     html = document("performance", _body(devices, runs))
-    write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
+    write_atomically(Path(path), html.encode(errors="backslashreplace"))
 
 
 def _body(devices: Sequence[Device], runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

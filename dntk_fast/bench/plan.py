@@ -23,7 +23,7 @@ from dntk_fast.projection import Sketch
 from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.gram import add_gram
-from dntk_fast.tangent.kernel import MEMORY, kernel_plan
+from dntk_fast.tangent.kernel import kernel_plan
 from dntk_fast.tangent.layers import Outer
 from dntk_fast.tangent.passes import capture, inspect
 from dntk_fast.tangent.plan import KernelPlan
@@ -32,6 +32,8 @@ from dntk_fast.tangent.sketching import QUALITY, Projector, second_moment
 __all__ = ["NETWORKS", "RIGHT", "SIZES", "WORST", "Choice", "choices", "compare", "measure", "summary", "tables"]
 
 NETWORKS, SIZES, K = ("conv28", "resnet18", "vit_tiny"), (16, 64, 256), (512, 2048)
+# The budget of the kernels and the features, in bytes.
+MEMORY = 2**30
 # A choice is right up to this factor; no choice may cost more than that one.
 RIGHT, WORST = 1.3, 2.0
 # A rule is run on so many rows first, and on no more if it then takes so many times as long as the other.

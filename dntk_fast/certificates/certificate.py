@@ -197,22 +197,25 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
         bound from the diagonal.
 
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
-    >>> round(float(held_out(training_subset(problem, torch.tensor([0])), torch.tensor([[6.0]])).scale), 6)
+    >>> round(float(held_out(training_subset(problem, torch.tensor([0])), torch.tensor([[6.0]])).scale), 4)
     2.0
     """
     _check.choice("spread", spread, ("kernel", "trace"))
     problem, lam, double = subset.problem, subset.problem.ridge, torch.float64
-    inside = torch.zeros(len(lam), _check.samples("x", x), 0, dtype=double, device=lam.device)
+    inside = solved = torch.zeros(len(lam), _check.samples("x", x), 0, dtype=double, device=lam.device)
     if len(subset.rows):
-        cross = problem.kernel(x, subset.part.x, dtype=double)
-        inside = cross @ subset.vectors / (subset.eigenvalues + lam[:, None]).sqrt()[:, None]
-    if spread == "kernel":
-        whole = (problem.kernel(x, dtype=double) - inside @ inside.mT) / lam[:, None, None]
-        squared, reach = whole.diagonal(dim1=1, dim2=2), torch.linalg.eigvalsh(whole)[:, -1]
-    else:
-        squared = (problem.diagonal(x, dtype=double) - inside.square().sum(2)) / lam[:, None]
-        reach = squared.sum(1)
-    return HeldOut(x, squared.clamp(min=0.0).sqrt(), reach.clamp(min=0.0), subset)
+        shifted = (subset.eigenvalues + lam[:, None]).sqrt()[:, None]
+        inside = problem.kernel(x, subset.part.x, dtype=double) @ subset.vectors / shifted
+        solved = inside / shifted
+    kernel = problem.kernel(x, dtype=double) if spread == "kernel" else None
+    own = problem.diagonal(x, dtype=double) if kernel is None else kernel.diagonal(dim1=1, dim2=2)
+    lost = subset.lost(own, solved.square().sum(2))
+    squared = torch.minimum((own - inside.square().sum(2) + lost).clamp(min=0.0), own) / lam[:, None]
+    reach = squared.sum(1)
+    if kernel is not None:
+        largest = torch.linalg.eigvalsh(kernel - inside @ inside.mT)[:, -1]
+        reach = torch.minimum(reach, (largest + lost.sum(1)).clamp(min=0.0) / lam)
+    return HeldOut(x, squared.sqrt(), reach, subset)
 
 
 def held_out_bounds(measured: SubsetResidual, test: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:

@@ -12,7 +12,6 @@ allowance for each, then taken afresh from alpha, and always before the loop end
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -36,8 +35,8 @@ from dntk_fast.certificates.certificate import (
     held_out_bounds,
     residual,
 )
-from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.files.checkpoint import Checkpoint
+from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.writing import batch_digest
 
@@ -175,7 +174,7 @@ def refine(
         _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
     given: dict[str, Weights] = {"start": weights, "subset": {"": subset.rows}}
     given |= {} if features is None else {"features": {"": features}}
-    file = _Checkpoint(checkpoint, problem, test, given)
+    file = _Kept(checkpoint, problem, test, given)
     state, history = file.load()
     if state is None:
         start = _certified(problem, weights, subset, test, rms, progress)
@@ -241,7 +240,7 @@ def solve(
     _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
     if test.subset.problem is not problem:
         _check.refuse("test", "inputs measured by a subset of this problem", "those of another one")
-    file = _Checkpoint(checkpoint, problem, test, {"features": {"": features}})
+    file = _Kept(checkpoint, problem, test, {"features": {"": features}})
     preconditioner = _feature_preconditioner(problem, features)
     state, history = file.load()
     state = state or _begin(problem, preconditioner, test)
@@ -339,7 +338,7 @@ def _iterate(
     begun: _Record,
     rms: float,
     steps: int,
-    file: _Checkpoint,
+    file: _Kept,
     progress: Progress,
 ) -> tuple[_State, tuple[Step, ...], bool]:
     state, history = begun
@@ -436,62 +435,47 @@ def _step(
 _KEPT = ("coefficients", "fitted", "direction", "energy", "moved")
 
 
-class _Checkpoint:
-    """A file, or none, and what it belongs to: the problem, the held-out inputs, start, and what preconditions."""
+class _Kept:
+    """The state in a checkpoint, or nowhere: of this problem, these held-out inputs, start, and what preconditions."""
 
     def __init__(self, path: str | Path | None, problem: FullProblem, test: HeldOut, given: dict[str, Weights]) -> None:
-        self.path = None if path is None else _check.path("checkpoint", path)
+        self.file: Checkpoint | None = None
         self.device = problem.targets.device
-        if self.path is None:
+        if path is None:
             return
-        self.precision = problem.precision
-        names, self.first = _first_gradients(problem)
-        self.owner = {
+        names, gradients = _first_gradients(problem)
+        owner = {
             "network": fingerprint(problem.model),
             "parameters": ", ".join(names),
-            "precision": str(self.precision),
+            "precision": str(problem.precision),
             "inputs": batch_digest(problem.x),
             "targets": digest({"": problem.targets}),
             "lam": digest({"": problem.ridge}),
             "held-out inputs": batch_digest(test.x),
         }
-        self.owner |= {name: digest(tensors) for name, tensors in given.items()}
+        owner |= {name: digest(tensors) for name, tensors in given.items()}
+        first = ("gradients at the first input", gradients)
+        self.file = Checkpoint(_check.path("checkpoint", path), "refinement", owner, first, problem.precision)
 
     def save(self, state: _State, history: tuple[Step, ...]) -> None:
-        if self.path is None:
+        if self.file is None:
             return
-        tensors = {name: getattr(state, name) for name in _KEPT} | {"first": self.first}
+        tensors = {name: getattr(state, name) for name in _KEPT}
         tensors |= {f"weights/{name}": value for name, value in state.weights.items()}
         numbers = {"step": state.step, "age": state.age, "passes": state.passes}
-        numbers |= {"history": [astuple(one) for one in history]}
-        write_tensors(self.path, tensors, {"owner": json.dumps(self.owner), "numbers": json.dumps(numbers)})
+        self.file.save(tensors, numbers | {"history": [astuple(one) for one in history]})
 
     def load(self) -> tuple[_State | None, tuple[Step, ...]]:
-        if self.path is None or not self.path.exists():
+        kept = None if self.file is None else self.file.load()
+        if kept is None:
             return None, ()
-        tensors, words = read_tensors(self.path)
-        self._match(tensors, words)
-        numbers = json.loads(words["numbers"])
+        tensors, numbers = kept
         history = tuple(Step(*(tuple(v) if isinstance(v, list) else v for v in one)) for one in numbers["history"])  # type: ignore[arg-type]
         found = {key: value.to(self.device) for key, value in tensors.items()}
         weights = {key.removeprefix("weights/"): w for key, w in found.items() if key.startswith("weights/")}
         step, age, (forward, backward) = (numbers[name] for name in ("step", "age", "passes"))
-        kept = {name: found[name] for name in _KEPT}
-        return _State(weights=weights, step=step, age=age, passes=(forward, backward), **kept), history
-
-    def _match(self, tensors: dict[str, Tensor], words: dict[str, str]) -> None:
-        """Refuse a file of anything else, and name what differs."""
-        try:
-            owner = json.loads(words["owner"])
-            odd = [name for name in self.owner.keys() | owner.keys() if self.owner.get(name) != owner.get(name)]
-        except (KeyError, ValueError, AttributeError):
-            _check.refuse("checkpoint", "one that a refinement wrote", self.path)
-        if not odd and not same_to_rounding(self.first, tensors["first"], self.precision):
-            odd = ["gradients at the first input"]
-        if odd:
-            _check.refuse(
-                "checkpoint", "one of the same problem", f"{self.path}, which differs in {', '.join(sorted(odd))}"
-            )
+        state = {name: found[name] for name in _KEPT}
+        return _State(weights=weights, step=step, age=age, passes=(forward, backward), **state), history
 
 
 def _first_gradients(problem: FullProblem) -> tuple[list[str], Tensor]:

@@ -76,7 +76,7 @@ class FullProblem:
     @cached_property
     def J(self) -> Jacobian:  # noqa: N802 - the matrix of all Phi_c
         """The Jacobian, made of the module where one was given."""
-        return Jacobian(self.jacobian, memory=2**30) if isinstance(self.jacobian, nn.Module) else self.jacobian
+        return Jacobian(self.jacobian) if isinstance(self.jacobian, nn.Module) else self.jacobian
 
     @property
     def model(self) -> nn.Module:

@@ -20,7 +20,7 @@ Weights: TypeAlias = dict[str, Tensor]  # by parameter name, (C, *shape)
 def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> Weights:
     """The weights in parameter space that predict what projected weights do: w = A^T w~ on the body, w~ itself on the head.
 
-    phi~^T w~ = phi_body^T (A^T w~_body) + (h; 1)^T w~_head, exactly; the features are those of all outputs.
+    phi~^T w~ = phi_body^T (A^T w~_body) + (h; 1)^T w~_head, exactly; rows of the head that give no output stay zero.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> W
     True
     """
     k = plan.sketch.k if plan.sketch.shapes else 0
-    own = None if plan.head is None else head_weights(model, plan.head)
+    own = None if plan.head is None else head_weights(model, plan.head, plan.columns or None)
     width = plan.sketch.k + (0 if own is None else own.shape[1])
     if _check.tensor("weights", weights).ndim != 2 or weights.shape[1] != width:
         _check.refuse("weights", f"shape (C, {width})", f"shape {tuple(weights.shape)}")
@@ -58,12 +58,13 @@ def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> W
     if len(weights) != len(own):
         _check.refuse("weights", f"one row for each of the head's {len(own)} outputs", f"{len(weights)} rows")
     name, C = f"{plan.head}." if plan.head else "", len(weights)
-    d = dict(model.named_parameters())[f"{name}weight"].shape[1]
-    across = torch.arange(C, device=weights.device)
-    found[f"{name}weight"] = tail.new_zeros(C, C, d)
-    found[f"{name}weight"][across, across] = tail[:, :d]
+    rows, d = dict(model.named_parameters())[f"{name}weight"].shape
+    across, columns = torch.arange(C, device=weights.device), list(plan.columns) or list(range(C))
+    found[f"{name}weight"] = tail.new_zeros(C, rows, d)
+    found[f"{name}weight"][across, columns] = tail[:, :d]
     if tail.shape[1] > d:
-        found[f"{name}bias"] = torch.diag_embed(tail[:, d])
+        found[f"{name}bias"] = tail.new_zeros(C, rows)
+        found[f"{name}bias"][across, columns] = tail[:, d]
     return found
 
 

@@ -24,7 +24,7 @@ from dntk_fast._arrays import Array, double, eigh, integers, namespace
 from dntk_fast.kernels.redundancy import RTOL, truncation_rank
 from dntk_fast.projection import hashing
 from dntk_fast.tangent.batches import Outputs, Parameters
-from dntk_fast.tangent.kernel import MEMORY, kernel_diagonal
+from dntk_fast.tangent.kernel import kernel_diagonal
 from dntk_fast.tangent.products import quadratic_forms
 from dntk_fast.tangent.result import TangentFeatures
 
@@ -78,10 +78,12 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([6.0]), 3, 0.0).rank_bound(0.25).tolist()
         [2]
         """
-        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL)
+        # Definition 3.1 counts a share as held from 1 - RTOL of it on. Half of that slack, once: ties are ties, and no
+        # rounding puts the bound below the rank.
+        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL / 2)
         captured, r = self._share(self.captured), self.energy.shape[1]
         missing = wanted - captured[:, -1]
-        more = ((self.n - r) * (missing / (1 - captured[:, -1])) * (1 - RTOL)).ceil().clamp(0, self.n - r)
+        more = ((self.n - r) * missing / (1 - captured[:, -1])).ceil().clamp(0, self.n - r)
         first = (captured < wanted).sum(1) + 1
         found = torch.where(missing <= 0, first.double(), r + more).long()
         return torch.where(wanted * self.trace > 0, found, torch.zeros_like(found))
@@ -122,7 +124,7 @@ def spectral_certificate(
     directions: Tensor,
     *,
     trace: Tensor | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,

@@ -103,10 +103,26 @@ class Subset:
         return {name: inside[name] for name in weights}
 
     def energy(self, squared_norm: Tensor, coordinates: Tensor, shift: Tensor) -> Tensor:
-        """Return w^T (Phi_S^T Phi_S + s I)^-1 w from |w|^2 and the coordinates of w, for shifts (C,) or (C, G)."""
+        """Return w^T (Phi_S^T Phi_S + s I)^-1 w from |w|^2 and the coordinates of w, for shifts (C,) or (C, G).
+
+        Rounded up: what the difference of Woodbury's form may have lost is added before it is divided by s, and the form is
+        never above |w|^2 / s.
+        """
         wide = shift.reshape(len(shift), -1, 1)
-        inside = (coordinates[:, None] ** 2 / (self.eigenvalues[:, None] + wide)).sum(2)
-        return ((squared_norm[:, None] - inside).clamp(min=0.0) / wide[..., 0]).reshape(shift.shape)
+        solved = coordinates[:, None] / (self.eigenvalues[:, None] + wide)
+        whole, inside = squared_norm[:, None], (coordinates[:, None] * solved).sum(2)
+        left = whole - inside + self.lost(whole, solved.square().sum(2))
+        return (torch.minimum(left.clamp(min=0.0), whole) / wide[..., 0]).reshape(shift.shape)
+
+    def lost(self, squared_norm: Tensor, squared_solution: Tensor) -> Tensor:
+        """Return what rounding may take off |w|^2 - (Phi_S w)^T (K_SS + s I)^-1 Phi_S w, given |(K_SS + s I)^-1 Phi_S w|^2.
+
+        K_SS is off by roundings of its largest eigenvalue, Phi_S w by roundings of its root times |w|:
+        u (|w| + sqrt(lambda_1) |(K_SS + s I)^-1 Phi_S w|)^2 covers both.
+        """
+        unit = (len(self.rows) + 8) * torch.finfo(self.problem.precision).eps
+        largest = self.eigenvalues[:, -1:] if len(self.rows) else torch.zeros_like(squared_norm)
+        return unit * (squared_norm.sqrt() + (largest * squared_solution).sqrt()) ** 2
 
 
 def training_subset(problem: FullProblem, rows: Tensor) -> Subset:

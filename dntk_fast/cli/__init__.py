@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
-from dntk_fast.cli.output import show
+from dntk_fast.cli.output import place, show, terminal
 from dntk_fast.report.distance import certificate_table, refinement_table
 from dntk_fast.report.page import write_page
 from dntk_fast.report.record import write_record
@@ -58,7 +58,7 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        str, typer.Option(help=f"A data set ({', '.join(known())}), an .npz pack, or a folder with one.")
+        str, typer.Option(help=f"A data set ({escape(', '.join(known()))}), an .npz pack, or a folder with one.")
     ] = "digits",
     model: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(MODELS)}.")] = "auto",
     per_class: Annotated[int, typer.Option(help="Distilled images per class.")] = 50,
@@ -70,7 +70,9 @@ def run(
     download: Annotated[
         bool, typer.Option("--download", help="Let torchvision fetch a data set that is not there.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<data>-<hash> if not given.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIRECTORY", help="Folder of the run; runs/<data>-<hash> if not given.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run with another configuration in that folder.")
     ] = False,
@@ -98,8 +100,8 @@ def run(
     if explain:
         typer.echo(explain_run(config))
         return
-    folder = out or default_folder(config)
-    console = Console()
+    folder = place("out", out) or default_folder(config)
+    console = terminal()
     try:
         with Bars(console) as bars:
             result = run_pipeline(config, folder, overwrite=overwrite, progress=bars.update)
@@ -120,15 +122,18 @@ def _own_version() -> str:
 
 
 def main() -> None:
-    """Run the command; a wrong request ends in one line and exit code 2, a full disk in exit code 1."""
+    """Run the command; a wrong request ends in one line and exit code 2, a full disk in exit code 1, Ctrl-C in 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name or a sign that this terminal's encoding lacks
     try:
         app()
     except (ValueError, TypeError) as error:
         _fail(error, 2)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         _fail(error, 1)
 
 
 def _fail(error: Exception, code: int) -> None:
-    print(f"dntk: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"dntk: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
     raise SystemExit(code)

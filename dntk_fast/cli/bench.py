@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from dntk_fast import _check
-from dntk_fast.bench import certificate, complexity, floor, gpu, headline, memory, plan, processes, sketch
+from dntk_fast.bench import (
+    attribution,
+    certificate,
+    complexity,
+    floor,
+    gpu,
+    headline,
+    memory,
+    plan,
+    processes,
+    shift,
+    sketch,
+)
 from dntk_fast.bench.history import read_results
 from dntk_fast.bench.importing import import_results
 from dntk_fast.bench.page import write_page
@@ -114,6 +126,23 @@ def bench_certificate(
     measured(certificate.measure, certificate.tables, json, **given)
 
 
+@bench.command("attribution")
+def bench_attribution(
+    data: Annotated[str, typer.Option(help="A data set or an image pack.")] = "digits",
+    out: Annotated[Path | None, typer.Option(help="Folder of trainings; runs/attribution-<data> if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the images, the subsets and every training.")] = 0,
+    json: Json = None,
+    threads: Threads = None,
+    quick: Quick = False,
+) -> None:
+    """Retrain on random halves, and hold what the kernel and its rivals predict against it.
+
+    Trainings are kept: the same command, repeated after an interruption, goes on where it stopped.
+    """
+    given = {"data": data, "out": out, "seed": seed, "threads": threads, "quick": quick}
+    measured(attribution.measure, attribution.tables, json, **given)
+
+
 @bench.command("complexity")
 def bench_complexity(
     json: Json = None,
@@ -123,6 +152,19 @@ def bench_complexity(
 ) -> None:
     """Count flops, bytes and passes at several sizes, time them, and fit the exponents that the paper claims."""
     measured(complexity.measure, complexity.tables, json, rounds=rounds, threads=threads, quick=quick)
+
+
+@bench.command("shift")
+def bench_shift(
+    data: Annotated[str, typer.Option(help="A data set or an image pack.")] = "digits",
+    other: Annotated[str | None, typer.Option(help="Another one, brought to the size; none if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Every purpose's own seed is spawned from it.")] = 0,
+    json: Json = None,
+    threads: Threads = None,
+    quick: Quick = False,
+) -> None:
+    """Tell shifted images from held-out ones by the kernel's variance and by its rivals; calibration with and without it."""
+    measured(shift.measure, shift.tables, json, data=data, other=other, seed=seed, threads=threads, quick=quick)
 
 
 @bench.command("processes")

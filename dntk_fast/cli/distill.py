@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dntk_fast.cli.bars import Bars
-from dntk_fast.cli.output import finish, folder_exists, show
+from dntk_fast.cli.output import finish, folder_exists, place, show, terminal
 from dntk_fast.experiment import scoreboard as board
 from dntk_fast.experiment.scoreboard_table import cost_table, energy_table, error_table
 from dntk_fast.workflow.data import load
@@ -29,7 +28,8 @@ def distill(
     seeds: Annotated[int, typer.Option(help="Seeds of the choice.")] = board.Setting.seeds,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; runs/distill-<data> if not given.")
+        str | None,
+        typer.Option(metavar="DIRECTORY", help="Folder of finished stages; runs/distill-<data> if not given."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
     overwrite: Annotated[
@@ -42,13 +42,13 @@ def distill(
     """
     folder_exists("out", out)
     sizes = _sizes(per_class)
-    console, images = Console(), load(data)
+    console, images = terminal(), load(data)
     show(console, [cost_table(len(images.x_train), len(images.classes), sizes)])
     if not compare:
         return
     chosen = tuple(name.strip() for name in methods.split(";"))
     setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed)
-    kept = folder or Path("runs") / f"distill-{images.name}"
+    kept = place("folder", folder) or Path("runs") / f"distill-{images.name}"
     try:
         with Bars(console) as bars:
             record = board.run(setting, kept, overwrite=overwrite, progress=bars.update)

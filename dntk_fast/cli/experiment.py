@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
-from dntk_fast.cli.output import finish, folder_exists, show
+from dntk_fast.cli.output import finish, folder_exists, place, show, terminal
 from dntk_fast.experiment import (
     certificates as bounds,
 )
@@ -48,7 +47,8 @@ def gradients(
 def certificates(
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; runs/certificates if not given.")
+        str | None,
+        typer.Option(metavar="DIRECTORY", help="Folder of finished stages; runs/certificates if not given."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two small networks and five steps: does it run?")] = False,
     overwrite: Annotated[
@@ -60,8 +60,8 @@ def certificates(
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
     folder_exists("out", out)
-    console = Console()
-    kept = folder or Path("runs") / ("certificates-quick" if quick else "certificates")
+    console = terminal()
+    kept = place("folder", folder) or Path("runs") / ("certificates-quick" if quick else "certificates")
     setting = bounds.QUICK if quick else bounds.FULL
     try:
         with Bars(console) as bars:
@@ -81,7 +81,8 @@ def imagenette(
         typer.Option(help="A data set, an .npz pack or a folder with one; the pack of the size if not given."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of stages and results; runs/imagenette-<size> if none.")
+        str | None,
+        typer.Option(metavar="DIRECTORY", help="Folder of stages and results; runs/imagenette-<size> if none."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
     device: Annotated[str, typer.Option(help="Where torch works: cpu, or cuda.")] = "cpu",
@@ -98,6 +99,7 @@ def imagenette(
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
     folder_exists("json", json)
+    folder = place("out", out) or Path("runs") / f"imagenette-{size}"
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
     try:
         images = paper.open_data(setting, data, device)
@@ -112,7 +114,7 @@ def imagenette(
     typer.echo(paper.estimate(setting, images))
     if explain:
         return
-    folder, console = out or Path("runs") / f"imagenette-{size}", Console()
+    console = terminal()
     try:
         with Bars(console) as bars:
             record = paper.run(setting, images, folder, seed=seed, overwrite=overwrite, progress=bars.update)

@@ -10,17 +10,28 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 
+from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.report.record import write_record
 from dntk_fast.report.table import Cells
 
-__all__ = ["finish", "folder_exists", "measured", "show"]
+__all__ = ["finish", "folder_exists", "measured", "place", "show", "terminal"]
 
 Record: TypeAlias = Mapping[str, Any]
 # A first column is at least so wide, if its words are.
 WORDS = 18
 # Blanks between two columns.
 GAP = 2
+
+
+def terminal() -> Console:
+    """Give a console that prints words as they are: a path may look like markup, and a name like an emoji's."""
+    return Console(markup=False, emoji=False)
+
+
+def place(name: str, path: str | Path | None) -> Path | None:
+    """Return the path that an option gives; an empty one, as an unset variable makes it, is refused."""
+    return None if path is None else _check.path(name, path)
 
 
 def folder_exists(name: str, path: Path | None) -> None:
@@ -34,7 +45,7 @@ def measured(
 ) -> None:
     """Measure with the arguments given, and finish; an interruption that leaves nothing whole says so."""
     folder_exists("json", json)
-    console = Console()
+    console = terminal()
     try:
         with Bars(console) as bars:
             record = measure(**given, progress=bars.update)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -14,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.adam import adam
 
 from dntk_fast import _check
 from dntk_fast.distillation.barycenter import barycenter
-from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.files.checkpoint import Checkpoint
+from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.tangent.head import final_linear, recorded_inputs
 
 __all__ = ["ClassMoments", "DistilledImages", "class_moments", "distil_images"]
@@ -222,13 +222,12 @@ class _State:
         return _State(self.images.to(device), self.first.to(device), self.second.to(device), self.history)
 
     def moved(self, gradient: Tensor, losses: Tensor, rate: float, low: Tensor, high: Tensor) -> _State:
-        """One step of Adam (decay 0.9 and 0.999), then back into the range of the data."""
-        steps = len(self.history) + 1
-        first = 0.9 * self.first + 0.1 * gradient
-        second = 0.999 * self.second + 0.001 * gradient**2
-        direction = (first / (1 - 0.9**steps)) / ((second / (1 - 0.999**steps)).sqrt() + 1e-8)
-        images = torch.clamp(self.images - rate * direction, low, high)
-        return _State(images, first, second, torch.cat([self.history, losses[None]]))
+        """One step of torch's Adam, on copies: an interrupted step leaves no trace; then back into the range of the data."""
+        images, first, second = self.images.clone(), self.first.clone(), self.second.clone()
+        taken = torch.tensor(float(len(self.history)))
+        adam([images], [gradient], [first], [second], [], [taken], amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
+             weight_decay=0.0, eps=1e-8, maximize=False)  # fmt: skip
+        return _State(torch.clamp(images, low, high), first, second, torch.cat([self.history, losses[None]]))
 
 
 def _gradient(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings) -> tuple[Tensor, Tensor]:
@@ -332,8 +331,7 @@ def distil_images(
     settings = _Settings(per_class, seed, steps, lr, bn_weight, initial, batch_size)
     classes = _checked(model, x, y, per_class)
     modules, notes = _watched(model, x, classes, bn_weight)
-    key = "" if checkpoint is None else _key(model, x, y, settings)
-    keeper = None if checkpoint is None else _Keeper(checkpoint, key, _first_logits(model, x), every)
+    keeper = _keeper(checkpoint, model, x, y, settings, every)
     kept = None if keeper is None else keeper.load()
     goal, costs, start = _prepared(model, modules, x, y, classes, settings)
     low, high = (bound(x, _all_but_channels(x), keepdim=True).to(start) for bound in (torch.amin, torch.amax))
@@ -436,29 +434,31 @@ def _device(model: nn.Module) -> torch.device:
 # --- interruption -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
 class _Keeper:
-    """The file in which the state of one descent waits; `key` and the logits at the first image tell descents apart."""
+    """The checkpoint of one descent, kept every so many steps; the logits at the first image see what `forward` does."""
 
-    def __init__(self, path: str | Path, key: str, logits: Tensor, every: int) -> None:
-        self.path, self.key, self.logits = _check.path("checkpoint", path), key, logits
-        self.every = _check.integer("every", every, 1)
+    file: Checkpoint
+    every: int
 
     def load(self) -> _State | None:
-        if not self.path.exists():
-            return None
-        tensors, metadata = read_tensors(self.path)
-        logits = tensors.pop("logits", torch.zeros(0))
-        if metadata.get("key") != self.key or not same_to_rounding(self.logits, logits, self.logits.dtype):
-            _check.refuse("checkpoint", "the same model, data and settings", f"{self.path} of another distillation")
-        return _State(**tensors)
+        found = self.file.load()
+        return None if found is None else _State(**found[0])
 
     def save(self, state: _State) -> None:
-        write_tensors(self.path, {**vars(state), "logits": self.logits}, {"key": self.key})
+        self.file.save(vars(state), {})
 
 
-def _key(model: nn.Module, x: Tensor, y: Tensor, settings: _Settings) -> str:
-    parts = [fingerprint(model), digest({"x": x, "y": y}), json.dumps(dataclasses.asdict(settings))]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _keeper(
+    path: str | Path | None, model: nn.Module, x: Tensor, y: Tensor, settings: _Settings, every: int
+) -> _Keeper | None:
+    if path is None:
+        return None
+    owner = {"network": fingerprint(model), "data": digest({"x": x, "y": y})}
+    owner |= {name: json.dumps(value) for name, value in dataclasses.asdict(settings).items()}
+    logits = _first_logits(model, x)
+    path, first = _check.path("checkpoint", path), ("logits at the first image", logits)
+    return _Keeper(Checkpoint(path, "distillation", owner, first, logits.dtype), _check.integer("every", every, 1))
 
 
 @torch.no_grad()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.selection import CHOICES, Cost, choose_rows, choosing_cost
+from dntk_fast.distillation.tuned import tune_images, tuning_cost
 from dntk_fast.kernels.joint import random_cotangents
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["IMAGES", "STEPS", "Spanning", "spanning_cost", "spanning_images"]
 
 #: updates of the images by the methods that make them, where none are stated
-STEPS = {"wmdd": 200}
+STEPS = {"wmdd": 200, "tuned": 60}
 #: all ways to images that span a tangent space
 IMAGES = (*CHOICES, *STEPS)
 
@@ -57,6 +57,9 @@ def spanning_cost(
     if images in CHOICES:
         return choosing_cost(images, n, count, outputs, cotangents)
     steps = STEPS[images] if steps is None else steps
+    if images == "tuned":
+        cost, pool = tuning_cost(n, count, outputs, steps=steps), choosing_cost("pool", n, count, outputs)
+        return replace(cost, choosing_forward=cost.choosing_forward + pool.choosing_forward)
     return Cost(1 + n + (steps + 1) * count, steps * count, count, count * outputs, n * (1 + 2 * outputs))
 
 
@@ -71,7 +74,7 @@ def spanning_images(
     seed: int,
     cotangents: int | None = None,
     steps: int | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Spanning:
     """Choose images of the data, or make them.
@@ -81,7 +84,7 @@ def spanning_images(
     model : network in evaluation mode
     x : (n, ...)
     y : (n,), classes 0 ... outputs - 1
-    images : one of `IMAGES`: those of `choose_rows`, or "wmdd", the paper's (`distil_images`)
+    images : one of `IMAGES`: those of `choose_rows`, "wmdd", the paper's (`distil_images`), or "tuned" (`tune_images`)
     per_class : images of a class, on average where the choice does not look at classes
     outputs : C
     seed
@@ -98,6 +101,7 @@ def spanning_images(
     ValueError
         More images than there are.
 
+    >>> import torch
     >>> model, x = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), torch.arange(4.0)[:, None]
     >>> options = {"images": "stratified", "per_class": 1, "outputs": 2, "seed": 0}
     >>> spanning_images(model, x, torch.tensor([0, 1, 0, 1]), **options).labels.tolist()
@@ -110,8 +114,13 @@ def spanning_images(
         return Spanning(made.images, made.labels, None, made.weights, None, cost)
     if per_class * outputs > len(x):
         _check.refuse("per_class", f"at most {len(x) // outputs} of {len(x)} images in {outputs} classes", per_class)
-    rows = choose_rows(
-        model, x, y, images=images, count=cost.kept_forward, classes=outputs, seed=seed, memory=memory
-    ).to(x.device)
+    way = "pool" if images == "tuned" else images
+    rows = choose_rows(model, x, y, images=way, count=cost.kept_forward, classes=outputs, seed=seed, memory=memory).to(
+        x.device
+    )
+    if images == "tuned":
+        steps = STEPS[images] if steps is None else steps
+        tuned = tune_images(model, x, x[rows], seed=seed, steps=steps, memory=memory, progress=progress)
+        return Spanning(tuned.images, y[rows], None, None, None, cost)
     mixture = None if cotangents is None else random_cotangents(len(rows), outputs, seed=seed).to(x.device)
     return Spanning(x[rows], y[rows], rows, None, mixture, cost)

@@ -92,8 +92,12 @@ def run(
         the worst class's relative held-out RMS and its bound at every step; `violations`: how often a bound was below the
         truth, over all points, classes, sketches and steps.
     """
-    store = StageStore(folder, asdict(setting) | {"steps": list(setting.steps)}, overwrite=overwrite)
-    tell = progress or (lambda stage, done, total: None)
+    settings, inputs = asdict(setting) | {"steps": list(setting.steps)}, {"data": load("digits").fingerprint}
+    with StageStore(folder, settings, inputs=inputs, overwrite=overwrite) as store:
+        return _measured(setting, store, progress or (lambda stage, done, total: None))
+
+
+def _measured(setting: Setting, store: StageStore, tell: Callable[[str, int, int], None]) -> dict[str, Any]:
     record: dict[str, Any] = circumstances() | {"setting": store.config}
     record |= {"networks": [], "starts": [], "refinements": []}
     for number in range(setting.networks):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast.files.atomic import write_atomically
 from dntk_fast.tangent.head import final_linear, penultimate
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.workflow.config import Config
@@ -86,11 +87,13 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as a compressed .npz that carries no time: equal arrays make equal files."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as file:
         for name, value in arrays.items():
             content = io.BytesIO()
             np.save(content, value, allow_pickle=False)
             file.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), content.getvalue(), zipfile.ZIP_DEFLATED, 9)
+    write_atomically(path, whole.getvalue())
 
 
 def _first_of_each_class(labels: Tensor, per_class: int) -> Tensor:

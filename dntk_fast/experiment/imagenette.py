@@ -224,10 +224,12 @@ def run(
     config = setting.config(data.name, seed)
     blank = _blank(setting, data, config.seeds["network"])
     _refuse_early(setting, data, blank)
-    store = StageStore(folder, asdict(setting) | {"data": data.name, "seed": seed}, overwrite=overwrite)
-    work = _Work(store, progress or (lambda stage, done, total: None), data.x_train.device, {})
-    _networks_and_kernels(work, setting, data, config, blank)
-    _distilled_rows(work, data, config, f"distilled kernel, {setting.per_class[-1]} per class")
+    settings, inputs = asdict(setting) | {"data": data.name, "seed": seed}, {"data": data.fingerprint}
+    with StageStore(folder, settings, inputs=inputs, overwrite=overwrite) as store:
+        work = _Work(store, progress or (lambda stage, done, total: None), data.x_train.device, {})
+        _networks_and_kernels(work, setting, data, config, blank)
+        _distilled_rows(work, data, config, f"distilled kernel, {setting.per_class[-1]} per class")
+        store.announce("report.json", "report.html")
     return record_of(asdict(setting), data, parameter_count(blank), config, work.done)
 
 
@@ -254,10 +256,8 @@ class _Work:
 
     def long(self, name: str, step: Callable[..., Stage], *inputs: Any, **options: Any) -> Stage:
         """Do a stage that keeps a checkpoint while it goes on."""
-        checkpoint = self.store.path(name, ".checkpoint.safetensors")
-        made = self.do(name, step, *inputs, **options, progress=self.tick(name), checkpoint=checkpoint)
-        checkpoint.unlink(missing_ok=True)
-        return made
+        with self.store.checkpoint(name) as file:
+            return self.do(name, step, *inputs, **options, progress=self.tick(name), checkpoint=file)
 
 
 def _networks_and_kernels(work: _Work, setting: Setting, data: Dataset, config: Config, blank: nn.Module) -> None:

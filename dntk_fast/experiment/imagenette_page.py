@@ -83,7 +83,7 @@ def rivals_table(record: Mapping[str, Any]) -> Cells:
 def write_page(record: Mapping[str, Any], path: str | Path) -> None:
     """Write the page of a record of `imagenette.run`: whole or not at all, no script, no outside address, no photograph."""
     html = document(record["data"]["name"], _body(record))
-    write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
+    write_atomically(Path(path), html.encode(errors="backslashreplace"))
 
 
 def _body(record: Mapping[str, Any]) -> Iterable[str]:

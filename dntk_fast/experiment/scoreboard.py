@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast.bench.race import circumstances
-from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.selection import Cost, choose_rows, choosing_cost
+from dntk_fast.distillation.spanning import STEPS, spanning_images
 from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.kernels.joint import BlockProblem, captured_energy, random_cotangents
 from dntk_fast.kernels.predictors import Fit, KernelProblem, scores
@@ -60,6 +60,8 @@ METHODS: Mapping[str, Method] = {
     "one cotangent, joint": Method("random", "joint", 1),
     "wmdd, per class": Method("wmdd", "per class"),
     "wmdd, joint": Method("wmdd", "joint"),
+    "tuned, per class": Method("tuned", "per class"),
+    "tuned, joint": Method("tuned", "joint"),
 }
 
 
@@ -73,7 +75,7 @@ class Setting:
     seeds: int = 5
     seed: int = 0
     epochs: int = Config.epochs
-    wmdd_steps: int = Config.distil_steps
+    steps: tuple[tuple[str, int], ...] = tuple(STEPS.items())
     images: int | None = None  # the first training images, and as many held-out ones; None means all
 
 
@@ -98,8 +100,12 @@ def run(
     if unknown:
         raise ValueError(f"methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
     tick = progress or (lambda stage, done, total: None)
-    store = StageStore(folder, asdict(setting), overwrite=overwrite)
     data = _some(load(setting.data), setting.images)
+    with StageStore(folder, asdict(setting), inputs={"data": data.fingerprint}, overwrite=overwrite) as store:
+        return _compared(setting, data, store, tick)
+
+
+def _compared(setting: Setting, data: Dataset, store: StageStore, tick: Progress) -> dict[str, Any]:
     seeds = Config(seed=setting.seed).seeds
     model, trained = _network(store, data, setting, seeds["network"])
     plan = [(name, m, s) for m in setting.per_class for name in setting.methods for s in range(setting.seeds)]
@@ -244,12 +250,12 @@ class _Board:
         """The images of a method, and what they cost."""
         data, C = self.data, self.logits.shape[1]
         count = method.count(m, C, self.n)
-        if method.images == "wmdd":
-            found = distil_images(
-                self.model, data.x_train, data.y_train, per_class=m, seed=seed, steps=setting.wmdd_steps
-            )
-            spent = found.forward_passes, found.backward_passes
-            return self.made(found.images, found.labels), Cost(*spent, count, count * C, self.n * (1 + 2 * C))
+        if method.images in STEPS:
+            made = spanning_images(
+                self.model, data.x_train, data.y_train, images=method.images, per_class=m, outputs=C, seed=seed,
+                steps=dict(setting.steps)[method.images],
+            )  # fmt: skip
+            return self.made(made.images, made.labels), made.cost
         rows = choose_rows(
             self.model, data.x_train, data.y_train, images=method.images, count=count, classes=C, seed=seed
         )

@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast.files.atomic import write_atomically
-from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.fingerprint import digest, fingerprint
 
 __all__ = ["load_weights", "read_tensors", "save_weights", "write_tensors"]
 
+_ENTRY = "dntk"
+
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named tensors as a safetensors file; whoever looks finds the old file or the whole new one."""
+    """Write named tensors as a safetensors file, with a checksum of all of it in its metadata, whole or not at all."""
     path = _check.path("path", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy of each: safetensors refuses tensors that share memory, and tied weights do.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    from safetensors.torch import save_file  # here, for networks are built and traced without it too
+    from safetensors.torch import save  # here, for networks are built and traced without it too
 
-    write_atomically(path, lambda draft: save_file(copies, draft, dict(metadata or {})))
+    words = dict(metadata or {})
+    # One entry: safetensors writes several in any order, and equal contents are to make equal files.
+    entry = json.dumps({"sha256": _checksum(copies, words), "words": words}, sort_keys=True)
+    write_atomically(path, save(copies, {_ENTRY: entry}))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read named tensors and metadata from a safetensors file, or say in one line why it cannot be read."""
+def _checksum(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
+    return digest({**tensors, json.dumps(words, sort_keys=True): torch.zeros(0)})
+
+
+def read_tensors(path: str | Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read named tensors and metadata from a safetensors file, or say in one line why it cannot be read.
+
+    A checksum that is there must hold; `sealed` refuses a file without one, which another program wrote.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(_check.path("path", path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            found, words = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"path: expected a safetensors file, got {path} ({error})") from error
+    if _ENTRY not in words:
+        return _check.refuse("path", "a file of this package, with a checksum", path) if sealed else (found, words)
+    try:
+        entry = json.loads(words[_ENTRY])
+        own, whole = dict(entry["words"]), entry["sha256"] == _checksum(found, entry["words"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        own, whole = {}, False
+    if not whole:
+        _check.refuse("path", "the numbers that were written", f"{path}, which is damaged: its checksum is another")
+    return found, own
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
@@ -47,11 +71,20 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises
     ------
     ValueError
-        If the file cannot be read, or its names or shapes are not those of the model.
+        If the file cannot be read or is damaged, its names or shapes are not those of the model, numbers are of another
+        kind (integers for weights), or are not finite; the model is then as it was.
     """
     tensors, _ = read_tensors(path)
     own = _check.module(model).state_dict()
     odd = sorted(own.keys() ^ tensors.keys()) or sorted(name for name in own if own[name].shape != tensors[name].shape)
+    odd = odd or sorted(name for name in own if _kind(own[name]) != _kind(tensors[name]))
     if odd:
         _check.refuse("path", f"the weights of {type(model).__name__}", f"{path}, which differs in {odd[0]!r}")
+    wild = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if wild:
+        _check.refuse("path", "finite weights", f"{path}, in which {wild[0]!r} has entries that are NaN or infinite")
     model.load_state_dict(tensors)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()

@@ -7,17 +7,17 @@ Source: `certificate_streaming`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dntk_fast import _check
 from dntk_fast._arrays import apply, eigenvalues, eigh, orthonormal_rows, solve_positive
-from dntk_fast.files.fingerprint import same_to_rounding
+from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.subspace import EnergyGap
 
@@ -112,7 +112,8 @@ class Moments:
 
     def save(self, path: str | Path) -> None:
         """Write them as a safetensors file, whole or not at all."""
-        _write(path, self, {})
+        sums, counts = _parts_of(self)
+        write_tensors(path, sums, {name: str(count) for name, count in counts.items()})
 
 
 def moments_of(features: Tensor, targets: Tensor) -> Moments:
@@ -150,25 +151,42 @@ def merge(first: Moments, second: Moments) -> Moments:
     )
 
 
+def _parts_of(moments: Moments) -> tuple[dict[str, Tensor], dict[str, int]]:
+    sums = {"gram": moments.gram, "right": moments.right, "squares": moments.squares}
+    return sums, {"n": moments.n, "parts": moments.parts}
+
+
 def load_moments(path: str | Path, *, device: torch.device | str = "cpu") -> Moments:
-    """Read saved moments back.
+    """Read saved moments back, or those of the checkpoint of a stream.
 
     Raises
     ------
     ValueError
-        A file that holds something else.
+        A damaged file, or one that holds something else.
     """
-    tensors, words = read_tensors(path)
-    if tensors.keys() - {"first"} != {"gram", "right", "squares"} or not {"n", "parts"} <= words.keys():
+    tensors, words = read_tensors(path, sealed=True)
+    return _moments(tensors, words if "n" in words else Checkpoint.numbers(Path(path)), path, device)
+
+
+def _moments(
+    tensors: Mapping[str, Tensor], counts: Mapping[str, Any], path: str | Path, device: torch.device | str
+) -> Moments:
+    """The moments that a file holds, if they can be sums of squares and products of some rows."""
+    if not {"gram", "right", "squares"} <= tensors.keys() or not {"n", "parts"} <= counts.keys():
         _check.refuse("path", "saved moments", f"{path} with {sorted(tensors)}")
     gram, right, squares = (tensors[name].to(device) for name in ("gram", "right", "squares"))
-    return Moments(gram, right, squares, int(words["n"]), int(words["parts"]))
-
-
-def _write(path: str | Path, moments: Moments, more: dict[str, Tensor]) -> None:
-    counts = {"n": str(moments.n), "parts": str(moments.parts)}
-    sums = {"gram": moments.gram, "right": moments.right, "squares": moments.squares}
-    write_tensors(path, sums | more, counts)
+    shape, alike = tuple(gram.shape), all(part.dtype == torch.float64 for part in (gram, right, squares))
+    if len(shape) != 3 or not alike or (right.shape, squares.shape) != (shape[:2], shape[:1]) or shape[1] != shape[2]:
+        shapes = [tuple(part.shape) for part in (gram, right, squares)]
+        _check.refuse("path", "moments (C, k, k), (C, k) and (C,) in float64", f"{path} with shapes {shapes}")
+    n, parts = (str(counts[name]) for name in ("n", "parts"))
+    if not (n.isdecimal() and parts.isdecimal() and 0 < int(parts) <= int(n)):
+        _check.refuse("path", "a number of rows, and of parts from 1 to it", f"{path} with n = {n}, parts = {parts}")
+    finite = all(bool(torch.isfinite(part).all()) for part in (gram, right, squares))
+    skew = float((gram - gram.mT).abs().max()) > 1e-6 * float(gram.abs().max())  # rounding leaves 1e-16 of it
+    if not finite or skew or bool((squares < 0).any()) or bool((gram.diagonal(dim1=1, dim2=2) < 0).any()):
+        _check.refuse("path", "finite sums, none of squares below 0, of symmetric matrices", f"others in {path}")
+    return Moments(gram, right, squares, int(n), int(parts))
 
 
 Part: TypeAlias = tuple[Tensor, Tensor]
@@ -182,30 +200,27 @@ class KeptSums:
 
     def __init__(self, path: str | Path) -> None:
         self.path = _check.path("checkpoint", path)
-        self.first: Tensor | None = None
+        self.file: Checkpoint | None = None
 
     def load(self, first: Callable[[], Part], parts: int) -> Moments | None:
         """Return the sums, if there are any: of the stream with this first part and so many parts."""
         if not self.path.exists():
             return None
-        total = load_moments(self.path)
+        self.file = self._known_by(first())
+        tensors, counts = self.file.load() or ({}, {})
+        total = _moments(tensors, counts, self.path, "cpu")
         if total.parts > parts:
             _check.refuse("checkpoint", f"at most {parts} parts", f"{total.parts} in {self.path}")
-        kept, part = read_tensors(self.path)[0].get("first", torch.zeros(0)), first()
-        if not same_to_rounding(_known_by(part), kept, part[0].dtype):
-            _check.refuse("checkpoint", "sums of the same stream", f"{self.path}, whose first part was another")
-        self.first = kept
         return total
 
     def save(self, total: Moments, part: Part) -> None:
         """Write the sums that end with a part; the first one is kept in mind."""
-        self.first = _known_by(part) if self.first is None else self.first
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _write(self.path, total, {"first": self.first})
+        self.file = self.file or self._known_by(part)
+        self.file.save(*_parts_of(total))
 
-
-def _known_by(part: Part) -> Tensor:
-    return torch.stack((part[0].double().sum(1), moments_of(*part).right))
+    def _known_by(self, part: Part) -> Checkpoint:
+        sums = torch.stack((part[0].double().sum(1), moments_of(*part).right))
+        return Checkpoint(self.path, "sum over a stream", {}, ("its first part", sums), part[0].dtype)
 
 
 def accumulate(

@@ -33,7 +33,7 @@ def write_page(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
         Where the page goes; written whole or not at all.
     """
     html = document(record["data"]["name"], _body(record, images, labels))
-    write_atomically(Path(path), lambda part: part.write_text(html, encoding="utf-8"))
+    write_atomically(Path(path), html.encode(errors="backslashreplace"))
 
 
 def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> Iterable[str]:

@@ -25,7 +25,7 @@ def schema() -> dict[str, Any]:
 def write_record(record: Mapping[str, Any], path: str | Path) -> None:
     """Write the record as JSON; a NaN or an infinity in it is a ValueError, not an invalid file."""
     text = json.dumps(record, indent=2, allow_nan=False)
-    write_atomically(Path(path), lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    write_atomically(Path(path), (text + "\n").encode())
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

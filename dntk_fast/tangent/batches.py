@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast.tangent.loaders import joined
 
 __all__ = [
     "Outputs",
@@ -46,50 +48,57 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     Inputs that were made in inference mode are copied, for autograd can save nothing of them; a DataLoader is read once,
     its batches joined on the model's device.
     """
+    names = list(signature(function).parameters)
 
-    def usable(value: Any, device: torch.device | None) -> Any:
+    def usable(name: str, value: Any, model: nn.Module | None, outputs: Any) -> Any:
         if isinstance(value, DataLoader):
-            return _joined(value, device)
+            return joined(name, value, model, outputs)
         if isinstance(value, Tensor):
             return value.clone() if value.is_inference() else value
-        if type(value) is dict:
-            return {name: usable(part, device) for name, part in value.items()}
-        return tuple(usable(part, device) for part in value) if type(value) is tuple else value
+        if isinstance(value, Mapping):
+            return {key: usable(name, part, model, outputs) for key, part in value.items()}
+        return tuple(usable(name, part, model, outputs) for part in value) if type(value) is tuple else value
 
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        outputs = getattr(args[0] if args else None, "outputs", None)
         given = (getattr(value, "model", value) for value in (*args, *kwargs.values()))
-        device = next((p.device for model in given if isinstance(model, nn.Module) for p in model.parameters()), None)
+        model = next((found for found in given if isinstance(found, nn.Module)), None)
+        device = None if model is None else next((p.device for p in model.parameters()), None)
         # The precision is the model's own, whatever the caller casts automatically.
         kind = "cpu" if device is None else device.type
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
             return function(
-                *(usable(a, device) for a in args), **{name: usable(a, device) for name, a in kwargs.items()}
+                *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
+                **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
             )
 
     return inner
 
 
-def _joined(loader: DataLoader[Any], device: torch.device | None) -> Any:
-    """All batches of a loader as one; a list, as the default collation makes it, is a tuple of arguments."""
-    batches = [tuple(batch) if isinstance(batch, list) else batch for batch in loader]
-    if not batches:
-        _check.refuse("x", "at least one batch", "a DataLoader without any")
-    return tree_map(lambda *parts: torch.cat(parts).to(device), *batches)
-
-
 class Wrapped(nn.Module):
-    """A model followed by a function of (model, batch) -> (n, q), as one module whose parameters are `model.*`."""
+    """A model, or a function of (model, batch) -> (n, q), and some of its outputs: one module with parameters `model.*`."""
 
-    def __init__(self, model: nn.Module, function: Callable[[nn.Module, Any], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        function: Callable[[nn.Module, Any], Tensor] | None = None,
+        columns: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.model: nn.Module = model
-        self.function = function
+        self.function, self.columns = function, columns
         self.training = model.training  # not train(): parts of the model may be in another mode
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
-        return call(self.model, batch) if self.function is None else self.function(self.model, batch)
+        found = call(self.model, batch) if self.function is None else self.function(self.model, batch)
+        if self.function is not None and (not isinstance(found, Tensor) or found.ndim != 2):
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            _check.refuse("outputs", "a function of (model, batch) that gives a tensor (n, q)", got)
+        if self.columns is None or not isinstance(found, Tensor) or found.ndim != 2:
+            return found  # refused where it is used
+        return found[:, [_check.integer("outputs", c, 0, found.shape[1] - 1) for c in self.columns]]
 
 
 def network(model: nn.Module, outputs: Outputs) -> Wrapped:
@@ -101,28 +110,35 @@ def network(model: nn.Module, outputs: Outputs) -> Wrapped:
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
     for c in chosen:
         _check.integer("outputs", c, -sys.maxsize)  # how many there are, a batch will tell
-
-    def columns(inner: nn.Module, batch: Any) -> Tensor:
-        found = call(inner, batch)
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            return found  # refused where all outputs are
-        return found[:, [_check.integer("outputs", c, 0, found.shape[1] - 1) for c in chosen]]
-
-    return Wrapped(model, columns)
+    return Wrapped(model, columns=chosen)
 
 
 def call(model: nn.Module, batch: Any) -> Any:
-    """Return the model's output on a tensor, a tuple of arguments or a dict of named arguments."""
-    if isinstance(batch, dict):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple) else model(batch)
+    """Return the model's output on a tensor, a tuple of arguments or a mapping of named arguments.
+
+    Of an output with several parts (a `ModelOutput` of transformers, a mapping) the one named `logits`, where there is one.
+    """
+    if isinstance(batch, Mapping):
+        found = model(**batch)
+    else:
+        found = model(*batch) if isinstance(batch, tuple) else model(batch)
+    if isinstance(found, Tensor):
+        return found
+    logits = found.get("logits") if isinstance(found, Mapping) else getattr(found, "logits", None)
+    return logits if isinstance(logits, Tensor) else found
 
 
 def take(batch: Any, rows: slice | Tensor | int | None) -> Any:
-    """Return some of the samples of a batch; of one sample (None) the batch of it alone."""
-    if isinstance(batch, dict):
-        return {name: part[rows] for name, part in batch.items()}
-    return tuple(part[rows] for part in batch) if isinstance(batch, tuple) else batch[rows]
+    """Return some of the samples of a batch, its flags as they are; of one sample (None) the batch of it alone.
+
+    >>> take({"x": torch.arange(4), "cached": False}, slice(1, 3))
+    {'x': tensor([1, 2]), 'cached': False}
+    """
+    if isinstance(batch, Mapping):
+        return {name: part[rows] if isinstance(part, Tensor) else part for name, part in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(part[rows] if isinstance(part, Tensor) else part for part in batch)
+    return batch[rows]
 
 
 def ends(batch: Any) -> Any:
@@ -138,7 +154,7 @@ def cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module
         raise TypeError(f"dtype: expected a floating-point torch.dtype, got {dtype!r}")
     if any(p.is_floating_point() and p.dtype != dtype for p in (*model.parameters(), *model.buffers())):
         model = copy.deepcopy(model).to(dtype)
-    return model, tree_map(lambda part: part.to(dtype) if part.is_floating_point() else part, x)
+    return model, tree_map_only(Tensor, lambda part: part.to(dtype) if part.is_floating_point() else part, x)
 
 
 @contextmanager
@@ -155,5 +171,4 @@ def plain_attention() -> Iterator[None]:
 
 def described(batch: Any) -> str:
     """Shapes and dtypes of a batch, in words."""
-    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple) else (batch,)
-    return ", ".join(f"shape {tuple(part.shape)} of {part.dtype}" for part in parts)
+    return ", ".join(f"shape {tuple(part.shape)} of {part.dtype}" for part in _check.tensors("x", batch))

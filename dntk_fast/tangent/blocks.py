@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from dntk_fast import _check
 from dntk_fast.tangent.batches import take
 from dntk_fast.tangent.gram import add_gram, squared_norms
+from dntk_fast.tangent.holding import Held
 from dntk_fast.tangent.layers import Tangent
 from dntk_fast.tangent.passes import Trace, capture, following
 from dntk_fast.tangent.plan import KernelPlan, norm_rule
@@ -67,7 +68,7 @@ def squared_norms_of_rows(trace: Trace, plan: KernelPlan, x: Any, n: int) -> Ten
         found[classes.start : classes.stop, rows] = total
 
     for classes in _ranges(trace.outputs, plan.classes):
-        for rows in _slices(n, plan.rows):
+        for rows in _slices(n, plan.chunk):
             trace = following(trace, partial(norms, rows=rows, classes=classes))
     return found
 
@@ -75,24 +76,38 @@ def squared_norms_of_rows(trace: Trace, plan: KernelPlan, x: Any, n: int) -> Ten
 def _blocks(
     trace: Trace, plan: KernelPlan, x1: Any, x2: Any, sizes: tuple[int, int], classes: range, pairing: str
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """The kernel block by block; of a symmetric one the blocks with j >= i."""
+    """The kernel block by block; of a symmetric one the blocks with j >= i.
+
+    Rows that one pass serves and that meet themselves alone are never held; others are, while the chunks go by.
+    """
 
     def tangents(x: Any, rows: slice) -> Iterator[Tangent]:
         return capture(trace, take(x, rows), classes, together=plan.together)
 
     for i in _slices(sizes[0], plan.rows):
-        alone = x2 is None and i.stop == sizes[0]
-        left = tangents(x1, i) if alone else list(tangents(x1, i))
-        for j in _slices(sizes[1], plan.rows):
-            if x2 is None and j.start < i.start:
-                continue
-            own = x2 is None and i == j
-            right = None if own else tangents(x1 if x2 is None else x2, j)
-            yield i, j, _block(trace, plan, left, right, (i, j), len(classes), pairing)
+        left: Iterable[Tangent]
+        if x2 is None and i.stop == sizes[0] and i.stop - i.start <= plan.chunk:
+            left = tangents(x1, i)
+        else:
+            held = Held(i.stop - i.start, plan.workspace, plan.formed)
+            for part in _slices(i.stop - i.start, plan.chunk):
+                held.add(part, tangents(x1, slice(i.start + part.start, i.start + part.stop)))
+            left = held.tangents()
+        if x2 is None:
+            yield i, i, _block(trace, plan, left, None, (i, i), len(classes), pairing)
+        for part in _slices(sizes[1] - (i.stop if x2 is None else 0), plan.chunk):
+            j = slice(part.start + i.stop, part.stop + i.stop) if x2 is None else part
+            yield i, j, _block(trace, plan, left, tangents(x1 if x2 is None else x2, j), (i, j), len(classes), pairing)
 
 
 def _block(
-    trace: Trace, plan: KernelPlan, left: Any, right: Any, rows: tuple[slice, slice], C: int, pairing: str
+    trace: Trace,
+    plan: KernelPlan,
+    left: Iterable[Tangent],
+    right: Iterable[Tangent] | None,
+    rows: tuple[slice, slice],
+    C: int,
+    pairing: str,
 ) -> Tensor:
     n1, n2 = (part.stop - part.start for part in rows)
     total = torch.zeros(kernel_shape(pairing, C, n1, n2), dtype=torch.float64, device=trace.device)

@@ -22,7 +22,7 @@ def tangent_features(
     seed: int,
     projection: str | Mapping[str, str] = "auto",
     keep_head: bool | Literal["auto"] = "auto",
-    memory: int = 2**30,
+    memory: int | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
     quality: float = 2.0,
@@ -43,7 +43,7 @@ def tangent_features(
     projection : "auto", one of `dntk_fast.projection.KINDS`, or a kind for each parameter. "auto" looks at the size of the
         inputs too: for inputs of another size give the kinds of the first ones, `plan.sketch.kinds`
     keep_head : whether the gradient of the final affine layer stays exact; "auto": where there is one
-    memory : bytes to work in, beside model and result
+    memory : bytes to work in, beside model and result; None means an eighth of the machine's
     outputs : which logits, or a function (model, batch) -> (n, q) of the model; all logits if None
     parameters : which parameters, by name or by a condition on the name; all if None
     quality : for "auto", the largest second moment of a layer's map, as a multiple of the Gaussian map's
@@ -84,7 +84,7 @@ def feature_plan(
     seed: int,
     projection: str | Mapping[str, str] = "auto",
     keep_head: bool | Literal["auto"] = "auto",
-    memory: int = 2**30,
+    memory: int | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
     quality: float = 2.0,
@@ -101,7 +101,7 @@ def feature_plan(
 
 
 def norm_errors(
-    model: nn.Module, x: Any, features: TangentFeatures, *, memory: int = 2**30, outputs: Outputs = None
+    model: nn.Module, x: Any, features: TangentFeatures, *, memory: int | None = None, outputs: Outputs = None
 ) -> Tensor:
     """Return |phi~_c(x)|^2 / |phi_c(x)|^2 - 1 of the body: the projection's error where it can be had exactly.
 

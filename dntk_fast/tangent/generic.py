@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
 from dntk_fast.projection import Sketch
@@ -42,7 +43,8 @@ def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, 
         outputs: Tensor = functional_call(module, values, (take(sample, None),))
         return outputs[0]
 
-    return vmap(one)(leaves, batch)
+    rows = tree_map(lambda part: 0 if isinstance(part, Tensor) else None, batch)
+    return vmap(one, in_dims=(0, rows))(leaves, batch)
 
 
 Gradients = Iterator[tuple[int, dict[str, Tensor]]]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dntk_fast.tangent.layers import Factors, Lookup, Outer, Tangent
+from dntk_fast.tangent.layers import Factors, Formed, Lookup, Outer, Tangent
 
 __all__ = ["add_gram", "block_rows", "squared_norms", "tile_side"]
 
@@ -32,6 +32,8 @@ def add_gram(total: Tensor, left: Tangent, right: Tangent | None, rule: str, pai
             _by_gradients(total, left, right, pairing, memory)
     elif isinstance(left, Lookup) and (right is None or isinstance(right, Lookup)):
         _by_words(total, left, right, pairing, memory)
+    elif isinstance(left, Formed):
+        _by_formed(total, left, right, pairing, memory)
     else:
         _by_rows(total, left, right, pairing, memory)
 
@@ -166,18 +168,24 @@ def _by_rows(total: Tensor, left: Tangent, right: Tangent | None, pairing: str, 
     size = sum(shape.numel() for shape in left.shapes.values()) * total.element_size()
     side = max(1, memory // (4 * C * max(1, size)))
     for i in _tiles(n1, side):
-        rows = _joined(left.rows(i))
+        rows = left.rows(i).joined()
         for j in _tiles(n2, side):
             if right is None and j.stop <= i.start:
                 continue
-            columns = rows if right is None and i == j else _joined((left if right is None else right).rows(j))
+            columns = rows if right is None and i == j else (left if right is None else right).rows(j).joined()
             part = _part(total, i, j, pairing)
             part += _pair(rows, columns, pairing)
 
 
-def _joined(tangent: Tangent) -> Tensor:
-    """The gradients of all parameters, (C, n, P)."""
-    return torch.cat([_flat(G) for G in tangent.gradients().values()], 2)
+def _by_formed(total: Tensor, left: Formed, right: Tangent | None, pairing: str, memory: int) -> None:
+    """Gradients that are formed already with those of the other side, formed some rows at a time."""
+    U, (C, n) = left.formed, (left if right is None else right).extent
+    step = n if right is None else max(1, memory // (2 * C * U.shape[2] * U.element_size()))
+    for j in _tiles(n, step):
+        V = None if right is None else right.rows(j).joined()
+        for outputs in _tiles(C, 1 if pairing == "sum" else C):  # a sum over outputs needs no copy of them side by side
+            part = total if V is None else _part(total, slice(None), j, pairing)
+            _add_products(part, U[outputs], None if V is None else V[outputs], pairing)
 
 
 def _flat(G: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,16 @@ from dntk_fast import _check
 from dntk_fast.tangent.batches import Wrapped, ends, plain_attention
 from dntk_fast.tangent.probes import accepted
 
-__all__ = ["affine_head", "final_linear", "head_weights", "penultimate", "recorded_inputs"]
+__all__ = [
+    "Head",
+    "affine_head",
+    "final_linear",
+    "find_head",
+    "head_inputs",
+    "head_weights",
+    "penultimate",
+    "recorded_inputs",
+]
 
 
 def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None:
@@ -51,6 +61,117 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     return name if all(_serves_alone(layer, h, output, row) for row in (0, 1)) else None
 
 
+@dataclass(frozen=True)
+class Head:
+    """The head by its name; the rows of its weight that give the outputs; whether its own output is the model's.
+
+    Where it is not, each sample's outputs are those `columns` of the layer's output at one position: a wrapper, a slice of
+    it, the position of the last word.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    direct: bool
+
+
+# Layers from the end that are tried: what stands behind the head is a layer at most.
+_LAST = 2
+
+
+def find_head(module: Wrapped, batch: Any, names: Sequence[str]) -> Head | None:
+    """The head of a network, directly its last layer (`affine_head`), or a layer whose output it selects from."""
+    inner = Wrapped(module.model, module.function)
+    name = affine_head(inner, batch, names)
+    if name is not None:
+        layer = module.model.get_submodule(name)
+        every = range(int(layer.out_features))  # type: ignore[arg-type]
+        rows = every if module.columns is None else module.columns
+        return Head(name, tuple(_check.integer("outputs", c, 0, len(every) - 1) for c in rows), True)
+    layers = {name: part for name, part in module.model.named_modules() if type(part).forward is nn.Linear.forward}
+    with torch.enable_grad(), plain_attention(), accepted(batch), _Uses() as uses, _calls(layers) as calls:
+        output = _check.logits(module(ends(batch)), 2)
+    for name, (h, Z) in list(calls.items())[-_LAST:]:
+        own = [p for p in layers[name].parameters() if uses.counts[id(p)] > 1]
+        if f"{name}.weight".removeprefix(".") not in names or own or h is None:
+            continue
+        found = [_selected(output, Z, turned) for turned in (False, True)]
+        if found[0] is not None and found[1] is not None and found[0][1] == found[1][1]:
+            return Head(name, found[0][1], False)
+    return None
+
+
+def head_inputs(module: Wrapped, batch: Any, head: Head) -> Tensor:
+    """What the head is given of each sample where the outputs are taken from, (n, d_h); settled for every sample.
+
+    Raises
+    ------
+    ValueError
+        A sample whose outputs are no selection from the head's.
+    """
+    with torch.enable_grad(), plain_attention(), _calls({head.name: module.model.get_submodule(head.name)}) as calls:
+        output = module(batch)
+    h, Z = calls[head.name]
+    found = None if h is None else _selected(output, Z, False)
+    if h is None or found is None or found[1] != head.columns:
+        _check.refuse("keep_head", "False for this model", f"samples whose outputs are not those of {head.name}")
+    positions, _ = found
+    return h.detach().reshape(len(h), -1, h.shape[-1])[torch.arange(len(h), device=h.device), positions]
+
+
+@contextlib.contextmanager
+def _calls(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor | None, Tensor]]]:
+    """Input and output of each layer; None as the input of one that is called twice, or changed in place afterwards."""
+    seen: dict[str, tuple[Tensor | None, Tensor]] = {}
+    versions: dict[str, int] = {}
+
+    def noter(name: str) -> Callable[..., None]:
+        def note(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], result: Tensor) -> None:
+            h = given[0] if given else named["input"]
+            seen[name], versions[name] = (None if name in seen else h, result), result._version
+
+        return note
+
+    handles = [part.register_forward_hook(noter(name), with_kwargs=True) for name, part in layers.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, (_, result) in seen.items():
+        if result._version != versions[name]:
+            seen[name] = (None, result)
+
+
+def _selected(output: Tensor, Z: Tensor, turned: bool) -> tuple[Tensor, tuple[int, ...]] | None:
+    """Positions (n,) and columns with output[i, c] = Z[i, positions[i], columns[c]], by value and by derivative, or None.
+
+    The cotangents are small integers, which every type holds: they come back where the outputs were taken from.
+    """
+    n, C = output.shape
+    if not output.requires_grad or not Z.requires_grad or Z.ndim < 2 or len(Z) != n:
+        return None
+    numbers = torch.arange(1, C + 1, device=output.device)
+    weight = (numbers.flip(0) if turned else numbers).to(output.dtype)
+    (D,) = torch.autograd.grad(output, Z, weight.expand(n, C).contiguous(), retain_graph=True, allow_unused=True)
+    if D is None:
+        return None
+    D, flat = D.reshape(n, -1, D.shape[-1]), Z.detach().reshape(n, -1, Z.shape[-1])
+    used = (D != 0).any(2)
+    if not bool((used.sum(1) == 1).all()):
+        return None
+    positions = used.long().argmax(1)
+    rows = torch.arange(n, device=D.device)
+    D, flat = D[rows, positions], flat[rows, positions]
+    hits = D[0] == weight.to(D.dtype)[:, None]
+    if not bool((hits.sum(1) == 1).all()):
+        return None
+    columns = hits.long().argmax(1)
+    expected = torch.zeros_like(D).index_fill(1, columns, 1)
+    expected[:, columns] = weight.to(D.dtype)
+    same = torch.equal(D, expected) and torch.equal(flat[:, columns].to(output.dtype), output.detach())
+    return (positions, tuple(columns.tolist())) if same else None
+
+
 class _Uses(TorchFunctionMode):
     """Counts the functions that make a tensor of a parameter, by its identity."""
 
@@ -76,12 +197,13 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
     return True
 
 
-def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
+def head_weights(model: nn.Module, head: str | None = None, columns: Sequence[int] | None = None) -> Tensor:
     """Weights of the network itself in the head's coordinates: rows (W_c, b_c), `theorem_r` with w_0 = (0; W_c, b_c).
 
     Parameters
     ----------
     head : name of the layer (`plan.head`); if None, the last layer in the order of registration, if it is a Linear
+    columns : rows of its weight that give the outputs (`plan.columns`); None means all, in order
 
     Returns
     -------
@@ -100,11 +222,12 @@ def head_weights(model: nn.Module, head: str | None = None) -> Tensor:
     layer = leaves[-1] if head is None else dict(model.named_modules()).get(head)
     if not isinstance(layer, nn.Linear):
         _check.refuse("head", "the name of a Linear layer", head if head is not None else type(layer).__name__)
-    weight = layer.weight.detach()
-    if layer.bias is None:
-        return weight.clone()
+    rows = slice(None) if columns is None else list(columns)
+    weight = layer.weight.detach()[rows]
     # A frozen bias has no gradient and so no coordinate; it is then an offset of f_c that no feature carries.
-    return torch.cat((weight, layer.bias.detach()[:, None]), dim=1) if layer.bias.requires_grad else weight.clone()
+    if layer.bias is None or not layer.bias.requires_grad:
+        return weight.clone()
+    return torch.cat((weight, layer.bias.detach()[rows, None]), dim=1)
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from dntk_fast import _check
 from dntk_fast._device import default_memory
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.batches import Outputs, Parameters, Wrapped, cast, differentiable, network
+from dntk_fast.tangent.batches import Outputs, Parameters, cast, differentiable, network
 from dntk_fast.tangent.blocks import kernel_blocks, kernel_shape, squared_norms_of_rows, writable
 from dntk_fast.tangent.directional import Products
-from dntk_fast.tangent.head import affine_head
+from dntk_fast.tangent.head import Head, find_head
 from dntk_fast.tangent.passes import Trace, inspect
 from dntk_fast.tangent.plan import KernelPlan, plan_kernel
 from dntk_fast.tangent.probes import probe, saved_bytes, trainable
@@ -117,7 +117,7 @@ class Jacobian:
         """Return the squared norms of the tangent features, K_c(x, x) = |grad f_c(x)|^2, (C, n), float64."""
         x, n = self._inputs("x", x)
         trace = self._trace(x)
-        return squared_norms_of_rows(trace, plan_kernel(trace, n, None, self.memory, "sum"), x, n)
+        return squared_norms_of_rows(trace, plan_kernel(trace, 1, n, self.memory, "sum"), x, n)
 
     @differentiable
     def plan(self, x1: Any, x2: Any = None) -> KernelPlan:
@@ -144,8 +144,10 @@ class Jacobian:
         """
         x, _ = self._inputs("x", x)
         trace, plan = self._feature_plan(x, k, seed, projection, keep_head, quality)
-        with_bias = plan.head is not None and _own(plan.head)[1] in self._wanted
-        return stream_features(self.model, x, trace, plan, self.memory, with_bias=with_bias)
+        head = None if plan.head is None else self._head(x, "auto")
+        with_bias = head is not None and _own(head.name)[1] in self._wanted
+        module = network(self.model, self.outputs)
+        return stream_features(module, x, trace, plan, self.memory, head=head, with_bias=with_bias)
 
     @differentiable
     def feature_plan(
@@ -174,30 +176,23 @@ class Jacobian:
         _check.seed(seed)
         _check.dimension(k, sum(p.numel() for p in self._wanted.values()))
         head = self._head(x, keep_head)
-        body = {name: p.shape for name, p in self._wanted.items() if head is None or name not in _own(head)}
-        columns = self._columns(x) if not body or isinstance(self.outputs, Sequence) else None
+        body = {name: p.shape for name, p in self._wanted.items() if head is None or name not in _own(head.name)}
         trace = self._trace(x, tuple(body)) if body else None
-        count = trace.outputs if trace else len(columns or ())
+        count = trace.outputs if trace else len(head.columns if head else ())
         sketch = Sketch(body, k, seed, sketch_kinds(projection, trace, body, k, quality))
         refuse_what_does_not_fit(count, n, k, next(iter(self._wanted.values())))
         rows, classes, peak = feature_chunk(trace, sketch, n, self.memory) if trace else (n, count, 0)
-        return trace, FeaturePlan(sketch, head, count, rows, classes, peak, trace.generic if trace else (), self.memory)
+        name, columns = (head.name, head.columns) if head else (None, ())
+        generic = trace.generic if trace else ()
+        return trace, FeaturePlan(sketch, name, count, rows, classes, peak, generic, self.memory, columns)
 
-    def _head(self, x: Any, keep_head: bool | str) -> str | None:
+    def _head(self, x: Any, keep_head: bool | str) -> Head | None:
         _check.choice("keep_head", keep_head, (True, False, "auto"))
-        module = Wrapped(self.model, self.outputs if callable(self.outputs) else None)
-        found = self._once("head", x, lambda: affine_head(module, x, list(self._wanted))) if keep_head else None
+        module = network(self.model, self.outputs)
+        found = self._once("head", x, lambda: find_head(module, x, list(self._wanted))) if keep_head else None
         if keep_head is True and found is None:
             _check.refuse("keep_head", "False or 'auto'", "True, but no trainable Linear gives the outputs")
         return found
-
-    def _columns(self, x: Any) -> list[int]:
-        """The outputs that are asked for, by number."""
-        module = Wrapped(self.model, self.outputs if callable(self.outputs) else None)
-        count = self._once("count", x, lambda: probe(module, x).shape[1])
-        asked = self.outputs if isinstance(self.outputs, Sequence) else range(count)
-        found = [_check.integer("outputs", c, 0, count - 1) for c in asked]
-        return found or _check.refuse("outputs", "at least one output", "none")
 
     # --- products -------------------------------------------------------------------------------------------------------
 
@@ -412,8 +407,8 @@ def _own(head: str) -> tuple[str, str]:
 
 def _kind(x: Any) -> Any:
     """The shapes and types of one sample: what batches must share for what was found at one to hold for the other."""
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return tuple((name, _kind(part)) for name, part in x.items())
     if isinstance(x, tuple):
         return tuple(_kind(part) for part in x)
-    return tuple(x.shape[1:]), x.dtype, x.device
+    return (tuple(x.shape[1:]), x.dtype, x.device) if isinstance(x, Tensor) else (type(x), x)

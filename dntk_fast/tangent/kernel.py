@@ -13,15 +13,13 @@ from dntk_fast.tangent.plan import KernelPlan
 
 __all__ = ["kernel_diagonal", "kernel_plan", "tangent_kernel", "tangent_kernel_full", "tangent_kernel_sum"]
 
-MEMORY = 2**30
-
 
 def tangent_kernel(
     model: nn.Module,
     x1: Any,
     x2: Any = None,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -36,7 +34,7 @@ def tangent_kernel(
     model : module in evaluation mode; parameters that require no gradient are left out
     x1, x2 : tensor, or tuple or dict of tensors, with n1 and n2 samples along the first axis, or a DataLoader of either; x2
         None means x1
-    memory : bytes that the work may take beside the model and the result
+    memory : bytes that the work may take beside the model and the result; None means an eighth of the machine's
     dtype : precision of the network and of each layer's block (None: that of the model); blocks are summed in float64
     outputs : indices of outputs, or a function (model, batch) -> (n, C); None means all
     parameters : names, or a function of the name; None means all
@@ -66,7 +64,7 @@ def tangent_kernel_sum(
     x1: Any,
     x2: Any = None,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -86,7 +84,7 @@ def tangent_kernel_full(
     x1: Any,
     x2: Any = None,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -106,7 +104,7 @@ def kernel_diagonal(
     model: nn.Module,
     x: Any,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -126,7 +124,7 @@ def kernel_plan(
     x1: Any,
     x2: Any = None,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,

@@ -14,7 +14,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Deferred", "Elementwise", "Factors", "Lookup", "Outer", "Sum", "Tangent", "merge", "stack", "unchanged"]
+__all__ = [
+    "Cotangents",
+    "Deferred",
+    "Elementwise",
+    "Factors",
+    "Formed",
+    "Lookup",
+    "Outer",
+    "Sum",
+    "Tangent",
+    "merge",
+    "stack",
+    "unchanged",
+]
 
 
 # --- what a consumer sees ---------------------------------------------------------------------------------------------
@@ -54,6 +67,15 @@ class Tangent(ABC):
         """All of its gradients by name."""
         return {name: self.gradient(name) for name in self.shapes}
 
+    def joined(self) -> Tensor:
+        """The gradients of all its parameters beside each other: (C, n, P)."""
+        return torch.cat([G.reshape(*G.shape[:2], -1) for G in self.gradients().values()], 2)
+
+    @property
+    @abstractmethod
+    def element_size(self) -> int:
+        """Bytes of one number."""
+
     @abstractmethod
     def rows(self, chunk: slice) -> Tangent:
         """The same tangent for some of the rows (views, no copies)."""
@@ -91,6 +113,11 @@ class Outer(Tangent):
         """Return (C, n)."""
         return len(self.cotangents), len(self.cotangents[0])
 
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.cotangents[0].element_size()
+
     def rows(self, chunk: slice) -> Outer:
         """Return the same tangent for some of the rows."""
         return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
@@ -125,6 +152,11 @@ class Lookup(Tangent):
     def extent(self) -> tuple[int, int]:
         """Return (C, n)."""
         return self.cotangent.shape[0], self.cotangent.shape[1]
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.cotangent.element_size()
 
     def rows(self, chunk: slice) -> Lookup:
         """Return the same tangent for some of the rows."""
@@ -161,6 +193,11 @@ class Elementwise(Tangent):
         """Return (C, n)."""
         return len(self.cotangents), len(self.cotangents[0])
 
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.cotangents[0].element_size()
+
     def rows(self, chunk: slice) -> Elementwise:
         """Return the same tangent for some of the rows."""
         return replace(self, source=self.source[chunk], cotangents=_some(self.cotangents, chunk))
@@ -182,6 +219,7 @@ class Deferred(Tangent):
     size: tuple[int, int]
     compute: Callable[[Collection[str], slice], dict[str, Tensor]]
     start: int = 0
+    element_size: int = 8
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -214,6 +252,11 @@ class Sum(Tangent):
         """Return (C, n)."""
         return self.parts[0].extent
 
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.parts[0].element_size
+
     def rows(self, chunk: slice) -> Sum:
         """Return the same tangent for some of the rows."""
         return replace(self, parts=tuple(part.rows(chunk) for part in self.parts))
@@ -224,6 +267,38 @@ class Sum(Tangent):
         for other in others:
             first = first + other
         return first
+
+
+@dataclass(frozen=True)
+class Formed(Tangent):
+    """Gradients that were formed, those of all parameters beside each other: (C, n, P)."""
+
+    shapes: Mapping[str, torch.Size]
+    formed: Tensor
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
+        return self.formed.shape[0], self.formed.shape[1]
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.formed.element_size()
+
+    def rows(self, chunk: slice) -> Formed:
+        """Return the same tangent for some of the rows."""
+        return replace(self, formed=self.formed[:, chunk])
+
+    def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
+        names, sizes = list(self.shapes), [shape.numel() for shape in self.shapes.values()]
+        part = self.formed.split(sizes, 2)[names.index(name)]
+        return part.reshape(*self.extent, *self.shapes[name])
+
+    def joined(self) -> Tensor:
+        """Return them all, (C, n, P)."""
+        return self.formed
 
 
 def merge(parts: Sequence[Tangent]) -> Tangent:

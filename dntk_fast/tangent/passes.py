@@ -328,4 +328,5 @@ def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:
     def compute(names: Collection[str], chunk: slice) -> dict[str, Tensor]:
         return sample_gradients(trace.network, list(names), take(inputs, chunk), classes)
 
-    return Deferred({name: trace.shapes[name] for name in trace.generic}, (len(classes), n), compute)
+    shapes = {name: trace.shapes[name] for name in trace.generic}
+    return Deferred(shapes, (len(classes), n), compute, element_size=trace.cotangent_size)

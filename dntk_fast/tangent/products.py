@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from dntk_fast.tangent.batches import Outputs, Parameters
 from dntk_fast.tangent.jacobian import Jacobian
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["jacobian_vector", "kernel_vector", "quadratic_forms", "trace_probes", "vector_jacobian"]
 
@@ -20,7 +19,7 @@ def jacobian_vector(
     x: Any,
     weights: Mapping[str, Tensor],
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
 ) -> Tensor:
@@ -57,7 +56,7 @@ def vector_jacobian(
     x: Any,
     coefficients: Tensor,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -93,7 +92,7 @@ def kernel_vector(
     x: Any,
     vectors: Tensor,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -111,7 +110,7 @@ def quadratic_forms(
     x: Any,
     vectors: Tensor,
     *,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -134,7 +133,7 @@ def trace_probes(
     probes: int,
     *,
     seed: int,
-    memory: int = MEMORY,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,

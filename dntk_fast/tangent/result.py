@@ -27,6 +27,7 @@ class FeaturePlan:
     head : name of the layer that is kept exact ("" is the model itself), or None
     outputs, rows, classes : outputs in all; samples and outputs that are worked on at a time
     peak_bytes : predicted peak above model and result
+    columns : rows of the head's weight that give the outputs, () where there is no head
     generic : parameters without a rule of their own, whose gradients torch.func forms
     memory : bytes that they were made within
     """
@@ -39,6 +40,7 @@ class FeaturePlan:
     peak_bytes: int
     generic: tuple[str, ...] = ()
     memory: int = 0
+    columns: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         kept = f", exact head {self.head or '(the model)'}" if self.head is not None else ""

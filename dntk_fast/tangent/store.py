@@ -187,4 +187,19 @@ class FeatureStore:
             _check.refuse(
                 path.name, f"shard {index} of the store in manifest.json", "another shard or one of another store"
             )
+        self._sound(path.name, index, tensors)
         return TangentFeatures(tensors["body"], tensors.get("head"), self.plan)
+
+    def _sound(self, name: str, index: int, tensors: dict[str, Tensor]) -> None:
+        """Refuse a shard whose tensors are not those of its samples, though its checksum be right."""
+        rows, dtype = min(self.rows, len(self) - index * self.rows), DTYPES[self.manifest["settings"]["dtype"]]
+        shapes: dict[str, tuple[int, ...]] = {"body": (self.plan.outputs, rows, self.plan.sketch.k)}
+        if self.plan.head is not None:
+            width = tensors["head"].shape[-1] if "head" in tensors and tensors["head"].ndim else 0
+            shapes["head"] = (rows, width)
+        got = {part: tuple(tensor.shape) for part, tensor in tensors.items()}
+        if got != shapes or 0 in shapes.get("head", ()) or any(tensor.dtype != dtype for tensor in tensors.values()):
+            _check.refuse(name, f"tensors of shapes {shapes} in {dtype}", f"{got}")
+        wild = [part for part, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+        if wild:
+            _check.refuse(name, "finite features", f"some of its {wild[0]} that are NaN or infinite")

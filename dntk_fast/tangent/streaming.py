@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.projection import KINDS, Sketch
-from dntk_fast.tangent.batches import call, take
+from dntk_fast.tangent.batches import Wrapped, call, take
+from dntk_fast.tangent.head import Head, head_inputs
 from dntk_fast.tangent.passes import Trace, capture, following
 from dntk_fast.tangent.plan import largest
 from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
@@ -65,9 +66,10 @@ def feature_chunk(trace: Trace, sketch: Sketch, n: int, memory: int) -> tuple[in
 
 
 def stream_features(
-    model: nn.Module, x: Any, trace: Trace | None, plan: FeaturePlan, memory: int, *, with_bias: bool
+    module: Wrapped, x: Any, trace: Trace | None, plan: FeaturePlan, memory: int, *, head: Head | None, with_bias: bool
 ) -> TangentFeatures:
     """Make the features as planned; `trace` is None where there is no body, `with_bias` whether the head's bias counts."""
+    model = module.model
     n, kind = _check.samples("x", x), next(model.parameters())
     like = torch.empty(0, dtype=torch.promote_types(kind.dtype, torch.float32), device=kind.device)
     body, start = like.new_zeros(plan.outputs, n, plan.sketch.k), 0
@@ -83,11 +85,13 @@ def stream_features(
             projector.add(tangent)
 
     hook = None
-    if plan.head is not None:
-        hook = model.get_submodule(plan.head).register_forward_pre_hook(note, with_kwargs=True)
+    if head is not None and head.direct:
+        hook = model.get_submodule(head.name).register_forward_pre_hook(note, with_kwargs=True)
     try:
         for start in range(0, n, plan.rows):
             part = take(x, slice(start, start + plan.rows))
+            if head is not None and not head.direct:
+                inputs[start] = head_inputs(module, part, head)
             if trace is None or not any(trace.sites):
                 with torch.set_grad_enabled(trace is not None):  # it may differentiate inside
                     call(model, part)

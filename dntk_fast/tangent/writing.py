@@ -20,15 +20,17 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.files.atomic import write_atomically
+from dntk_fast.files.atomic import remove_drafts, write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint, same_to_rounding
+from dntk_fast.files.sealed import checksum, of_kinds, read_sealed
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.batches import Outputs, Parameters, network, take
 from dntk_fast.tangent.features import feature_plan, tangent_features
+from dntk_fast.tangent.loaders import arguments
 from dntk_fast.tangent.probes import probe, trainable
 from dntk_fast.tangent.result import FeaturePlan
 
@@ -54,7 +56,7 @@ class Options(TypedDict, total=False):
 
     projection: str | Mapping[str, str]
     keep_head: bool | Literal["auto"]
-    memory: int
+    memory: int | None
     outputs: Outputs
     parameters: Parameters
     quality: float
@@ -113,26 +115,26 @@ class Job:
 
     def parts(self) -> Iterator[Any]:
         """The samples, shard by shard."""
-        return _parts(self.x, self.rows)
+        return _parts(self.x, self.rows, self.model, self.options.get("outputs"))
 
     def begin(self) -> None:
         """Take the folder: make its manifest, or match the one it has; remove drafts that a killed process left."""
         if self.folder.exists() and not self.folder.is_dir():
             _check.refuse("folder", "a folder", f"the file {self.folder}")
         if not (self.folder / "manifest.json").exists():
-            drafts = set(self.folder.glob(".*.part"))
-            if self.folder.exists() and set(self.folder.iterdir()) - drafts:
+            if self.folder.exists():
+                remove_drafts(self.folder, lambda name: name == "manifest.json")
+            if self.folder.exists() and any(self.folder.iterdir()):
                 _check.refuse("folder", "an empty folder or an earlier store", f"{self.folder} with other files in it")
             content = self._new_manifest()
-            content["sha256"] = _checksum({**content, "sha256": None})
+            content["sha256"] = checksum({**content, "sha256": None})
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):  # a link to nothing; a file above it
                 _check.refuse("folder", "a folder, or a place for one", self.folder)
             self._save(self.folder / "manifest.json", json.dumps(content, indent=1, sort_keys=True).encode())
         self.match()
-        for draft in self.folder.glob(".*.part"):
-            draft.unlink(missing_ok=True)
+        remove_drafts(self.folder, lambda name: name == "manifest.json" or name.startswith("shard-"))
 
     def match(self) -> None:
         """Read the manifest, and refuse the folder if it holds other features than these.
@@ -180,7 +182,7 @@ class Job:
         return {**self.options, "projection": plan.sketch.kinds, "keep_head": plan.head is not None}
 
     def _here(self, batch: Any) -> Any:
-        return tree_map(lambda part: part.to(self.device), batch)
+        return tree_map_only(Tensor, lambda part: part.to(self.device), batch)
 
     def _cast(self, features: Tensor) -> Tensor:
         found = features.to("cpu", DTYPES[self.dtype]).contiguous()
@@ -191,7 +193,7 @@ class Job:
 
     def _save(self, path: Path, content: bytes) -> None:
         try:
-            write_atomically(path, lambda draft: draft.write_bytes(content))
+            write_atomically(path, content)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
@@ -207,7 +209,7 @@ class Job:
         outputs, projection = given["outputs"], given["projection"]
         found = {
             "model": fingerprint(self.model),
-            "data": _checksum(self.digests),
+            "data": checksum(self.digests),
             "samples": self.samples,
             "seed": self.seed,
             "k": self.k,
@@ -262,69 +264,106 @@ def stands(folder: Path, index: int) -> bool:
     return path.exists() and path.with_suffix(".sha256").exists()
 
 
-def _checksum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}..."
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, or in one line why there is none."""
+    """The manifest of a folder, every entry of its kind, or in one line why there is none."""
     path = folder / "manifest.json"
     try:
-        found = json.loads(path.read_bytes())
-        whole = isinstance(found, dict) and _checksum({**found, "sha256": None}) == found.get("sha256")
+        found = read_sealed(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"folder: expected a store of features, got {folder} without manifest.json") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"manifest.json: expected JSON in {folder}, got a damaged one ({error})") from None
-    if not whole:
-        _check.refuse("manifest.json", f"the one that was written into {folder}", "a damaged one")
-    if found["format"] != _FORMAT:
-        _check.refuse("manifest.json", _FORMAT, found["format"])
-    return found
+    if found.get("format") != _FORMAT:
+        _check.refuse("manifest.json", _FORMAT, found.get("format"))
+    of_kinds(path, found, {"settings": dict, "map": list, "plan": dict, "first": list})
+    settings = of_kinds(path, found["settings"], _SETTINGS)
+    for name in ("samples", "shard_rows", "k"):
+        _check.integer(f"manifest.json: {name}", settings[name], 1)
+    _check.choice("manifest.json: dtype", settings["dtype"], list(DTYPES))
+    of_kinds(path, {"memory": 0} | found["plan"], _PLAN)
+    for name in ("outputs", "rows", "classes"):
+        _check.integer(f"manifest.json: {name}", found["plan"][name], 1)
+    # No map is drawn where the head is all that there is: its parameters are at most two.
+    drawn = all(_is_map(entry) for entry in found["map"])
+    drawn &= len(found["map"]) > 0 or (found["plan"]["head"] is not None and len(settings["parameters"]) <= 2)
+    lists = found["settings"]["parameters"] + found["plan"]["generic"]
+    values = [value for value in found["first"] if isinstance(value, float)]
+    if not drawn or not all(isinstance(name, str) for name in lists) or len(values) != found["plan"]["outputs"]:
+        _check.refuse("manifest.json", "names, shapes and kinds of maps, and an output of each logit", "others")
+    return found | {"sha256": checksum(found | {"sha256": None})}
+
+
+_SETTINGS: dict[str, type | tuple[type, ...]]
+_SETTINGS = {"model": str, "data": str, "samples": int, "seed": int, "k": int, "dtype": str, "shard_rows": int}
+_SETTINGS |= {"parameters": list}
+_PLAN: dict[str, type | tuple[type, ...]]
+_PLAN = {"head": (str, type(None)), "outputs": int, "rows": int, "classes": int, "peak_bytes": int, "generic": list}
+_PLAN |= {"memory": int}  # younger than the format: absent in stores from before
+
+
+def _is_map(entry: Any) -> bool:
+    """Whether an entry is [name, shape, kind]."""
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[1], list):
+        return False
+    sizes = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in entry[1])
+    return sizes and isinstance(entry[0], str) and isinstance(entry[2], str)
 
 
 def stored_plan(manifest: Mapping[str, Any]) -> FeaturePlan:
     """The plan that a manifest describes, its map included."""
     settings, drawn = manifest["settings"], manifest["map"]
     shapes, kinds = {name: tuple(shape) for name, shape, _ in drawn}, {name: kind for name, _, kind in drawn}
-    chosen = {**manifest["plan"], "generic": tuple(manifest["plan"]["generic"])}
-    return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
+    fields = {field.name for field in dataclasses.fields(FeaturePlan)} & manifest["plan"].keys()
+    chosen = {name: manifest["plan"][name] for name in fields}
+    chosen |= {name: tuple(chosen.get(name, ())) for name in ("generic", "columns")}
+    try:
+        return FeaturePlan(sketch=Sketch(shapes, settings["k"], settings["seed"], kinds), **chosen)
+    except ValueError as error:
+        raise ValueError(f"manifest.json: expected a map that can be drawn, got {error}") from None
 
 
 def batch_digest(batch: Any) -> str:
     """Names, shapes, types and bytes of the tensors of one shard."""
     if isinstance(batch, Tensor):
         return digest({"": batch})
-    return digest(batch if isinstance(batch, dict) else {str(place): part for place, part in enumerate(batch)})
+    named = batch if isinstance(batch, Mapping) else {str(place): part for place, part in enumerate(batch)}
+    flags = {f"{name}={part!r}": torch.empty(0) for name, part in named.items() if not isinstance(part, Tensor)}
+    return digest({name: part for name, part in named.items() if isinstance(part, Tensor)} | flags)
 
 
 def _kind(batch: Any) -> str:
     """What batches must have in common to be joined, in words."""
     if isinstance(batch, Tensor):
         return f"{tuple(batch.shape[1:])} of {batch.dtype} on {batch.device}" if batch.ndim else "a number"
-    if isinstance(batch, dict):
-        return ", ".join(f"{name}: {_kind(batch[name])}" for name in sorted(batch, key=str))
-    return f"({', '.join(map(_kind, batch))})" if isinstance(batch, tuple) else type(batch).__name__
+    if isinstance(batch, Mapping):
+        return ", ".join(f"{name}: {_kind_of_part(batch[name])}" for name in sorted(batch, key=str))
+    return f"({', '.join(map(_kind_of_part, batch))})" if isinstance(batch, tuple) else type(batch).__name__
 
 
-def _parts(x: Any, rows: int) -> Iterator[Any]:
+def _kind_of_part(part: Any) -> str:
+    return repr(part) if isinstance(part, _check.CONSTANTS) else _kind(part)
+
+
+def _beside(held: Any, more: Any) -> Any:
+    return torch.cat((held, more)) if isinstance(held, Tensor) else held
+
+
+def _parts(x: Any, rows: int, model: nn.Module, outputs: Any) -> Iterator[Any]:
     """Cut samples, or batches of any sizes, into batches of `rows` samples (the last may be smaller)."""
-    if isinstance(x, Tensor | tuple | dict) or not isinstance(x, Iterable):
+    if isinstance(x, Tensor | tuple | Mapping) or not isinstance(x, Iterable):
         yield from (take(x, slice(at, at + rows)) for at in range(0, _check.samples("x", x), rows))
         return
     if isinstance(x, Iterator):
         _check.refuse("x", "batches that can be read twice", f"the iterator {type(x).__name__}")
     held: Any = None
     for batch in x:
-        batch = tuple(batch) if isinstance(batch, list) else batch
+        batch = arguments("x", batch, model, outputs)
         if held is not None and _kind(batch) != _kind(held):
             _check.refuse("x", f"batches alike, {_kind(held)}", _kind(batch))
-        held = batch if held is None else tree_map(lambda *pair: torch.cat(pair), held, batch)
+        held = batch if held is None else tree_map(_beside, held, batch)
         while _check.samples("x", held) > rows:
             yield take(held, slice(0, rows))
             held = take(held, slice(rows, None))

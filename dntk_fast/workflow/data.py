@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -18,7 +21,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from dntk_fast._check import integer, refuse
+from dntk_fast._check import ArgumentError, integer, refuse
+from dntk_fast._check import path as path_of
+from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.workflow.vision import import_torchvision
 
 __all__ = ["DATASETS", "Dataset", "known", "load"]
@@ -26,6 +31,20 @@ __all__ = ["DATASETS", "Dataset", "known", "load"]
 CHUNK = 256  # images that are held in float64 at once
 # What NumPy lets through when a file is no archive, is cut short, or lies about its contents.
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+# What Pillow's two decoders let through.
+UNREADABLE_PICTURE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+)
+PIXELS = 2**25  # of one picture: more than any network here takes, and 96 MiB once decoded
+MEMBERS = ("images", "jpeg", "offsets", "labels", "split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +79,14 @@ class Dataset:
         """Channels, height and width of one image."""
         channels, height, width = self.x_train.shape[1:]
         return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of images and labels, by which data are told from others under the same name."""
+        found = hashlib.sha256()
+        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+            found.update(part.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def pixels(self, x: Tensor) -> Tensor:
         """Undo the normalisation: from (n, channels, height, width) as the network sees it to pixels in [0, 1]."""
@@ -116,11 +143,20 @@ def load(data: str | Path, *, root: str | Path | None = None, download: bool = F
     integer("size", size, 1)
     if not isinstance(data, str | Path):
         raise TypeError(f"data: expected a name or a path, got {type(data).__name__}")
+    path_of("data", data)
     if data in DATASETS:
-        folder = Path(root or os.environ.get("DNTK_DATA") or Path.home() / ".cache" / "dntk")
-        return _dataset(str(data), DATASETS[str(data)](folder, download, size))
+        return _dataset(str(data), DATASETS[str(data)](partial(_folder, root), download, size))
     path = _pack_file(data)
     return _dataset(path.stem, _read_pack(path))
+
+
+def _folder(root: str | Path | None) -> Path:
+    """Where the data sets of torchvision lie; asked for by those alone, for a user may have no home."""
+    given = root or os.environ.get("DNTK_DATA")
+    try:
+        return Path(given) if given else Path.home() / ".cache" / "dntk"
+    except RuntimeError:
+        refuse("data", "a folder of data sets, in the variable DNTK_DATA, or a home", "neither")
 
 
 def known() -> tuple[str, ...]:
@@ -243,13 +279,31 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             pack = np.load(file, allow_pickle=False)
             if not isinstance(pack, np.lib.npyio.NpzFile):
                 raise ValueError("one array, not several by name")
-            # All of them, so that one whose name is damaged is met and not taken for absent.
-            return {name: pack[name] for name in pack.files}
+            assert pack.zip is not None  # it is open
+            _bounded(pack.zip)
+            wanted = [name for name in pack.files if name in MEMBERS]
+            if "images" in wanted:
+                wanted = [name for name in wanted if name not in ("jpeg", "offsets")]
+            return {name: pack[name] for name in wanted}
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "pickle" in reason and not zipfile.is_zipfile(path):  # what NumPy says of any other file
             reason = "no .npz archive"
         raise ValueError(f"data: expected an image pack (.npz), got {path} ({reason})") from error
+
+
+def _bounded(archive: zipfile.ZipFile) -> None:
+    """Refuse names that are damaged or there twice, and arrays too large for this machine, before any is unpacked."""
+    members = archive.infolist()
+    if len({member.filename for member in members}) < len(members):
+        raise ValueError("an array that is there twice")
+    for member in members:
+        archive.open(
+            member
+        ).close()  # its name stands in the archive twice: one that is damaged is not taken for absent
+    need = sum(member.file_size for member in members if member.filename.removesuffix(".npy") in MEMBERS)
+    if need > available_memory("cpu"):
+        raise ValueError(f"{readable_bytes(need)} of arrays, more than the free memory")
 
 
 def _plain(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -275,9 +329,11 @@ def _decoded(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     offsets = _integers(path, arrays, "offsets", arrays["offsets"].size).astype(np.int64)
     if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != jpeg.size or (np.diff(offsets) <= 0).any():
         _refuse_pack(path, f"offsets that rise from 0 to {jpeg.size}", f"{offsets[:1]} to {offsets[-1:]}")
-    first = _picture(path, jpeg[: offsets[1]], 0)
-    images = np.empty((offsets.size - 1, *first.shape), np.uint8)
-    for number in range(len(images)):
+    first, files = _picture(path, jpeg[: offsets[1]], 0), offsets.size - 1
+    if files * first.nbytes > available_memory("cpu"):
+        _refuse_pack(path, "pictures that fit into the free memory", readable_bytes(files * first.nbytes))
+    images = np.empty((files, *first.shape), np.uint8)
+    for number in range(files):
         picture = _picture(path, jpeg[offsets[number] : offsets[number + 1]], number)
         if picture.shape != first.shape:
             _refuse_pack(path, f"pictures of one size {first.shape[:2]}", f"{picture.shape[:2]} in number {number}")
@@ -286,12 +342,22 @@ def _decoded(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _picture(path: Path, content: np.ndarray, number: int) -> np.ndarray:
-    image = _pillow()
+    """The pixels of a JPEG or PNG file; no other decoder is asked, for some start programs, and nothing large is decoded."""
+    _pillow()
+    from PIL import JpegImagePlugin, PngImagePlugin
+
+    raw = content.tobytes()
+    decoder = PngImagePlugin.PngImageFile if raw.startswith(b"\x89PNG") else JpegImagePlugin.JpegImageFile
     try:
-        with image.open(io.BytesIO(content.tobytes())) as picture:
+        with decoder(io.BytesIO(raw)) as picture:
+            width, height = picture.size
+            if width * height > PIXELS:
+                _refuse_pack(path, f"pictures of {PIXELS:,} pixels at most", f"{width} x {height} in number {number}")
             return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError):
-        _refuse_pack(path, "readable pictures", f"number {number}, which cannot be decoded")
+    except ArgumentError:
+        raise
+    except UNREADABLE_PICTURE:
+        _refuse_pack(path, "readable pictures (JPEG or PNG)", f"number {number}, which cannot be decoded")
 
 
 def _pillow() -> Any:
@@ -305,27 +371,27 @@ def _pillow() -> Any:
 # --- named data sets --------------------------------------------------------------------------------------------------
 
 
-def _digits(root: Path, download: bool, size: int) -> _Raw:
+def _digits(root: Callable[[], Path], download: bool, size: int) -> _Raw:
     source = load_digits()
     return _Raw(source.images, source.target, None, tuple(map(str, source.target_names)), scale=16.0)
 
 
-def _imagenette(root: Path, download: bool, size: int) -> _Raw:
-    image = _pillow()
+def _imagenette(root: Callable[[], Path], download: bool, size: int) -> _Raw:
+    image, folder = _pillow(), root()
 
     def squared(picture: Any) -> np.ndarray:
         return np.asarray(picture.convert("RGB").resize((size, size), image.Resampling.LANCZOS))
 
     source = import_torchvision().datasets.Imagenette
-    parts = [_fetch(source, root, split, "160px", download=download, transform=squared) for split in ("train", "val")]
+    parts = [_fetch(source, folder, split, "160px", download=download, transform=squared) for split in ("train", "val")]
     images, labels = (np.stack(list(column)) for column in zip(*(row for part in parts for row in part), strict=True))
     return _Raw(images, labels, _in_order(*map(len, parts)), tuple(names[0] for names in parts[0].classes))
 
 
-def _of_torchvision(name: str) -> Callable[[Path, bool, int], _Raw]:
-    def read(root: Path, download: bool, size: int) -> _Raw:
-        source = getattr(import_torchvision().datasets, name)
-        parts = [_fetch(source, root, train, download=download) for train in (True, False)]
+def _of_torchvision(name: str) -> Callable[[Callable[[], Path], bool, int], _Raw]:
+    def read(root: Callable[[], Path], download: bool, size: int) -> _Raw:
+        source, folder = getattr(import_torchvision().datasets, name), root()
+        parts = [_fetch(source, folder, train, download=download) for train in (True, False)]
         images, labels = (
             np.concatenate([np.asarray(getattr(part, field)) for part in parts]) for field in ("data", "targets")
         )
@@ -348,7 +414,7 @@ def _in_order(train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(train), np.arange(train, train + test)
 
 
-DATASETS: Mapping[str, Callable[[Path, bool, int], _Raw]] = MappingProxyType(
+DATASETS: Mapping[str, Callable[[Callable[[], Path], bool, int], _Raw]] = MappingProxyType(
     {
         "digits": _digits,
         "imagenette": _imagenette,

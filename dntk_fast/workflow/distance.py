@@ -7,7 +7,6 @@ solution is known (`steps.full_kernel` keeps it), the true error stands beside e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dntk_fast import _check
 from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
@@ -36,8 +36,9 @@ from dntk_fast.certificates.certificate import (
     training_subset,
 )
 from dntk_fast.certificates.conjugate_gradients import Step, solve
+from dntk_fast.files.checkpoint import Checkpoint
+from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.files.stages import Stage
-from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.predictors import scores
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.head import final_linear, head_weights
@@ -149,7 +150,7 @@ def distance_to_full(given: Inputs, progress: Callable[[int, int], None], checkp
     distilled = problem.predict(given.weights, given.data.x_test)
     seen = SubsetResidual(given.subset, residual(problem, given.weights, fitted=fitted))
     start = held_out_bounds(seen, given.held)
-    looks = _Looks(given, checkpoint, lambda done: progress(done, steps))
+    looks = _Looks(given, distilled, checkpoint, lambda done: progress(done, steps))
     rms = given.config.refine_rms * _rms(given.network.arrays["logits.test"])
     solution = solve(problem, given.features, given.held, rms=rms, steps=steps - looks.done, checkpoint=checkpoint,
                      progress=looks)  # fmt: skip
@@ -180,16 +181,21 @@ def refinement_steps(model: nn.Module, data: Dataset, config: Config) -> int:
 class _Looks:
     """Predictions on the held-out images at every step, kept beside the refinement's checkpoint."""
 
-    def __init__(self, given: Inputs, checkpoint: Path, tick: Callable[[int], None]) -> None:
-        self.given, self.path, self.tick = given, looks_beside(checkpoint), tick
-        self.done, self.seen = 0, {}
-        if checkpoint.exists():
-            self.done = int(json.loads(read_tensors(checkpoint)[1]["numbers"])["step"])
-            self.seen = read_tensors(self.path)[0] if self.path.exists() else {}
+    def __init__(self, given: Inputs, distilled: Tensor, checkpoint: Path, tick: Callable[[int], None]) -> None:
+        self.given, self.tick = given, tick
+        owner = {"network": fingerprint(given.model), "held-out images": digest({"": given.data.x_test})}
+        first = ("predictions of the distilled kernel", distilled)
+        self.file = Checkpoint(looks_beside(checkpoint), "refinement's predictions", owner, first, torch.float32)
+        self.done = int(Checkpoint.numbers(checkpoint).get("step", 0))
+        kept = self.file.load() if checkpoint.exists() else None
+        self.seen = {} if kept is None else kept[0]
+        missing = sorted({str(step) for step in range(self.done)} - self.seen.keys())
+        if missing:
+            _check.refuse("checkpoint", f"predictions of every step in {self.file.path}", f"none of step {missing[0]}")
 
     def __call__(self, step: Step, weights: Weights) -> None:
         self.seen[str(step.step)] = self.given.problem.predict(weights, self.given.data.x_test)
-        write_tensors(self.path, self.seen)
+        self.file.save(self.seen, {})
         self.tick(step.step)
 
     def stacked(self) -> Tensor:
@@ -238,7 +244,9 @@ class _Found:
     def network(self) -> Numbers:
         """The certificate `head_preserving`: how far from the network, for features that keep the head."""
         base, logits = self.given.base, self.given.network.arrays["logits.test"]
-        norm = head_weights(self.given.model, self.given.plan.head).double().norm(dim=1)
+        norm = (
+            head_weights(self.given.model, self.given.plan.head, self.given.plan.columns or None).double().norm(dim=1)
+        )
         test = self.given.test.arrays["values"]
         bounds = fidelity_bound(base.arrays["rows"].double(), norm, test.double(), base.numbers["lam"])
         said = torch.einsum("cnk,ck->cn", test.double(), base.arrays["weights"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from dntk_fast.tangent.kernel import kernel_plan
 from dntk_fast.workflow import stages
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import Dataset, load
-from dntk_fast.workflow.distance import Inputs, distance_to_full, looks_beside, refinement_steps
+from dntk_fast.workflow.distance import Inputs, distance_to_full, refinement_steps
 from dntk_fast.workflow.models import build, parameter_count
 
 __all__ = ["Report", "explain", "run"]
@@ -83,8 +82,13 @@ def run(
     data = load(config.data)
     name, blank = _network(config, data)
     _refuse_early(config, data, blank)
-    store = StageStore(folder or default_folder(config), asdict(config), overwrite=overwrite)
-    runner = _Runner(store, progress or (lambda stage, done, total: None))
+    folder, inputs = default_folder(config) if folder is None else folder, {"data": data.fingerprint}
+    with StageStore(folder, asdict(config), inputs=inputs, overwrite=overwrite) as store:
+        return _stages(config, name, blank, data, _Runner(store, progress or (lambda stage, done, total: None)))
+
+
+def _stages(config: Config, name: str, blank: nn.Module, data: Dataset, runner: _Runner) -> Report:
+    store = runner.store
 
     def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
         return runner.run(stage, lambda: step(*inputs))
@@ -97,21 +101,17 @@ def run(
     do("drawn images", stages.drawn_kernel, model, data, test, network, config)
     for size in config.sizes:
         images = f"distillation, {size} per class"
-        checkpoint = store.path(images, ".checkpoint.safetensors")
-        made = do(images, stages.distil, model, data, size, config, runner.tick(images), checkpoint)
-        checkpoint.unlink(missing_ok=True)
+        made = runner.long(images, stages.distil, model, data, size, config, runner.tick(images))
         base = do(
             f"distilled kernel, {size} per class", stages.distilled_kernel, model, data, made, test, network, config
         )
-    checkpoint = store.path(REFINEMENT, ".checkpoint.safetensors")
     given = Inputs(model, data, full, made, base, test, network, config)
-    do(REFINEMENT, distance_to_full, given, runner.tick(REFINEMENT), checkpoint)
-    for leftover in (checkpoint, looks_beside(checkpoint)):
-        leftover.unlink(missing_ok=True)
+    runner.long(REFINEMENT, distance_to_full, given, runner.tick(REFINEMENT))
     do("local structure", stages.local_structure, base, config)
     tick = runner.tick("gradient distillation")
     do("gradient distillation", stages.compare_methods, data, base, test, network, config, tick)
     record = _record(config, name, model, data, runner.done)
+    store.announce("report.json", "report.html")
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
     return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
 
@@ -164,6 +164,11 @@ class _Runner:
         self.progress(name, 1, 1)
         return self.done[name]
 
+    def long(self, name: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
+        """A stage that keeps a checkpoint while it goes on."""
+        with self.store.checkpoint(name) as file:
+            return self.run(name, lambda: step(*inputs, file))
+
 
 def _network(config: Config, data: Dataset) -> tuple[str, nn.Module]:
     channels, size, _ = data.image_shape
@@ -198,7 +203,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         "versions": _versions(),
         "threads": torch.get_num_threads(),
         "seeds": config.seeds,
-        "fingerprints": {"model": fingerprint(model), "data": _data_fingerprint(data)},
+        "fingerprints": {"model": fingerprint(model), "data": data.fingerprint},
         "data": {
             "name": data.name,
             "n_train": len(data.x_train),
@@ -245,10 +250,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a checkout that is not installed
             found[name] = "not installed"
     return found
-
-
-def _data_fingerprint(data: Dataset) -> str:
-    digest = hashlib.sha256()
-    for part in (data.x_train, data.y_train, data.x_test, data.y_test):
-        digest.update(part.contiguous().numpy().tobytes())
-    return digest.hexdigest()

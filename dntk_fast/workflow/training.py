@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ from torch.nn import functional
 
 from dntk_fast import _check
 from dntk_fast._device import seeded
+from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
-from dntk_fast.files.tensors import read_tensors, write_tensors
 
 __all__ = ["Training", "train"]
 
@@ -102,10 +101,17 @@ def train(
     device, largest = _check.parameter(model).device, int(y.max())
     network = copy.deepcopy(model).train()
     descent = _descent(network, optimiser, learning_rate, weight_decay)
-    settings = (epochs, seed, learning_rate, batch_size, weight_decay, optimiser, shift, flip)
-    keeper = None if checkpoint is None else _Keeper(_check.path("checkpoint", checkpoint), _key(model, x, y, settings))
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "seed": seed,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+    }
+    settings |= {"weight_decay": weight_decay, "optimiser": optimiser, "shift": shift, "flip": flip}
     with seeded(_check.seed(seed), device):
-        losses = [] if keeper is None else keeper.load(network, descent)
+        file = None if checkpoint is None else _checkpoint(checkpoint, model, x, y, settings)
+    with seeded(seed, device):
+        losses = [] if file is None else _taken_up(file, network, descent)
         for epoch in range(len(losses), epochs):
             total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
             for number, rows in enumerate(batches):
@@ -122,44 +128,38 @@ def train(
                 descent.step()
                 total += loss.item() * len(rows)
             losses.append(total / len(x))
-            if keeper is not None:
-                keeper.save(network, descent, losses)
+            if file is not None:
+                _keep(file, network, descent, losses)
             if progress is not None:
                 progress(epoch + 1, epochs)
     descent.zero_grad()
     return Training(network.eval(), tuple(losses), epochs * len(x), epochs * len(x))
 
 
-@dataclass(frozen=True)
-class _Keeper:
-    """The file in which a training waits after each epoch: weights, optimiser, generators, losses; `key` names it."""
+def _keep(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float]) -> None:
+    """Weights, optimiser and generators into the checkpoint; the losses beside them."""
+    kept = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, state in descent.state_dict()["state"].items():
+        kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+    kept |= {f"generator.{device}": state for device, state in _generators(model).items()}
+    file.save(kept, {"losses": losses})
 
-    path: Path
-    key: str
 
-    def save(self, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float]) -> None:
-        kept = {f"model.{name}": value for name, value in model.state_dict().items()}
-        for number, state in descent.state_dict()["state"].items():
-            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-        kept |= {f"generator.{device}": state for device, state in _generators(model).items()}
-        write_tensors(self.path, kept | {"losses": torch.tensor(losses, dtype=torch.float64)}, {"key": self.key})
-
-    def load(self, model: nn.Module, descent: torch.optim.Optimizer) -> list[float]:
-        """Put everything back where it was, and give the losses so far."""
-        if not self.path.exists():
-            return []
-        kept, metadata = read_tensors(self.path)
-        if metadata.get("key") != self.key:
-            _check.refuse("checkpoint", "the same network, data and settings", f"{self.path} of another training")
-        model.load_state_dict(_below(kept, "model."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(kept, "optimiser.").items():
-            number, _, field = name.partition(".")
-            state.setdefault(int(number), {})[field] = value
-        descent.load_state_dict({"state": state, "param_groups": descent.state_dict()["param_groups"]})
-        for device, value in _below(kept, "generator.").items():
-            torch.cuda.set_rng_state(value, device) if device.startswith("cuda") else torch.set_rng_state(value)
-        return [float(loss) for loss in kept["losses"]]
+def _taken_up(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer) -> list[float]:
+    """Put everything back where it was, and give the losses so far."""
+    found = file.load()
+    if found is None:
+        return []
+    kept, numbers = found
+    model.load_state_dict(_below(kept, "model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(kept, "optimiser.").items():
+        number, _, field = name.partition(".")
+        state.setdefault(int(number), {})[field] = value
+    descent.load_state_dict({"state": state, "param_groups": descent.state_dict()["param_groups"]})
+    for device, value in _below(kept, "generator.").items():
+        torch.cuda.set_rng_state(value, device) if device.startswith("cuda") else torch.set_rng_state(value)
+    return [float(loss) for loss in numbers["losses"]]
 
 
 def _generators(model: nn.Module) -> dict[str, Tensor]:
@@ -172,9 +172,13 @@ def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-def _key(model: nn.Module, x: Tensor, y: Tensor, settings: tuple[Any, ...]) -> str:
-    parts = [fingerprint(model), digest({"x": x, "y": y}), json.dumps(settings)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _checkpoint(path: str | Path, model: nn.Module, x: Tensor, y: Tensor, settings: Mapping[str, Any]) -> Checkpoint:
+    owner = {"network": fingerprint(model), "data": digest({"x": x, "y": y})}
+    owner |= {name: json.dumps(value) for name, value in settings.items()}
+    with torch.no_grad():
+        found = copy.deepcopy(model).eval()(x[:1].to(_check.parameter(model).device))
+    first = ("outputs at the first input", found)
+    return Checkpoint(_check.path("checkpoint", path), "training", owner, first, found.dtype)
 
 
 def _descent(model: nn.Module, optimiser: str, rate: float, decay: float) -> torch.optim.Optimizer:

@@ -59,7 +59,7 @@ MCDIARMID = Theorem(
 )
 CHERNOFF = Theorem(
     "Chernoff",
-    "Pr(X >= a) <= exp(-t a) E exp(t X) for t > 0, and the probability of a union is at most the sum",
+    "Pr(X >= a) <= E X / a for X >= 0, so with squares (Chebyshev) and with exp(t X); a union has at most the sum",
     "Boucheron, Lugosi and Massart, Concentration Inequalities (2013), section 2.2",
 )
 GAUSSIAN = Theorem(

@@ -21,7 +21,7 @@ from proofs_checks.algebra.words import (
 
 __all__ = ["NotConfluentError", "Pair", "Term", "Theory"]
 
-RULES, STEPS = 80, 2_000
+RULES, STEPS, LONGEST = 80, 2_000, 16
 Element = Matrix | Scalar
 
 
@@ -204,7 +204,7 @@ class Theory:
             if not isinstance(reduced, Matrix) or not reduced.terms:
                 continue
             queue += self._orient(reduced)
-            if len(self.rules) > RULES or len(queue) > 20 * RULES:
+            if len(self.rules) > RULES or max(map(len, self.rules)) > LONGEST:
                 raise NotConfluentError("completion did not end")
 
     def _orient(self, equation: Matrix) -> list[Matrix]:

@@ -85,6 +85,13 @@ def independent(e: Instance) -> np.ndarray:
     return e.dependent[:, [0, 1, 3]]
 
 
+def target_aware(e: Instance) -> np.ndarray:
+    """The projector onto the leading eigenvector and the coefficients of the whole solve."""
+    alpha = solve(e.K + eye(e.n) * e.lam, e.y)
+    U = orthonormal(np.column_stack([vectors(e.K)[:, :1], alpha]))
+    return U @ U.T
+
+
 def restricted(e: Instance) -> np.ndarray:
     """Argmin of J over the span of the synthetic gradients."""
     made = independent(e).T @ e.Phi
@@ -311,6 +318,12 @@ AGREEMENTS: dict[str, tuple[Agreement, ...]] = {
     ),
     "one_gradient": (
         on(gd.exact_gradient, lambda f, c: f(c.Phi, c.y, c.lam, scale=c.scale), one_gradient, loss=lambda c: 1e4),
+        on(
+            gd.target_aware_synthesis,
+            lambda f, c: f(c.K, c.y, 2, c.lam) @ f(c.K, c.y, 2, c.lam).T,
+            target_aware,
+            loss=lambda c: 1e4,
+        ),
     ),
     "eq_2_3": (
         on(

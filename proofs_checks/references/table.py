@@ -2,12 +2,25 @@
 
 from collections.abc import Mapping
 
-from proofs_checks.references import certificates, distillation, projections, regression, structure, training
+from proofs_checks.references import certificates, distillation, joint, projections, regression, structure, training
 from proofs_checks.references.agreement import Agreement
 
 __all__ = ["UNNAMED", "named", "of_statement"]
 
-MODULES = (structure, training, projections, regression, certificates, distillation)
+MODULES = (structure, training, joint, projections, regression, certificates, distillation)
+
+# Rows whose sides are computed by functions that another row lists first.
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "certificate_subset": ("certificate.pointwise_bound", "certificate.pointwise_bound_by_rows"),
+    "completed_rank": ("spectral.completed_rank_bound", "spectral.captured_by_directions"),
+    "eq_2_inner": ("gradient_distillation.synthetic_weights", "ridge.ridge_weights", "ridge.objective"),
+    "lemma_c_1_cross_entropy": ("regret.cross_entropy", "regret.cross_entropy_sensitivity", "regret.loss_gradient"),
+    "moments_contiguous": ("projection.contiguous_sketch", "projection.runs_of", "projection.inner_product_variance"),
+    "moments_tensorsketch": ("projection.tensor_sketch", "projection.tensor_sketch_variance"),
+    "redundancy_by_energies": ("spectral.redundancy_bound_by_energies",),
+    "trace_interval": ("spectral.trace_interval", "spectral.hutchinson_estimate"),
+    "training_rms_by_rows": ("certificate.training_rms_bound_by_rows",),
+}
 
 INSTANCE = "makes an instance: what it prescribes is checked where it is made, in tests/ref"
 NETWORK = "a network is an instance: its gradients are held against differences of its own outputs in tests/ref"
@@ -57,8 +70,10 @@ UNNAMED: Mapping[str, str] = {
 
 
 def of_statement(label: str) -> tuple[Agreement, ...]:
-    """Return the agreements of a statement: its first reading names them."""
-    return tuple(agreement for module in MODULES for agreement in module.AGREEMENTS.get(label, ()))
+    """Return the agreements of a statement: those of its own row, and those that it shares with another."""
+    own = [agreement for module in MODULES for agreement in module.AGREEMENTS.get(label, ())]
+    shared = [agreement for path in ALSO.get(label, ()) for agreement in named()[path]]
+    return (*own, *shared)
 
 
 def named() -> dict[str, tuple[Agreement, ...]]:

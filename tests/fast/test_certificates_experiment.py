@@ -23,6 +23,7 @@ from dntk_fast.experiment.certificates import MARKS, QUICK, run
 from dntk_fast.experiment.certificates_table import bounds_table, steps_needed, steps_table
 from dntk_fast.experiment.formed import FormedJacobian, joint_factor
 from dntk_fast.files.stages import StageStore
+from dntk_fast.workflow.data import load
 from tests.fast.plain import close
 from tests.fast.test_certificate import Case, flat, named
 from tests.tolerances import TOL
@@ -104,9 +105,15 @@ def test_no_bound_is_below_the_truth(made):
         assert min(row[key]["median"] for key in ("held_out", "training", "pointwise")) >= 1
 
 
-def test_a_false_bound_counts(made):
+@pytest.fixture
+def store(made):
     folder, record = made
-    subject = module._Subject(QUICK, 0, StageStore(folder / "run", record["setting"]))
+    with StageStore(folder / "run", record["setting"], inputs={"data": load("digits").fingerprint}) as found:
+        yield found
+
+
+def test_a_false_bound_counts(store):
+    subject = module._Subject(QUICK, 0, store)
     problem, subset, held = subject.measured("1e-2", "random", "float64")
     arrays = subject.start(0).arrays
     w = {name: arrays[f"1e-2/{name}"] for name in ("span", "rest")}
@@ -124,9 +131,8 @@ def test_a_false_bound_counts(made):
     assert none["violations"] == C * t + round((1 - none["agree"]) * t)
 
 
-def test_the_truth_solves_the_normal_equations(made):
-    folder, record = made
-    subject = module._Subject(QUICK, 0, StageStore(folder / "run", record["setting"]))
+def test_the_truth_solves_the_normal_equations(store):
+    subject = module._Subject(QUICK, 0, store)
     Phi, star, lam = subject.gradients[:, subject.train], subject.star("1e-3"), subject.lams["1e-3"]
     left = ((Phi @ star[..., None])[..., 0][:, None] @ Phi)[:, 0] + lam * star
     assert close(left, (subject.y.double()[:, None] @ Phi)[:, 0], TOL["squared_kernel"])

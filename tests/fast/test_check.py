@@ -87,7 +87,7 @@ def test_what_is_checked_comes_back_as_it_was():
         (
             lambda: _check.logits(torch.ones(3), 3),
             ValueError,
-            r"^model: expected outputs of shape \(3, C\), got shape \(3,\)$",
+            r"^model: expected outputs of shape \(3, C\), or outputs=\(model, batch\) -> \(n, C\), got shape \(3,\)$",
         ),
         (
             lambda: _check.logits((torch.ones(3, 1),), 3),

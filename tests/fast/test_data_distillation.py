@@ -334,7 +334,10 @@ def test_state_is_kept_on_the_way(net, data, tmp_path):
 def test_checkpoint_of_other_settings_is_refused(net, data, tmp_path, change):
     arguments = {"per_class": 2, "seed": 0, "steps": 2, "checkpoint": tmp_path / "state"}
     distil_images(net, *data, **arguments)
-    with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings, got .* of another"):
+    with pytest.raises(
+        ValueError,
+        match=rf"^checkpoint: expected one of the same distillation, got .* differs in {next(iter(change))}$",
+    ):
         distil_images(net, *data, **(arguments | change))
 
 
@@ -356,12 +359,15 @@ def test_checkpoint_of_another_model_or_data_is_refused_and_of_no_kind_too(net, 
     distil_images(net, x, y, **arguments)
     other = copy.deepcopy(net)
     other[2] = nn.Sigmoid()  # the same weights
-    for model, images in ((build("conv8", seed=9, outputs=CLASSES), x), (other, x), (net, x.neg())):
-        with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings"):
+    cases = ((build("conv8", seed=9, outputs=CLASSES), x, "network"), (other, x, "network"), (net, x.neg(), "data"))
+    for model, images, told in cases:
+        with pytest.raises(
+            ValueError, match=rf"^checkpoint: expected one of the same distillation, .* differs in {told}$"
+        ):
             distil_images(model, images, y, **arguments)
     square = _Computed(net, torch.square)
     distil_images(square, x, y, **arguments | {"checkpoint": tmp_path / "square"})
-    with pytest.raises(ValueError, match=r"^checkpoint: expected the same model, data and settings"):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected one .* differs in logits at the first image$"):
         distil_images(_Computed(net, torch.abs), x, y, **arguments | {"checkpoint": tmp_path / "square"})
     (tmp_path / "state").write_bytes((tmp_path / "state").read_bytes()[:100])
     with pytest.raises(ValueError, match=r"^path: expected a safetensors file, got "):

@@ -41,7 +41,8 @@ def given(tmp_path_factory):
     )
     config = Config(data=str(folder / "pack.npz"), **SMALL)
     run(config, folder / "run")
-    store = StageStore(folder / "run", asdict(config))
+    digits = data.load(config.data)
+    store = StageStore(folder / "run", asdict(config), inputs={"data": digits.fingerprint})
     names = (
         "full kernel",
         "distillation, 6 per class",
@@ -52,7 +53,7 @@ def given(tmp_path_factory):
     stages = [store.load(name) for name in names]
     model = build("mlp", seed=config.seeds["network"], outputs=10, inputs=64)
     model.load_state_dict({name[8:]: w for name, w in stages[-1].arrays.items() if name.startswith("weights.")})
-    return Inputs(model.eval(), data.load(config.data), *stages, config), store.load(REFINEMENT)
+    return Inputs(model.eval(), digits, *stages, config), store.load(REFINEMENT)
 
 
 @pytest.fixture(scope="module")
@@ -300,14 +301,30 @@ def test_a_killed_refinement_goes_on_to_the_same_numbers(told, given, tmp_path):
         distance_to_full(replace(inputs), kill, path)
     assert seen == [(step, SMALL["refine_steps"]) for step in range(4)]
     if not told:
-        kept = read_tensors(looks_beside(path))[0]
-        write_tensors(looks_beside(path), {step: kept[step] for step in "012"})
+        kept, words = read_tensors(looks_beside(path))
+        write_tensors(looks_beside(path), {name: kept[name] for name in ("0", "1", "2", "known by")}, words)
     later = []
     resumed = distance_to_full(replace(inputs), lambda done, total: later.append(done), path)
     assert later == [3, 4, 5, 6]
     assert resumed.numbers == stage.numbers
     for name, array in stage.arrays.items():
         torch.testing.assert_close(resumed.arrays[name], array, rtol=0, atol=0)
+
+
+def test_predictions_that_are_gone_are_named(given, tmp_path):
+    path = tmp_path / "c.safetensors"
+
+    def kill(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distance_to_full(replace(given[0]), kill, path)
+    looks_beside(path).unlink()
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected predictions of every step in .*looks, got none of step 0"
+    ):
+        distance_to_full(replace(given[0]), kill, path)
 
 
 def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp_path):

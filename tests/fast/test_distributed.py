@@ -104,7 +104,9 @@ def test_one_process_alone_sums_the_moments_of_all_parts_and_goes_on_with_them(t
     assert all(close(getattr(found, name), getattr(expected, name)) for name in ("gram", "right", "squares"))
     with pytest.raises(ValueError, match=r"checkpoint: expected at most 2 parts, got 3 in .*moments-0-of-1"):
         distributed_moments(part, 2, checkpoint=tmp_path / "moments")
-    with pytest.raises(ValueError, match=r"^checkpoint: expected sums of the same stream, got .*moments-0-of-1"):
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected one of the same sum over a stream, got .*moments-0-of-1"
+    ):
         distributed_moments(lambda i: (features[:, :4].flip(2), y[:, :4]), 3, checkpoint=tmp_path / "moments")
     with pytest.raises(ValueError, match="parts: expected an integer"):
         distributed_moments(part, 0)

@@ -51,6 +51,7 @@ WAYS = {
     "medoids": {"images": "medoids"},
     "one cotangent": {"images": "random", "cotangents": 1, "per_class": 4},
     "wmdd": {"images": "wmdd", "steps": 5},
+    "tuned": {"images": "tuned", "steps": 3},
     "sketched": {"k": 8 * 24 * 3},
     "per class": {"solve": "per class"},
     "wmdd, per class": {"images": "wmdd", "steps": 5, "solve": "per class"},
@@ -112,7 +113,7 @@ def test_the_joint_solve_is_one_ridge_solve_on_the_gradients_of_all_logits():
     assert not torch.allclose(fitted.logits(new), alone.logits(new), atol=TOL["apart"])
 
 
-@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd"])
+@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd", "tuned"])
 def test_the_forecast_is_what_is_spent(way):
     x, y = data()
     estimator = DistilledNTK(network(), **{"per_class": 4, "seed": 0} | WAYS[way])
@@ -222,6 +223,13 @@ def test_another_function_between_the_same_layers_is_refused(tmp_path):
         DistilledNTK.load(tmp_path, Computed(torch.sigmoid).eval())
 
 
+def rewritten(folder, change=None, **tensors):
+    """A saved kernel with other contents under a valid checksum, as another program or version could write it."""
+    kept, words = read_tensors(folder / "distilled.safetensors")
+    record = json.dumps(json.loads(words["record"]) | (change or {}))
+    write_tensors(folder / "distilled.safetensors", kept | tensors, {"record": record})
+
+
 def test_a_folder_without_a_kernel_is_refused(tmp_path):
     with pytest.raises(ValueError, match="folder: expected a saved distilled kernel"):
         DistilledNTK.load(tmp_path, network())
@@ -229,11 +237,14 @@ def test_a_folder_without_a_kernel_is_refused(tmp_path):
 
 def test_another_format_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    record = json.loads((tmp_path / "distilled.json").read_text())
-    for version in (2, 99):  # 2 was the first that was published: images and projected weights
-        (tmp_path / "distilled.json").write_text(json.dumps(record | {"format": version}))
-        with pytest.raises(ValueError, match=f"folder: expected format 3, got {version} in .*; fit and save again"):
-            DistilledNTK.load(tmp_path, network())
+    rewritten(tmp_path, {"format": 99})
+    with pytest.raises(ValueError, match=r"folder: expected format 3, got 99 in .*; fit and save again"):
+        DistilledNTK.load(tmp_path, network())
+    (tmp_path / "distilled.json").write_text('{"format": 2}')  # the first that was published carried no checksum
+    with pytest.raises(
+        ValueError, match=r"folder: expected a saved .* \(.*: expected a record with its checksum, got one"
+    ):
+        DistilledNTK.load(tmp_path, network())
 
 
 @pytest.mark.parametrize(
@@ -243,15 +254,27 @@ def test_another_format_is_refused(fitted, tmp_path):
         ({"settings": [1]}, "settings"),
         ({"fingerprint": 3}, "fingerprint"),
         ({"lam": None}, "lam"),
+        ({"lam": -1.0}, "lam"),
+        ({"sketch_error": float("inf")}, "sketch_error"),
         ({"cost": {"full": 1}}, "choosing_backward"),
+        ({"shape": [1, -3]}, "shape"),
+        ({"shape": [10**6, 10**6]}, "shape"),
     ],
 )
 def test_a_record_of_another_kind_is_refused(fitted, tmp_path, change, told):
     fitted.save(tmp_path)
-    record = json.loads((tmp_path / "distilled.json").read_text())
-    (tmp_path / "distilled.json").write_text(json.dumps(record | change))
-    got = rf"{tmp_path} with no or another {told} in distilled\.json"
+    rewritten(tmp_path, change)
+    got = f"{tmp_path} with no or another {told}"
     with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got {got}$"):
+        DistilledNTK.load(tmp_path, network())
+
+
+@pytest.mark.parametrize("change", [{"per_class": "8"}, {"k": 0}, {"solve": "magic"}, {"seed": -1}])
+def test_settings_out_of_their_range_are_refused(fitted, tmp_path, change):
+    fitted.save(tmp_path)
+    rewritten(tmp_path, {"settings": fitted._settings() | change})
+    name = next(iter(change))
+    with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got .* with settings {name}: "):
         DistilledNTK.load(tmp_path, network())
 
 
@@ -263,9 +286,69 @@ def test_a_record_nested_without_end_is_refused(tmp_path):
 
 def test_missing_arrays_are_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    write_tensors(tmp_path / "distilled.safetensors", {"images": torch.ones(1)})
+    words = read_tensors(tmp_path / "distilled.safetensors")[1]
+    write_tensors(tmp_path / "distilled.safetensors", {"images": torch.ones(1)}, words)
     with pytest.raises(ValueError, match=r"^folder: expected a saved distilled kernel, got .* without first$"):
         DistilledNTK.load(tmp_path, network())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": torch.full((24, 1, 3, 3), torch.nan)},
+        {"images": torch.ones(24, 5)},
+        {"labels": torch.full((24,), 3)},
+        {"labels": torch.zeros(24)},
+        {"rows": torch.full((24,), -1)},
+        {"masses": torch.full((24,), -1.0)},
+        {"weights.1.weight": torch.ones(1)},
+        {"weights.1.weight": torch.full((12, 9), torch.inf)},
+        {"weights.9.weight": torch.ones(12, 9)},
+        {"first": torch.ones(3)},
+        {"other": torch.ones(3)},
+    ],
+    ids=lambda change: f"{next(iter(change))} {tuple(next(iter(change.values())).shape)}",
+)
+def test_arrays_that_are_no_kernel_are_refused_though_their_checksum_is_right(fitted, tmp_path, change):
+    fitted.save(tmp_path)
+    rewritten(tmp_path, **change)
+    name = next(iter(change)).removeprefix("weights.")
+    with pytest.raises(
+        ValueError, match=r"^folder: expected the arrays of one distilled kernel, got .* with other "
+    ) as caught:
+        DistilledNTK.load(tmp_path, network())
+    assert str(caught.value).endswith(name)
+
+
+@pytest.mark.parametrize("name", ["distilled.json", "distilled.safetensors"])
+def test_a_flipped_bit_is_found_or_means_nothing(fitted, tmp_path, name):
+    fitted.save(tmp_path)
+    path, (x, _) = tmp_path / name, data()
+    whole, refused = path.read_bytes(), 0
+    for place in np.random.default_rng(0).integers(8 * len(whole), size=20).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            assert torch.equal(DistilledNTK.load(tmp_path, network()).logits(x), fitted.logits(x))
+        except ValueError as error:
+            assert str(error).startswith("folder: expected")  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 12
+
+
+def test_a_save_that_is_killed_between_its_files_leaves_a_whole_kernel(fitted, tmp_path, monkeypatch):
+    DistilledNTK(network(), per_class=2, images="random").fit(*data()).save(tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dntk_fast.files.bundle.write_sealed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(tmp_path)
+    x, _ = data()
+    assert torch.equal(DistilledNTK.load(tmp_path, network()).logits(x), fitted.logits(x))
 
 
 def test_cut_off_arrays_are_refused(fitted, tmp_path):

@@ -419,7 +419,9 @@ def test_target_aware_gradients_keep_the_kernel_and_the_exact_predictor(kind, m)
     found = gd.METHODS["target-aware"](Phi, K, y, m=m, lam=0.01, seed=0)
     np.testing.assert_allclose(back(found.weights), back(ridge_weights(Phi, y, 0.01)), **SQUARED)
     eigen = gd.METHODS["top eigenvectors"](Phi, K, y, m=m, lam=0.01, seed=0)
-    assert not np.allclose(back(eigen.weights), back(found.weights), rtol=TOL["apart"])  # the kernel alone is not enough
+    assert not np.allclose(
+        back(eigen.weights), back(found.weights), rtol=TOL["apart"]
+    )  # the kernel alone is not enough
     if m > 1:
         fewer = gd.METHODS["top eigenvectors"](Phi, K, y, m=m - 1, lam=0.01, seed=0)
         assert fewer.captured_energy <= found.captured_energy <= eigen.captured_energy

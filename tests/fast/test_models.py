@@ -206,15 +206,51 @@ def test_unfitting_or_unreadable_weights_are_refused_in_one_line(tmp_path):
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     write_tensors(tmp_path / "t", {"a": torch.ones(1)})
 
-    def broken(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def broken(handle):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safetensors.torch.save_file", broken)
+    monkeypatch.setattr("os.fsync", broken)
     with pytest.raises(KeyboardInterrupt):
         write_tensors(tmp_path / "t", {"a": torch.zeros(1)})
     assert read_tensors(tmp_path / "t")[0]["a"].item() == 1
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("bits", [range(0, 8), range(8 * 8, 8 * 300, 61), range(8 * 300, 8 * 420, 17)], ids=str)
+def test_a_flipped_bit_in_weights_is_found_or_means_nothing(tmp_path, bits):
+    model, other, path = nn.Linear(3, 2), nn.Linear(3, 2), tmp_path / "weights"
+    save_weights(model, path)
+    whole, before, found = path.read_bytes(), fingerprint(other), 0
+    for bit in bits:
+        content = bytearray(whole)
+        content[bit // 8 % len(whole)] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            load_weights(other, path)
+        except ValueError as error:
+            found += 1
+            assert str(error).startswith("path: expected")  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+        assert fingerprint(other) in (before, fingerprint(model))
+    assert found > len(bits) // 2
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (torch.ones(2, 2, dtype=torch.int64), r"the weights of Linear, .* differs in 'weight'"),
+        (torch.ones(2, 2, dtype=torch.complex64), r"the weights of Linear, .* differs in 'weight'"),
+        (torch.full((2, 2), torch.nan), r"finite weights, .* 'weight' has entries that are NaN or infinite"),
+    ],
+    ids=["integers", "complex", "NaN"],
+)
+def test_weights_of_another_kind_are_refused_and_the_model_stays(tmp_path, weight, told):
+    model = nn.Linear(2, 2)
+    before = fingerprint(model)
+    save_file({"weight": weight, "bias": torch.zeros(2)}, tmp_path / "w")
+    with pytest.raises(ValueError, match=f"^path: expected {told}"):
+        load_weights(model, tmp_path / "w")
+    assert fingerprint(model) == before
 
 
 def test_write_is_one_rename(tmp_path, monkeypatch):
@@ -367,5 +403,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, optimiser
     assert resumed.losses == whole.losses
     without_state = train(net, x, y, **options | {"epochs": 3})
     assert fingerprint(without_state.model) != fingerprint(whole.model)
-    with pytest.raises(ValueError, match="checkpoint: expected the same network, data and settings"):
+    with pytest.raises(
+        ValueError,
+        match=r"^checkpoint: expected one of the same training, got .*, which differs in seed$",
+    ):
         train(net, x, y, **options | {"seed": 2}, checkpoint=tmp_path / "c")

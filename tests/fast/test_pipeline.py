@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sklearn.kernel_ridge import KernelRidge
 from dntk_fast.cli import main
 from dntk_fast.distillation.gradient_distillation import METHODS
 from dntk_fast.files.fingerprint import fingerprint
+from dntk_fast.files.sealed import read_sealed, write_sealed
 from dntk_fast.report.record import read_record, schema
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.workflow import data
@@ -271,14 +273,85 @@ def test_the_plan_is_explained_before_any_work(pack, tmp_path, monkeypatch, caps
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_full_disk_ends_in_one_line(pack, tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_ends_in_one_line(pack, tmp_path):
+    """A real limit on the size of files, below that of the network's weights."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2)"
+    code = f"{limit}; from dntk_fast.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", "--data", pack, *QUICK, "--epochs", "1", "--out", tmp_path / "o"]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "dntk: [Errno 27] File too large\n"
+    assert {path.name for path in (tmp_path / "o").rglob("*")} == {"config.json", "stages"}
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    assert command(monkeypatch, "run", "--data", pack, *QUICK, "--epochs", 1, "--out", tmp_path / "o") == 1
-    assert capsys.readouterr().err == "dntk: [Errno 28] No space left on device\n"
-    assert not list((tmp_path / "o" / "stages").iterdir())
+
+def test_other_data_in_a_pack_of_the_same_name_are_told(small, pack, folder, tmp_path):
+    """A pack that was replaced under its name: the stages of the old one are not taken for those of the new one."""
+    shutil.copytree(folder, tmp_path / "o")
+    with np.load(pack) as arrays:
+        other = dict(arrays)
+    copy = tmp_path / pack.name
+    np.savez(copy, **other | {"labels": (other["labels"] + 3) % 10})
+    moved = json.loads((tmp_path / "o" / "config.json").read_text())["config"] | {"data": str(copy)}
+    path = tmp_path / "o" / "config.json"
+    write_sealed(path, read_sealed(path) | {"config": moved})
+    before = (tmp_path / "o" / "stages" / "network.json").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"out: .* holds a run with other data \(fingerprint \w{12}, not \w{12}\); choose"
+    ):
+        run(Config(data=str(copy), **SMALL), tmp_path / "o")
+    assert (tmp_path / "o" / "stages" / "network.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["run[old]", "a[/b]", "with space", "é", ":smile:", "[bold]"])
+def test_the_folder_is_printed_as_it_is(small, config, folder, out, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dntk_fast.cli.run_pipeline", lambda *_, **__: small)
+    monkeypatch.setattr("dntk_fast.cli.write_page", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    Path(out).mkdir(parents=True)
+    assert command(monkeypatch, "run", "--data", config.data, "--out", out) == 0
+    assert f"Report: {out}/report.html (numbers: {out}/report.json)" in capsys.readouterr().out
+    assert (tmp_path / out / "report.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--data", "--out"])
+def test_an_empty_option_is_refused(option, pack, tmp_path, monkeypatch, capsys):
+    """As an unset variable makes it; the pack in the current folder is not meant."""
+    monkeypatch.chdir(pack.parent)
+    assert command(monkeypatch, "run", "--data", "digits", option, "") == 2
+    assert capsys.readouterr().err == f"dntk: {option[2:]}: expected a path, got ''\n"
+
+
+def test_an_ascii_terminal_of_forty_columns_is_enough(small, config, tmp_path):
+    """The tables of a finished run, in a process whose output takes neither a dash nor a long line."""
+    (tmp_path / "é").mkdir()
+    (tmp_path / "record.json").write_text(json.dumps(small.record))
+    code = (
+        "import json, sys; from types import SimpleNamespace as N; import numpy as np; from dntk_fast import cli\n"
+        "record = json.load(open('record.json')); cli.run_pipeline = lambda *a, **o: N(record=record,"
+        " images=np.zeros((2, 8, 8, 1)), labels=np.array([0, 1])); cli.main()"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "40", "PYTHONPATH": str(ROOT)}
+    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run([sys.executable, "-c", code, "run", "--out", "é"], **given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Report: \\xe9/report.html" in done.stdout
+    assert (tmp_path / "é" / "report.html").exists()
+
+
+def test_ctrl_c_during_the_import_is_one_line(tmp_path):
+    """The signal is sent by the import itself, half way through it."""
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Half:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch.nn': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Half())\n"
+        "from dntk_fast.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dntk: stopped\n")
 
 
 def started(pack, epochs, out):

@@ -185,12 +185,12 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, refresh):
     other.problem = FullProblem(other.model, other.x, other.problem.targets, 2 * other.lam)
     other.subset = training_subset(other.problem, torch.tensor([0]))
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in lam, subset$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in lam, subset$"
     ):
         run(other, 1, checkpoint=path)
     case.w = case.w + 1
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in start$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in start$"
     ):
         run(case, 1, checkpoint=path)
 
@@ -238,7 +238,7 @@ def test_the_checkpoint_of_another_problem_with_the_same_weights_and_data_is_ref
     path = tmp_path / "state.safetensors"
     found = changed(path=path)
     with pytest.raises(
-        ValueError, match=f"^checkpoint: expected one of the same problem, got .*, which differs in {told}$"
+        ValueError, match=f"^checkpoint: expected one of the same refinement, got .*, which differs in {told}$"
     ):
         changed(path=path, **change)
     assert changed(path=path, memory=2**28).history[:2] == found.history  # the budget is no part of the problem
@@ -248,7 +248,7 @@ def test_what_is_no_checkpoint_of_a_refinement_is_refused(tmp_path):
     path = tmp_path / "state.safetensors"
     for words in ({}, {"owner": "0f" * 32}, {"owner": "[1]"}):
         write_tensors(path, {"a": torch.ones(1)}, words)
-        with pytest.raises(ValueError, match=r"^checkpoint: expected one that a refinement wrote, got "):
+        with pytest.raises(ValueError, match=r"^checkpoint: expected one of a refinement, got .* of something else$"):
             changed(path=path)
     with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got int$"):
         changed(path=3)
@@ -433,7 +433,7 @@ def test_a_killed_dual_run_goes_on(tmp_path, monkeypatch, refresh):
     assert torch.equal(found.coefficients, straight.coefficients)
     assert found.history == straight.history
     with pytest.raises(
-        ValueError, match=r"^checkpoint: expected one of the same problem, got .*, which differs in features$"
+        ValueError, match=r"^checkpoint: expected one of the same refinement, got .*, which differs in features$"
     ):
         dual(case, 1, k=11, checkpoint=path)
 

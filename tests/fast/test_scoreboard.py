@@ -16,7 +16,9 @@ from dntk_fast.workflow.data import load
 from dntk_fast.workflow.models import build
 from tests.tolerances import TOL
 
-QUICK = Setting(per_class=(1, 2), methods=tuple(METHODS), seeds=1, epochs=1, wmdd_steps=1, images=60)
+QUICK = Setting(
+    per_class=(1, 2), methods=tuple(METHODS), seeds=1, epochs=1, steps=(("wmdd", 1), ("tuned", 1)), images=60
+)
 FLOAT32 = {"rtol": 10 * TOL["float32"], "atol": 10 * TOL["float32"]}
 
 

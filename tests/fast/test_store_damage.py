@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
+from dntk_fast.files import atomic as atomically
+from dntk_fast.files.sealed import read_sealed, write_sealed
 from dntk_fast.tangent import streaming, writing
 from dntk_fast.tangent.store import FeatureStore
 from tests.fast.test_store import StopError, content, interrupt, write
@@ -90,6 +94,70 @@ def test_a_manifest_of_another_format_is_refused(tmp_path):
     path.write_text(json.dumps(found))
     with pytest.raises(ValueError, match=r"manifest\.json: expected dntk features 1, got dntk features 9"):
         FeatureStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("settings/shard_rows", "4", "manifest.json: expected shard_rows as int, got '4'"),
+        ("settings/shard_rows", 0, r"manifest.json: shard_rows: expected an integer in \[1, inf\], got 0"),
+        ("settings/samples", True, "manifest.json: expected samples as int, got True"),
+        ("settings/dtype", "evil", "manifest.json: dtype: expected one of .*, got 'evil'"),
+        ("settings/k", 3.5, "manifest.json: expected k as int, got 3.5"),
+        ("settings/seed", -1, "manifest.json: expected a map that can be drawn, got seed: "),
+        ("settings", [], "manifest.json: expected settings as dict"),
+        ("plan/outputs", None, "manifest.json: expected outputs as int, got None"),
+        ("plan/generic", [3], "manifest.json: expected names, shapes and kinds of maps"),
+        ("map", [["a", "b", "c"]], "manifest.json: expected names, shapes and kinds of maps"),
+        ("map", [["a", [2], "evil"]], "manifest.json: expected a map that can be drawn, got projection: "),
+        ("map", [], "manifest.json: expected names, shapes and kinds of maps"),
+        ("first", [1.0], "manifest.json: expected names, shapes and kinds of maps, and an output of each logit"),
+        ("first", None, "manifest.json: expected first as list"),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused_though_its_checksum_is_right(tmp_path, place, value, told):
+    write(tmp_path)
+    path, (*outer, name) = tmp_path / "manifest.json", place.split("/")
+    found = read_sealed(path)
+    (found[outer[0]] if outer else found)[name] = value
+    write_sealed(path, found)
+    with pytest.raises(ValueError, match=f"^{told}") as caught:
+        FeatureStore(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"^(manifest\.json|folder): "):
+        write(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": torch.zeros(1, 1, 1)},
+        {"body": torch.zeros(2, 4, 8, dtype=torch.float16)},
+        {"body": torch.full((2, 4, 8), torch.nan)},
+        {"body": None},
+        {"head": None},
+        {"head": torch.zeros(3, 4)},
+        {"other": torch.zeros(1)},
+    ],
+    ids=["other shape", "other type", "NaN", "no body", "no head", "other head", "more"],
+)
+def test_a_shard_of_another_kind_is_refused_though_its_checksum_is_right(tmp_path, change):
+    write(tmp_path)
+    store, path = FeatureStore(tmp_path), tmp_path / "shard-00000.safetensors"
+    tensors = {name: t for name, t in (safetensors.torch.load_file(path) | change).items() if t is not None}
+    content = safetensors.torch.save(tensors, writing.identity(store.manifest, 0))
+    path.write_bytes(content)
+    path.with_suffix(".sha256").write_text(hashlib.sha256(content).hexdigest())
+    with pytest.raises(ValueError, match=r"^shard-00000\.safetensors: expected (tensors of shapes|finite features)"):
+        store.load()
+
+
+def test_drafts_of_a_killed_writer_go_and_files_of_others_stay(tmp_path):
+    write(tmp_path)
+    for name in (".manifest.json.1.part", ".shard-00001.safetensors.0a.part", ".thesis.1.part"):
+        (tmp_path / name).write_text("half")
+    write(tmp_path)
+    assert [path.name for path in tmp_path.glob(".*")] == [".thesis.1.part"]
 
 
 def test_truncated_and_missing_shards_are_refused_by_name_and_made_again(tmp_path):
@@ -185,19 +253,20 @@ def test_an_old_checksum_never_meets_a_new_shard(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("suffix", ["safetensors", "sha256"])
-def test_a_full_disk_is_told_in_one_line_and_loses_nothing(tmp_path, suffix):
-    """The draft of the second shard is a door to /dev/full: the kernel itself refuses the bytes."""
+def test_a_full_disk_is_told_in_one_line_and_loses_nothing(tmp_path, suffix, monkeypatch):
+    """The draft of the second shard is opened as /dev/full: the kernel itself refuses the bytes."""
     write(tmp_path / "whole")
-    folder = tmp_path / "part"
+    folder, honest = tmp_path / "part", os.open
 
-    def fill(done, _):
-        if done == 1:
-            (folder / f".shard-00001.{suffix}.{os.getpid()}.part").symlink_to("/dev/full")
+    def to_full(path, flags, mode=0o777):
+        full = f".shard-00001.{suffix}." in str(path)
+        return honest("/dev/full", os.O_WRONLY) if full else honest(path, flags, mode)
 
-    with pytest.raises(
-        OSError, match=rf"No space left on device: shard-00001\.{suffix} needs .*; 1 of 3 shards stand"
-    ) as caught:
-        write(folder, progress=fill)
+    told = rf"No space left on device: shard-00001\.{suffix} needs .*; 1 of 3 shards stand"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", to_full)
+        with pytest.raises(OSError, match=told) as caught:
+            write(folder)
     assert caught.value.errno == errno.ENOSPC
     assert "\n" not in str(caught.value)
     assert not list(folder.glob(".*"))
@@ -206,7 +275,7 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(tmp_path, suffix):
 
 
 def test_other_failures_of_the_disk_keep_their_name(tmp_path, monkeypatch):
-    def failing(path, write):
+    def failing(path, content):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     monkeypatch.setattr(writing, "write_atomically", failing)
@@ -239,15 +308,15 @@ def live(folder, moment, delay, atomic):
         if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(folder):
             step()
 
-    def halves(path, data):
-        with open(path, "wb", buffering=0) as file:
-            file.write(data[: len(data) // 2])
+    class Halves(io.FileIO):
+        def write(self, data):
+            super().write(data[: len(data) // 2])
             step()
-            file.write(data[len(data) // 2 :])
+            return super().write(data[len(data) // 2 :])
 
-    Path.write_bytes = halves
+    atomically.open = Halves
     if not atomic:
-        writing.write_atomically = lambda path, write: write(path)
+        writing.write_atomically = lambda path, content: Halves(path, "wb").write(content)
     torch.set_num_threads(1)
     sys.addaudithook(watch)
     if delay is not None:

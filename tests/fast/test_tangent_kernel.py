@@ -45,7 +45,7 @@ def test_two_numbers_by_hand():
 
 
 @settings(max_examples=15)
-@given(st.integers(1, 7), st.integers(0, 5), st.sampled_from([100_000, 2**17, 2**30]), st.integers(0, 99))
+@given(st.integers(1, 7), st.integers(0, 5), st.sampled_from([35_000, 100_000, 2**17, 2**30]), st.integers(0, 99))
 def test_any_budget_gives_the_plain_kernel(n1, n2, memory, seed):
     model, x = network(seed), images(n1, seed)
     y = images(n2, seed + 1) if n2 else None
@@ -63,10 +63,12 @@ def test_any_budget_gives_the_plain_kernel(n1, n2, memory, seed):
 
 def test_small_budgets_do_work_in_blocks():
     model, x = network(), images(7)
-    plans = [kernel_plan(model, x, memory=memory) for memory in (100_000, 160_000, 2**30)]
+    plans = [kernel_plan(model, x, memory=memory) for memory in (30_000, 40_000, 160_000, 2**30)]
     assert plans[0].rows < 7
     assert plans[1].classes < 3
     assert (plans[2].rows, plans[2].classes) == (7, 3)
+    assert plans[2].chunk < 7  # held, pass by pass
+    assert (plans[3].rows, plans[3].chunk, plans[3].classes) == (7, 7, 3)
 
 
 def test_the_full_kernel_is_symmetric_and_holds_the_others():

@@ -31,10 +31,10 @@ def test_every_shard_is_made_as_the_first_samples_settled_it(headless, tmp_path,
 def test_a_disk_a_quota_and_a_file_that_are_full_are_told_alike(number, tmp_path, monkeypatch):
     honest = writing.write_atomically
 
-    def full(path, draw):
+    def full(path, content):
         if path.name == "shard-00001.safetensors":
             raise OSError(number, "full", str(path))
-        honest(path, draw)
+        honest(path, content)
 
     monkeypatch.setattr(writing, "write_atomically", full)
     told = "shard-00001.safetensors needs .*; 1 of 3 shards stand in .*; make room and write again"

@@ -183,7 +183,39 @@ GOOD = {
     "whole": WHOLE,
     "width": 3,
 }
+THREE = np.stack([KERNEL, 2 * KERNEL])
+MACHINES = {
+    "cross": RNG.standard_normal((2, 4, 3)),
+    "features": RNG.standard_normal((2, 3, 5)),
+    "kernel": THREE,
+    "labels": np.array([0, 1, 1]),
+    "new": RNG.standard_normal((2, 4, 5)),
+    "outputs": RNG.standard_normal((2, 3)),
+    "logits": RNG.standard_normal((2, 3)),
+    "own": np.ones((2, 4)),
+    "rows": np.array([0, 2]),
+    "share": 0.5,
+    "targets": RNG.standard_normal((2, 3)),
+}
 OTHERWISE = {
+    "attribution": MACHINES,
+    "attribution.added_kernel": {"kernels": THREE[None], "scales": np.ones(1)},
+    "attribution.linear_datamodelling_score": {
+        "predicted": RNG.standard_normal((4, 2)),
+        "retrained": RNG.standard_normal((4, 2)),
+    },
+    "attribution.trak_scores": {
+        "new": RNG.standard_normal((2, 4)),
+        "features": RNG.standard_normal((3, 4)),
+        "pulls": np.ones(3),
+    },
+    "uncertainty": MACHINES | {"variance": np.ones((2, 3)), "jacobian": RNG.standard_normal((3, 2, 5))},
+    "uncertainty.joint_variance": {
+        "own": np.stack([np.eye(2)] * 4),
+        "cross": RNG.standard_normal((4, 2, 3, 2)),
+        "kernel": np.eye(6).reshape(3, 2, 3, 2),
+    },
+    "uncertainty.joint_variance_by_features": {"new": RNG.standard_normal((4, 2, 5))},
     "barycenter": {"targets": RNG.standard_normal((3, 4)), "spread": np.ones(3), "weights": np.array([0.4, 0.6])},
     "certificate": {"targets": RNG.standard_normal(3)},
     "restricted": {"targets": RNG.standard_normal(3)},

@@ -1,0 +1,104 @@
+"""What a DataLoader gives, as the arguments of a model: batches joined in an order that stays, labels left out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from dntk_fast import _check
+
+__all__ = ["arguments", "joined"]
+
+_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+def joined(name: str, loader: DataLoader[Any], model: nn.Module | None, outputs: Any) -> Any:
+    """All batches of a loader as one, on the device of the model."""
+    samplers = [loader.sampler, getattr(loader.batch_sampler, "sampler", None)]
+    for sampler in samplers:
+        if isinstance(sampler, _RANDOM) or (isinstance(sampler, DistributedSampler) and sampler.shuffle):
+            got = f"one that shuffles ({type(sampler).__name__})"
+            _check.refuse(name, "a DataLoader whose order stays (shuffle=False), for rows are told apart by it", got)
+    batches = [arguments(name, batch, model, outputs) for batch in loader]
+    if not batches:
+        _check.refuse(name, "at least one batch", "a DataLoader without any")
+    device = None if model is None else next((p.device for p in model.parameters()), None)
+    flat = [tree_flatten(batch) for batch in batches]
+    for leaves, spec in flat:
+        if spec != flat[0][1] or [_kind(part) for part in leaves] != [_kind(part) for part in flat[0][0]]:
+            expected = "batches whose samples are alike (pad all to one length, with a mask)"
+            first, other = (", ".join(str(_kind(part)) for part in found) for found in (flat[0][0], leaves))
+            _check.refuse(name, expected, f"samples of {first}, then of {other}")
+    whole = [
+        torch.cat(parts).to(device) if isinstance(parts[0], Tensor) else parts[0]
+        for parts in zip(*(leaves for leaves, _ in flat), strict=True)
+    ]
+    return tree_unflatten(whole, flat[0][1])
+
+
+def _kind(part: Any) -> Any:
+    """What samples must share to be joined: shape and type; of a flag, itself."""
+    return (tuple(part.shape[1:]), part.dtype) if isinstance(part, Tensor) else part
+
+
+def arguments(name: str, batch: Any, model: nn.Module | None, outputs: Any) -> Any:
+    """A batch of a loader as the model takes it: a list, as the default collation makes it, is a tuple of arguments.
+
+    Of (inputs, labels), the usual pair, the labels (integers, one a sample) are left out where the model takes one argument,
+    or where the inputs are a mapping; a function for `outputs` gets the pair as it is.
+
+    Raises
+    ------
+    ValueError
+        A model that may take a second argument: whether the integers are one, nobody can tell.
+
+    >>> pair = [torch.ones(2, 3), torch.tensor([0, 1])]
+    >>> arguments("x", pair, nn.Linear(3, 1), None).shape
+    torch.Size([2, 3])
+    """
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    if not isinstance(batch, list | tuple):
+        return batch
+    parts = tuple(batch)
+    if len(parts) == 1 and isinstance(parts[0], Mapping):
+        return dict(parts[0])
+    if callable(outputs) or len(parts) != 2 or not _labels(parts[1]):
+        return parts
+    if isinstance(parts[0], Mapping):
+        return dict(parts[0])
+    least, most = _positional(model)
+    if most == 1:
+        return parts[0]
+    if least < 2:
+        expected = "batches of the inputs alone, or by name (a dict), for a model that may take a second argument"
+        _check.refuse(name, expected, f"a pair whose second part, integers {tuple(parts[1].shape)}, may be labels")
+    return parts
+
+
+def _labels(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.ndim == 1 and not part.is_floating_point() and not part.is_complex()
+
+
+def _positional(model: nn.Module | None) -> tuple[int, int | float]:
+    """How many arguments a model must and may be given by position."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if model is None:
+        return 2, 2
+    taken = inspect.signature(model.forward).parameters.values()
+    if any(part.kind is inspect.Parameter.VAR_POSITIONAL for part in taken):
+        return 2, float("inf")
+    named = [part for part in taken if part.kind in kinds]
+    return sum(part.default is inspect.Parameter.empty for part in named), len(named)
