@@ -28,7 +28,7 @@ from dntk_fast.kernels.joint import (
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.head import final_linear
-from dntk_fast.tangent.kernel import MEMORY, tangent_kernel
+from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = ["DistilledNTK"]
@@ -79,8 +79,8 @@ class DistilledNTK:
         How they are made, one of `METHODS`; used only with `gradients`.
     lam : float or None
         Un-normalised ridge; None lets leaving out images choose.
-    memory : int
-        Bytes that kernels and predictions may take beside the model and their results.
+    memory : int or None
+        Bytes that kernels and predictions may take beside the model and their results; None is an eighth of the machine's.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class DistilledNTK:
         gradients: int | None = None,
         method: str = "top eigenvectors",
         lam: float | None = None,
-        memory: int = MEMORY,
+        memory: int | None = None,
     ) -> None:
         _check.parameter(model)
         self.model = model
@@ -146,7 +146,7 @@ class DistilledNTK:
         self.gradients = None if gradients is None else _check.integer("gradients", gradients, 1)
         self.method = _check.choice("method", method, list(METHODS))
         self.lam = None if lam is None else _check.positive("lam", lam)
-        self.memory = _check.integer("memory", memory, 1)
+        self.memory = None if memory is None else _check.integer("memory", memory, 1)
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:

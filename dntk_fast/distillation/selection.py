@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._device import readable_bytes
+from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.row_samplers import medoid_rows
 from dntk_fast.tangent.head import penultimate
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["CHOICES", "Cost", "activation_kernel", "choose_rows", "choosing_cost", "greedy_rows"]
 
@@ -86,7 +85,15 @@ class Cost:
 
 
 def choose_rows(
-    model: nn.Module, x: Tensor, y: Tensor, *, images: str, count: int, classes: int, seed: int, memory: int = MEMORY
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    images: str,
+    count: int,
+    classes: int,
+    seed: int,
+    memory: int | None = None,
 ) -> Tensor:
     """Choose rows of the data.
 
@@ -168,7 +175,7 @@ def _features(model: nn.Module, x: Tensor) -> Tensor:
 # --- the kernel of activations ----------------------------------------------------------------------------------------
 
 
-def activation_kernel(model: nn.Module, x: Tensor, *, memory: int = MEMORY) -> Tensor:
+def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None) -> Tensor:
     """The sum over layers of the Gram matrices of what follows each activation, each divided by its trace.
 
     G = sum_l H_l H_l^T / tr(H_l H_l^T): of all kernels by forward passes alone the one whose greedy choice captured most
@@ -179,7 +186,8 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int = MEMORY) -> T
     ----------
     model : network in evaluation mode
     x : (n, ...)
-    memory : bytes for the activations; where they do not fit, blocks of images go through the network more than once
+    memory : bytes for the activations (None: an eighth of the machine's); where they do not fit, blocks of images go through
+        the network more than once
 
     Returns
     -------
@@ -192,7 +200,8 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int = MEMORY) -> T
     _check.frozen_statistics(model)
     n = _check.samples("x", x)
     one = sum(part.nbytes for part in _activations(model, x[:1]))
-    if 2 * one > _check.integer("memory", memory, 1):
+    memory = default_memory(x.device) if memory is None else _check.integer("memory", memory, 1)
+    if 2 * one > memory:
         _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
     step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
     parts = [slice(at, min(at + step, n)) for at in range(0, n, step)]

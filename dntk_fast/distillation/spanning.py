@@ -12,7 +12,6 @@ from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.selection import CHOICES, Cost, choose_rows, choosing_cost
 from dntk_fast.distillation.tuned import tune_images, tuning_cost
 from dntk_fast.kernels.joint import random_cotangents
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["IMAGES", "STEPS", "Spanning", "spanning_cost", "spanning_images"]
 
@@ -75,7 +74,7 @@ def spanning_images(
     seed: int,
     cotangents: int | None = None,
     steps: int | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Spanning:
     """Choose images of the data, or make them.

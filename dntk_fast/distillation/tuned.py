@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
-from dntk_fast._device import readable_bytes
+from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.selection import Cost
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.kernels.joint import random_cotangents
 from dntk_fast.tangent.head import final_linear
-from dntk_fast.tangent.kernel import MEMORY
 
 __all__ = ["TunedImages", "misalignment", "pays_above", "tune_images", "tuning_cost"]
 
@@ -86,7 +85,7 @@ def tune_images(
     steps: int = 60,
     lr: float = 0.05,
     batch: int = BATCH,
-    memory: int = MEMORY,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
     every: int = 10,
@@ -104,7 +103,7 @@ def tune_images(
     x : (n, ...), the data
     start : (n_S, ...), the images to begin with
     seed, steps, lr, batch
-    memory : bytes for the gradients of the images and of a batch, which are formed
+    memory : bytes for the gradients of the images and of a batch, which are formed (None: an eighth of the machine's)
     progress : called with (steps done, steps)
     checkpoint, every : a file that keeps the state every so many steps; the same call goes on from there
 
@@ -163,7 +162,7 @@ class _Step:
     outputs: int
 
     @classmethod
-    def of(cls, model: nn.Module, x: Tensor, start: Tensor, seed: int, batch: int, memory: int) -> _Step:
+    def of(cls, model: nn.Module, x: Tensor, start: Tensor, seed: int, batch: int, memory: int | None) -> _Step:
         _check.frozen_statistics(model)
         _check.array("x", x, least=2)
         if tuple(_check.array("start", start, least=2).shape[1:]) != tuple(x.shape[1:]):
@@ -173,7 +172,8 @@ class _Step:
         names = tuple(name for name, p in own.items() if p.requires_grad and not name.startswith(f"{head}."))
         size = sum(own[name].numel() for name in names) * x.element_size()
         least = (min(len(x), batch) + 3 * len(start)) * size  # the gradients, and twice more to differentiate them
-        if least > _check.integer("memory", memory, 1):
+        memory = default_memory(x.device) if memory is None else _check.integer("memory", memory, 1)
+        if least > memory:
             _check.refuse("memory", f"at least {readable_bytes(least)} for the gradients of one step", memory)
         return cls(model, x, names, seed, batch, last.out_features)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dntk_fast import _check
 from dntk_fast._arrays import eigenvalues, eigh
 from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge
-from dntk_fast.tangent.kernel import MEMORY, tangent_kernel_full
+from dntk_fast.tangent.kernel import tangent_kernel_full
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = [
@@ -57,7 +57,7 @@ def random_cotangents(n: int, outputs: int, *, seed: int) -> Tensor:
 
 
 def block_kernel(
-    model: nn.Module, x: Tensor, cotangents: Tensor | None = None, *, memory: int = MEMORY, **options: Any
+    model: nn.Module, x: Tensor, cotangents: Tensor | None = None, *, memory: int | None = None, **options: Any
 ) -> Tensor:
     """Return J_S J_S^T with all its blocks, exactly, from gradients that exist for one layer and some images at a time.
 
@@ -226,7 +226,7 @@ class BlockProblem:
 
 
 def joint_weights(
-    model: nn.Module, x: Tensor, coefficients: Tensor, cotangents: Tensor | None = None, *, memory: int = MEMORY
+    model: nn.Module, x: Tensor, coefficients: Tensor, cotangents: Tensor | None = None, *, memory: int | None = None
 ) -> dict[str, Tensor]:
     """Return the one weight vector of all logits, w = J_S^T alpha, by one backward pass for each image.
 
@@ -251,7 +251,7 @@ def joint_weights(
     return {name: w[0] for name, w in pulled.items()}
 
 
-def joint_logits(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor], *, memory: int = MEMORY) -> Tensor:
+def joint_logits(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor], *, memory: int | None = None) -> Tensor:
     """Return all logits of the joint predictor, f_c(x) = phi_c(x) . w, by one forward-mode pass: (C, n).
 
     Parameters: model, x (n, ...), weights by name (*shape), memory for the chunks of images.
