@@ -79,8 +79,8 @@ class DistilledNTK:
         How they are made, one of `METHODS`; used only with `gradients`.
     lam : float or None
         Un-normalised ridge; None lets leaving out images choose.
-    memory : int
-        Bytes that kernels and predictions may take beside the model and their results.
+    memory : int or None
+        Bytes that kernels and predictions may take beside the model and their results; None is an eighth of the machine's.
 
     Attributes
     ----------
