@@ -28,6 +28,7 @@ from dntk_fast.kernels.joint import (
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
@@ -191,7 +192,7 @@ class DistilledNTK:
             cotangents=self.cotangents, steps=self.steps, memory=self.memory, progress=progress,
         )  # fmt: skip
         with torch.no_grad():
-            targets = torch.cat([self.model(part) for part in kept.images.split(256)]).double().T
+            targets = torch.cat([self.model(own_copy(part)) for part in kept.images.split(256)]).double().T
         weights = self._joint(kept, targets) if self.solve == "joint" else self._per_class(kept, targets)
         like = _check.parameter(self.model)
         self.weights_ = {name: w.to(like.dtype) for name, w in weights.items()}

@@ -18,6 +18,7 @@ from dntk_fast import _check
 from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.row_samplers import medoid_rows
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["CHOICES", "Cost", "activation_kernel", "choose_rows", "choosing_cost", "greedy_rows"]
 
@@ -232,7 +233,7 @@ def _squares(activations: list[Tensor]) -> Tensor:
 def _activations(model: nn.Module, x: Tensor) -> list[Tensor]:
     """What each activation gives or else what each layer after the first is given, (n, d) in the order of the calls."""
     with _recorded(model) as (given, taken):
-        model(x)
+        model(own_copy(x))
     found = [[part for part in parts if len(part) == len(x)] for parts in (given, taken[1:], [x])]
     return [part.flatten(1) for part in next(parts for parts in found if parts)]
 

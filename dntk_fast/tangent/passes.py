@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast.tangent.batches import Outputs, Parameters, Wrapped, ends, network, take
-from dntk_fast.tangent.generic import sample_gradients, silent
+from dntk_fast.tangent.generic import sample_gradients
+from dntk_fast.tangent.isolation import plain_attention, silent
 from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
 from dntk_fast.tangent.placement import RowPlacement, UnsettledRowsError, placements, powers_of_two, scales, without
 from dntk_fast.tangent.probes import saved_bytes, single_sample_output, trainable, unmixed
@@ -90,17 +90,17 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own function kept with its history would never be freed
 
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
+        with torch.enable_grad(), plain_attention(), saved_tensors_hooks(pack, lambda t: t), recorder:
             values = wrapped(pair)
     except (RuntimeError, TypeError, NotImplementedError):  # transforms of torch.func inside; unrecorded it has run
         recorder.derived = True
     if recorder.derived:
         recorder = Recorder({})
         recorder.unruled = set(shapes)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), plain_attention():
             values = wrapped(pair)
         saved = {0: 2 * saved_bytes(wrapped, inputs)}
     values = unmixed(values, again)
@@ -243,7 +243,7 @@ def capture(
     n = _check.samples("inputs", inputs)
     recorder = Recorder(names_by_identity(trace.network.model, set(trace.shapes) - set(trace.generic)))
     if len(trace.generic) < len(trace.shapes):
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
+        with torch.enable_grad(), plain_attention(), recorder:
             values = trace.network(inputs)
         _check.logits(values, n)
         marks = recorder.marks
