@@ -424,12 +424,12 @@ def test_what_belongs_to_another_problem_or_subset_is_refused():
     seen, again = SubsetResidual(case.subset, found), training_subset(case.problem, case.subset.rows)
     for subset in (other.subset, training_subset(replace(case.problem), case.subset.rows)):
         with pytest.raises(
-            ValueError, match=r"^residual: expected one of the subset's problem, got that of another one$"
+            ValueError, match=r"^residual: expected that of the subset's problem, got that of another problem; measure"
         ):
             SubsetResidual(subset, found)
     for subset in (other.subset, again):
         with pytest.raises(
-            ValueError, match=r"^test: expected inputs measured by the subset of the residual, got those"
+            ValueError, match=r"^test: expected inputs measured by the subset of the residual, got inputs of another"
         ):
             held_out_bounds(seen, held_out(subset, case.test))
     assert bool(held_out_bounds(SubsetResidual(again, found), held_out(again, case.test)).rms.isfinite().all())
