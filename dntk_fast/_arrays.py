@@ -14,6 +14,7 @@ import torch
 from array_api_compat import array_namespace, device, is_cupy_array, is_numpy_array, is_torch_array
 
 __all__ = [
+    "RTOL",
     "Array",
     "Namespace",
     "apply",
@@ -26,7 +27,6 @@ __all__ = [
     "identity",
     "integers",
     "namespace",
-    "nystrom_factor",
     "orthonormal_rows",
     "pack_columns",
     "restore",
@@ -164,20 +164,6 @@ def orthonormal_rows(rows: Array, rtol: float = RTOL) -> tuple[Array, Array]:
     energy = values**2
     keep = energy > rtol * xp.max(energy, axis=-1, keepdims=True)
     return xp.where(keep[..., None], basis, xp.zeros_like(basis)), xp.sum(xp.astype(keep, xp.int64), axis=-1)
-
-
-def nystrom_factor(kernel: Array, synthesis: Array) -> Array:
-    """A factor F with F F^T = K_U = K U (U^T K U)^+ U^T K, (C, n, m) in float64.
-
-    Eigenvalues of U^T K U up to 1e-12 of the largest count as zero, or up to the rounding of a float32 kernel; so does
-    zero padding of U.
-    """
-    xp, U = namespace(kernel, synthesis), double(synthesis)
-    KU = double(kernel) @ U
-    values, vectors = eigh(symmetrised(transpose(U) @ KU), rounding=float("inf"))
-    keep = values > max(RTOL, 10 * float(xp.finfo(kernel.dtype).eps)) * values[..., :1]
-    root = xp.where(keep, 1.0 / xp.sqrt(xp.where(keep, values, xp.ones_like(values))), xp.zeros_like(values))
-    return KU @ (vectors * root[..., None, :])
 
 
 def symmetrised(matrix: Array) -> Array:

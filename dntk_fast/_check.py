@@ -52,9 +52,14 @@ class ArgumentError(ValueError):
     """A ValueError of ours: its one line names the argument already."""
 
 
-def refuse(name: str, expected: str, got: object) -> NoReturn:
-    """Raise the one line."""
-    raise ArgumentError(f"{name}: expected {expected}, got {got}")
+def refuse(name: str, expected: str, got: object, *, remedy: str = "") -> NoReturn:
+    """Raise one line: the argument, what is expected, what came, and what to do where that does not follow from it.
+
+    >>> refuse("k", "at most P = 9", 12, remedy="take all with k=None")
+    Traceback (most recent call last):
+    dntk_fast._check.ArgumentError: k: expected at most P = 9, got 12; take all with k=None
+    """
+    raise ArgumentError(f"{name}: expected {expected}, got {got}" + (f"; {remedy}" if remedy else ""))
 
 
 # --- numbers and words ------------------------------------------------------------------------------------------------

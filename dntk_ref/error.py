@@ -4,6 +4,7 @@ The ridge is that of B.1, `(Sigma_hat + lam_mean I) w = Phi^T y / n`. A sample i
 population, drawn
 independently; expectations over samples are sums over all of them. What the paper prints and what is true stand side by
 side, each under its own name.
+One file because the parts of B.1 are checked against each other on one population.
 """
 
 from collections.abc import Callable

@@ -77,7 +77,7 @@ def embedding_dimension(rank: int, epsilon: float, delta: float) -> int:
     """
     stretch = sqrt(1 + _check.positive("epsilon", epsilon)) - 1
     if stretch == 0:
-        raise ValueError(f"epsilon: expected a number that 1 + epsilon tells from 0, got {epsilon}")
+        raise ValueError(f"epsilon: expected a number above 2^-52, below which 1 + epsilon is 1, got {epsilon}")
     return ceil((_spread(rank, delta) / stretch) ** 2)
 
 

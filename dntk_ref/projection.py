@@ -2,6 +2,7 @@
 
 A map is (P, k) and acts on the right, `Phi @ map`; it is scaled so that E map map^T = I, which makes `<u map, v map>`
 unbiased. V0 = |u|^2 |v|^2 + <u, v>^2 and D = sum_i u_i^2 v_i^2 throughout.
+One file because each map stands beside its exact moments, and the laws beside the dimensions that follow from them.
 """
 
 from collections.abc import Callable

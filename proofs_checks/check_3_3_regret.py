@@ -1,4 +1,7 @@
-"""Section 3.3, first half: the one-step regret of a common update, what it is exactly, and what is reachable."""
+"""Section 3.3, first half: the one-step regret of a common update, what it is exactly, and what is reachable.
+
+One file because the readings of Theorem 3.3 share their instances and their sides.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,7 @@
-"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal projection."""
+"""Section 4.2: Johnson-Lindenstrauss dimensions from the exact laws, inner products, and unbiased orthonormal projection.
+
+One file because dimensions, inner products and unbiasedness share the exact laws.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

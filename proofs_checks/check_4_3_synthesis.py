@@ -1,4 +1,7 @@
-"""Sections 4.3 and 4.4: Algorithm 1's synthetic gradients, when they are exact, and what they cannot beat."""
+"""Sections 4.3 and 4.4: Algorithm 1's synthetic gradients, when they are exact, and what they cannot beat.
+
+One file because the stages of Algorithm 1 share one synthesis and its solves.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

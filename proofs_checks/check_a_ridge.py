@@ -1,4 +1,7 @@
-"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, its filter, exact representability."""
+"""Appendix A and section 5.2: the ridge predictor, its forms and truncations, its filter, exact representability.
+
+One file because the forms of one predictor are checked against each other.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

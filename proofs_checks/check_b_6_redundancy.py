@@ -1,4 +1,7 @@
-"""Proposition B.6: from data to parameter redundancy, its improvement, and what a projection does to a spectrum."""
+"""Proposition B.6: from data to parameter redundancy, its improvement, and what a projection does to a spectrum.
+
+One file because printed, improved and projected bounds share one spectrum.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -2,6 +2,7 @@
 
 Definition 3.1, Properties A and B, Proposition 3.6, PCA dominance and Proposition B.6; random maps and Theorem R are in
 check_real_maps.py. Each inequality that a theorem guarantees is a check; the rest is measured and shown.
+One file because all measurements read the same gradients, loaded once.
 """
 
 from collections.abc import Callable

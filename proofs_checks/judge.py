@@ -1,4 +1,4 @@
-"""Put a statement on trial: run its steps, their broken twins, its counterexamples and the searches for new ones."""
+"""Judge a statement: run its steps, their broken twins, its counterexamples and the searches for new ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""Certificates of Appendices A and B: ridge regression, error decomposition, projection error, redundancy of parameters."""
+"""Certificates of Appendices A and B: ridge regression, error decomposition, projection error, redundancy of parameters.
+
+One file because the proofs of the appendices share the lemmas on resolvents.
+"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The price list of the heart: kernels, features and plain gradients in floors, with intervals and errors.
+"""Kernels, features and plain gradients in floors, with intervals and errors.
 
 One floor is the time of one forward and C plain backward passes of the same images.
 """

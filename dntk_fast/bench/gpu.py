@@ -1,4 +1,4 @@
-"""The price list of the heart on a GPU, with torch and numpy alone: `python3 -m dntk_fast bench gpu`.
+"""Kernels, features and products in floors on a GPU, with torch and numpy alone: `python3 -m dntk_fast bench gpu`.
 
 Ratios to the floor as in `floor`, for batches that fill a GPU; peak memory against the budget; and how fast the sketch
 reads gradients, as a share of a copy on the same device.

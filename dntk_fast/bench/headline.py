@@ -120,7 +120,7 @@ def _laps(subject: TrainedNetwork, rounds: int, progress: Progress) -> dict[str,
     """Do every piece once in each round, seconds of each: a piece takes what others made in the same round."""
     jobs = subject.jobs()
     laps: dict[str, list[float]] = {name: [] for name in jobs}
-    tangent_features(subject.model, subject.x[:2], k=subject.settings.k, seed=0)  # libraries wake up
+    tangent_features(subject.model, subject.x[:2], k=subject.settings.k, seed=0)  # libraries load on first use
     _ = subject.targets, subject.images  # given to all, before the clock runs
     for number in range(rounds):
         for done, (name, job) in enumerate(jobs.items()):

@@ -44,7 +44,7 @@ def measure(
     quick: bool = False,
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> dict[str, Any]:
-    """Measure both tasks with both budgets, and what a budget of one byte is told; Ctrl-C ends it with whole runs.
+    """Measure both tasks with both budgets, and the refusal of a budget of one byte; Ctrl-C ends it after a whole run.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dntk_fast._arrays import RTOL
 from dntk_fast.bench.prices import APPROACHES, Size
 from dntk_fast.certificates.certificate import FullProblem, held_out, training_subset
 from dntk_fast.certificates.conjugate_gradients import Solution, solve
@@ -17,7 +18,7 @@ from dntk_fast.distillation.data_distillation import DistilledImages, distil_ima
 from dntk_fast.distillation.gradient_distillation import METHODS, Distilled, PreparedKernel
 from dntk_fast.kernels.moments import accumulate, merge, moments_of
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
-from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge
+from dntk_fast.kernels.ridge import choose_ridge, grid_at
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.head import final_linear, penultimate
 from dntk_fast.tangent.kernel import kernel_plan, tangent_kernel
@@ -29,8 +30,6 @@ __all__ = ["QUICK", "FittedPredictor", "Settings", "TrainedNetwork"]
 
 # Conjugate gradients stop where the error at so many training images is certified to this share of the logits' deviation.
 POINTS, SHARE = 64, 0.05
-# A direction of distilled rows counts when its squared singular value is above this share of the largest.
-RTOL = 1e-12
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class TrainedNetwork:
 
         first, last = accumulate(part, len(parts) - 1), part(len(parts) - 1)
         scale = float(first.total.mean()) / first.n
-        grid = torch.tensor([scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+        grid = torch.from_numpy(grid_at(scale))
         fitted = torch.stack([_applied(last[0], first.ridge_weights(float(lam))) for lam in grid])
         choice = choose_ridge((fitted - last[1].double()).square().mean(1), grid)
         whole = merge(first, moments_of(*last))

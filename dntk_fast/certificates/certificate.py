@@ -59,7 +59,8 @@ class SubsetResidual:
 
     def __post_init__(self) -> None:
         if self.residual.problem is not self.subset.problem:
-            _check.refuse("residual", "one of the subset's problem", "that of another one")
+            remedy = "measure it with residual(subset.problem, weights)"
+            _check.refuse("residual", "that of the subset's problem", "that of another problem", remedy=remedy)
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -233,7 +234,8 @@ def held_out_bounds(measured: SubsetResidual, test: HeldOut, *, gap: Tensor | No
     (2.0, 1.0)
     """
     if test.subset is not measured.subset:
-        _check.refuse("test", "inputs measured by the subset of the residual", "those of another one")
+        remedy = "measure them with held_out(measured.subset, x)"
+        _check.refuse("test", "inputs measured by the subset of the residual", "inputs of another subset", remedy=remedy)
     problem, lam, t = measured.subset.problem, measured.subset.problem.ridge, test.scale.shape[1]
     shift = problem.predict(measured.solved, test.x)
     # Of the rounding nothing is known but its norm: it has no centre, and counts with its full radius.

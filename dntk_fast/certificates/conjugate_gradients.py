@@ -5,9 +5,9 @@ ridge regression without a kernel. The preconditioner is the kernel of features 
 of a subset of training rows, projected ones of all rows, or both. A step costs one J v and one J^T a pass for each class.
 Source: `certificate_refinement`, [HestenesStiefel1952].
 
-The bound of a step is the duality gap at alpha, |rho|^2 / 2 with rho = Phi w + lam alpha - y. Never is it CG's own
-recursion, which falls below the true residual and would certify falsely: Phi w is summed up over a few steps, with an
-allowance for each, then taken afresh from alpha, and always before the loop ends.
+The bound of a step is the duality gap at alpha, |rho|^2 / 2 with rho = Phi w + lam alpha - y. The residual that textbook CG
+updates recursively falls below the true one and would certify falsely. Here Phi w is updated for a few steps, with an
+allowance for each, then computed again from alpha, and always before the loop ends.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def refine(
     steps : at most so many, beyond those that a checkpoint holds
     features : (C, n, k) or None
         Projected features of all training rows (`TangentFeatures.values`), if there are any: they complete the
-        preconditioner by what the subset leaves out; k had better exceed the effective dimension.
+        preconditioner by what the subset leaves out; choose k above the effective dimension.
     checkpoint : a safetensors file, written whole after every step but 0; one that is there is continued
     progress : called with each Step and its weights, after the checkpoint was written
 
@@ -169,7 +169,8 @@ def refine(
     _check.nonnegative("rms", rms)
     _check.integer("steps", steps, 0)
     if subset.problem is not problem:
-        _check.refuse("subset", "training rows of the same problem", "those of another one")
+        remedy = "take training_subset(problem, rows)"
+        _check.refuse("subset", "training rows of the same problem", "those of another problem", remedy=remedy)
     if features is not None:
         _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
     given: dict[str, Weights] = {"start": weights, "subset": {"": subset.rows}}
@@ -239,7 +240,8 @@ def solve(
     _check.integer("steps", steps, 0)
     _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
     if test.subset.problem is not problem:
-        _check.refuse("test", "inputs measured by a subset of this problem", "those of another one")
+        remedy = "take held_out(training_subset(problem, rows), x)"
+        _check.refuse("test", "inputs measured by a subset of this problem", "those of another problem", remedy=remedy)
     file = _Kept(checkpoint, problem, test, {"features": {"": features}})
     preconditioner = _feature_preconditioner(problem, features)
     state, history = file.load()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, double, eigh, integers, namespace
-from dntk_fast.kernels.redundancy import RTOL, truncation_rank
+from dntk_fast.kernels.redundancy import COMPARISON, truncation_rank
 from dntk_fast.projection import hashing
 from dntk_fast.tangent.batches import Outputs, Parameters
 from dntk_fast.tangent.kernel import kernel_diagonal
@@ -78,9 +78,9 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[4.0]]), torch.tensor([6.0]), 3, 0.0).rank_bound(0.25).tolist()
         [2]
         """
-        # Definition 3.1 counts a share as held from 1 - RTOL of it on. Half of that slack, once: ties are ties, and no
+        # Definition 3.1 counts a share as held from 1 - COMPARISON of it on. Half of that slack, once: ties are ties, and no
         # rounding puts the bound below the rank.
-        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL / 2)
+        wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - COMPARISON / 2)
         captured, r = self._share(self.captured), self.energy.shape[1]
         missing = wanted - captured[:, -1]
         more = ((self.n - r) * missing / (1 - captured[:, -1])).ceil().clamp(0, self.n - r)
@@ -236,7 +236,7 @@ def cross_validated_rank(first: Array, second: Array, epsilon: float) -> Array:
     K2 = double(_check.array_like("second", _check.symmetric("second", second), first, tuple(first.shape)))
     xp = namespace(K2)
     captured = xp.cumulative_sum(xp.sum(Z * (K2 @ Z), axis=-2), axis=-1, include_initial=True)
-    short = captured < (1.0 - _check.fraction("epsilon", epsilon)) * (1.0 - RTOL) * xp.linalg.trace(K2)[..., None]
+    short = captured < (1.0 - _check.fraction("epsilon", epsilon)) * (1.0 - COMPARISON) * xp.linalg.trace(K2)[..., None]
     # The first that holds enough: energies may be negative by rounding, and a later sum fall short again.
     places = xp.where(short, xp.asarray(K2.shape[-1], dtype=xp.int64), integers(K2.shape[-1] + 1, K2))
     return xp.min(places, axis=-1)

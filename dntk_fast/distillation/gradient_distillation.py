@@ -21,13 +21,9 @@ from dntk_fast._arrays import (
     eigh,
     from_numpy,
     gram,
-    identity,
     namespace,
-    nystrom_factor,
     orthonormal_rows,
     restore,
-    solve_positive,
-    symmetrised,
     to_numpy,
     transpose,
 )
@@ -51,7 +47,8 @@ from dntk_fast.distillation.row_samplers import (
     random_rows,
     selection,
 )
-from dntk_fast.kernels.ridge import dual_coefficients
+from dntk_fast.kernels.nystrom import nystrom_factor, orthonormal_columns
+from dntk_fast.kernels.ridge import dual_coefficients, leverage_of, regularised_solve
 
 __all__ = [
     "METHODS",
@@ -79,9 +76,6 @@ __all__ = [
     "synthesised_kernel",
     "top_eigenvectors",
 ]
-
-# A direction of U counts when its squared singular value is above this share of the largest.
-RTOL = 1e-12
 
 
 # --- synthesis matrices -----------------------------------------------------------------------------------------------
@@ -138,9 +132,9 @@ def sketched_weights(features: Array, targets: Array, synthesis: Array, lam: flo
     [0.5, 0.0]
     """
     Phi, y, U, ridge = _problem(features, targets, synthesis, lam)
-    Q = _orthonormal(U)
+    Q = orthonormal_columns(U)
     Phi_hat = transpose(Q) @ Phi
-    return restore(apply(transpose(Phi_hat), _regularised(gram(Phi_hat), apply(transpose(Q), y), ridge)), features)
+    return restore(apply(transpose(Phi_hat), regularised_solve(gram(Phi_hat), apply(transpose(Q), y), ridge)), features)
 
 
 def restricted_weights(features: Array, targets: Array, synthesis: Array, lam: float | Array) -> Array:
@@ -157,7 +151,7 @@ def restricted_weights(features: Array, targets: Array, synthesis: Array, lam: f
     Phi, y, U, ridge = _problem(features, targets, synthesis, lam)
     Q, _ = orthonormal_rows(transpose(U) @ Phi)
     inside = Phi @ transpose(Q)
-    z = _regularised(transpose(inside) @ inside, apply(transpose(inside), y), ridge)
+    z = regularised_solve(transpose(inside) @ inside, apply(transpose(inside), y), ridge)
     return restore(apply(transpose(Q), z), features)
 
 
@@ -167,22 +161,6 @@ def _problem(features: Array, targets: Array, synthesis: Array, lam: float | Arr
     y = double(_check.array_like("targets", targets, features, tuple(Phi.shape[:-1])))
     U = double(_check.array_like("synthesis", _check.rows("synthesis", synthesis), features, (*Phi.shape[:-1], None)))
     return Phi, y, U, _check.ridge("lam", lam, features, tuple(Phi.shape[:-2]))
-
-
-def _regularised(matrix: Array, right: Array, ridge: Array) -> Array:
-    """(A + lam I)^-1 b; where padding makes rows of A zero the answer is zero."""
-    return solve_positive(matrix + ridge[..., None, None] * identity(matrix.shape[-1], matrix), right[..., None])[
-        ..., 0
-    ]
-
-
-def _orthonormal(U: Array) -> Array:
-    """U (U^T U)^-1/2 on the range of U; dependent and zero columns leave zero columns."""
-    xp = namespace(U)
-    values, vectors = eigh(symmetrised(transpose(U) @ U), rounding=float("inf"))
-    keep = values > RTOL * values[..., :1]
-    root = xp.where(keep, 1.0 / xp.sqrt(xp.where(keep, values, xp.ones_like(values))), xp.zeros_like(values))
-    return U @ (vectors * root[..., None, :])
 
 
 # --- measures (docs/measures.md, "Kernels") --------------------------------------------------------------------------------
@@ -284,7 +262,7 @@ class PreparedKernel:
         """The ridge leverage scores, (C, n)."""
         values, U = self.pair
         ridge = _check.ridge("lam", lam, values, tuple(values.shape[:-1]))
-        return apply(U**2, values / (values + ridge[..., None]))
+        return leverage_of(values, U, ridge)
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,9 +369,9 @@ def _method(choose: _Choose, *, restricted: bool = False) -> Method:
         if restricted:
             w = restricted_weights(Phi, y, U, lam)
         else:
-            Q, ridge = _orthonormal(U), _check.ridge("lam", lam, y, tuple(y.shape[:-1]))
+            Q, ridge = orthonormal_columns(U), _check.ridge("lam", lam, y, tuple(y.shape[:-1]))
             inner = transpose(Q) @ (prepared.kernel @ Q)
-            w = apply(transpose(Phi), apply(Q, _regularised(inner, apply(transpose(Q), y), ridge)))
+            w = apply(transpose(Phi), apply(Q, regularised_solve(inner, apply(transpose(Q), y), ridge)))
         F = nystrom_factor(prepared.kernel, U)
         results = (U, w, _error(prepared.kernel, F), _energy(prepared.kernel, F))
         synthesis, w, errors, energies = (restore(x, features) for x in results)

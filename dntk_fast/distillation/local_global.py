@@ -20,13 +20,13 @@ from dntk_fast._arrays import (
     gram,
     integers,
     namespace,
-    nystrom_factor,
     restore,
     symmetrised,
     to_numpy,
     transpose,
 )
 from dntk_fast.kernels.locality import Eigenspaces, eigenspaces, gap_mask
+from dntk_fast.kernels.nystrom import nystrom_factor
 from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
 from dntk_fast.tangent.isolation import Quiet
 

@@ -38,7 +38,7 @@ from dntk_fast.distillation.row_samplers import draw_rows, random_rows
 from dntk_fast.experiment.formed import FormedJacobian, joint_factor
 from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.kernels.predictors import KernelProblem, weigh_rows
-from dntk_fast.kernels.ridge import ridge_weights
+from dntk_fast.kernels.ridge import leverage_of, ridge_weights
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector
@@ -202,7 +202,7 @@ class _Subject:
             rows = torch.from_numpy(random_rows(problem.n, self.setting.subset, seed=self.number))
         else:
             values, U = self.pair
-            scores = (U.square() @ (values / (values + self.lams[ridge]))[..., None])[..., 0]
+            scores = leverage_of(values, U, torch.as_tensor(self.lams[ridge]))
             rows = draw_rows(scores.mean(0), self.setting.subset, seed=self.number)
         subset = training_subset(problem, rows)
         return problem, subset, held_out(subset, self.test)

@@ -25,7 +25,7 @@ from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.locality import eigenspaces, locality
 from dntk_fast.kernels.predictors import Fit, scores
 from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
-from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge, ridge_spectrum
+from dntk_fast.kernels.ridge import choose_ridge, grid_at, ridge_spectrum
 from dntk_fast.kernels.subspace import energy_gap
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.isolation import own_copy
@@ -126,7 +126,7 @@ def real_kernel(
 def _fit_by_class(values: Tensor, targets: Tensor, test: Tensor) -> tuple[Fit, Tensor]:
     """`fit_features` and the eigenvalues, with the decomposition of one class in memory at a time."""
     scale = float(torch.stack([Phi.double().square().sum(-1).mean() for Phi in values]).mean())
-    grid = torch.tensor([scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+    grid = torch.from_numpy(grid_at(scale))
     losses, weights, spectra, freedom = [], [], [], []
     for Phi, y in zip(values, targets, strict=True):
         spectrum = ridge_spectrum(Phi.double(), y.double())

@@ -3,6 +3,7 @@
 The exact body kernel of training and held-out images with all its C x C blocks is formed once; every method takes its part
 of it, so that methods differ by images and solves alone. By `theorem_r` the head alone predicts the logits, so an error with
 the head proves nothing by itself: it stands beside the last layer on the same images, and the body is scored alone.
+One file because every row of the board shares one network, its kernel and its counted passes.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def same_to_rounding(found: Tensor, kept: Tensor, dtype: torch.dtype) -> bool:
-    """Tell whether numbers that were computed in a precision are those kept, up to half of its digits of the largest.
+    """Tell whether two tensors agree to half the digits of a precision, relative to the largest entry.
 
     >>> same_to_rounding(torch.tensor([1.0]), torch.tensor([1.0001]), torch.float32)
     True

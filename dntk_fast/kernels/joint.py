@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._arrays import eigenvalues, eigh
-from dntk_fast.kernels.ridge import GRID_EXPONENTS, choose_ridge
+from dntk_fast._arrays import RTOL, eigenvalues, eigh
+from dntk_fast.kernels.ridge import choose_ridge, grid_at
 from dntk_fast.tangent.kernel import tangent_kernel_full
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
@@ -34,8 +34,6 @@ __all__ = [
     "sketched_weights",
 ]
 
-# Eigenvalues of K_SS below this share of the largest count as zero in a projector: the cut-off of Eq 8.
-RTOL = 1e-12
 # A sketch needs this many coordinates for each gradient: with fewer than one, the exact head solves for the logits alone
 # and the error is falsely small; at eight the sketched solve is close to the exact one.
 COORDINATES_PER_GRADIENT = 8
@@ -211,7 +209,7 @@ class BlockProblem:
         return JointFit(alpha, chosen, chosen / self.scale, edge, freedom, len(values))
 
     def _ridge(self, targets: Tensor) -> tuple[float, bool]:
-        grid = torch.tensor([self.scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+        grid = torch.from_numpy(grid_at(self.scale))
         residuals = (self.leave_one_image_out(targets, float(lam)) for lam in grid)
         choice = choose_ridge(torch.stack([found.square().mean(0) for found in residuals]), grid)
         return float(choice.lam), bool(choice.on_edge)

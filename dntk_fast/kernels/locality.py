@@ -21,13 +21,13 @@ from dntk_fast._arrays import (
     identity,
     integers,
     namespace,
-    nystrom_factor,
     pack_columns,
     restore,
     symmetrised,
     to_numpy,
     transpose,
 )
+from dntk_fast.kernels.nystrom import nystrom_factor
 from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
 
 __all__ = [

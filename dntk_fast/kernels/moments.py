@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
-from dntk_fast._arrays import apply, eigenvalues, eigh, orthonormal_rows, solve_positive
+from dntk_fast._arrays import RTOL, apply, eigenvalues, eigh, orthonormal_rows
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.kernels.ridge import regularised_solve
 from dntk_fast.kernels.subspace import EnergyGap
 
 __all__ = ["KeptSums", "Moments", "Part", "accumulate", "load_moments", "merge", "moments_of"]
@@ -55,8 +56,7 @@ class Moments:
         [[2.0]]
         """
         ridge = _check.ridge("lam", lam, self.gram, (len(self.gram),)).expand(len(self.gram))
-        identity = torch.eye(self.gram.shape[1], dtype=torch.float64, device=self.gram.device)
-        found: Tensor = solve_positive(self.gram + ridge[:, None, None] * identity, self.right[..., None])[..., 0]
+        found: Tensor = regularised_solve(self.gram, self.right, ridge)
         return found
 
     def squared_error(self, weights: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Moments:
         found: Tensor = eigh(self.gram)[1][..., : _check.integer("rank", rank, 1, self.gram.shape[1])].mT
         return found
 
-    def energy_gap(self, inducing: Tensor, *, rtol: float = 1e-12) -> EnergyGap:
+    def energy_gap(self, inducing: Tensor, *, rtol: float = RTOL) -> EnergyGap:
         """Return the two parts of Eq (11) for the span of inducing rows (C, m, k), without the features.
 
         |Phi - Phi Pi_S|_F^2 = tr(G) - tr(V G V^T), V an orthonormal basis of the span: a difference, so a residual below

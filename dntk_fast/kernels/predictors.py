@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dntk_fast._arrays import eigh
-from dntk_fast.kernels.ridge import GRID_EXPONENTS, RidgeSpectrum, choose_ridge, ridge_spectrum
+from dntk_fast.kernels.ridge import RidgeSpectrum, choose_ridge, grid_at, ridge_spectrum
 
 __all__ = ["Fit", "KernelProblem", "Scores", "fit_features", "scores", "weigh_rows"]
 
@@ -93,12 +93,11 @@ class KernelProblem:
         Fit
             Its weights are the coefficients alpha.
         """
-        K, y, (eigenvalues, U) = self.kernel.double(), targets.double(), self.pair
-        coefficients = (U.mT @ y[..., None])[..., 0]
-        spectrum = RidgeSpectrum(K, y, torch.ones_like(y), eigenvalues, U, coefficients, dual=True)
+        K = self.kernel.double()
+        spectrum = RidgeSpectrum.of_kernel(K, targets.double(), self.pair)
         scale = float(K.diagonal(dim1=-2, dim2=-1).mean())
         lam, edge = _ridge(spectrum, scale) if lam is None else (lam, False)
-        alpha = (U @ (coefficients / (eigenvalues + lam))[..., None])[..., 0]
+        alpha = spectrum.alpha(lam)
         predictions = (self.cross.double() @ alpha[..., None])[..., 0]
         freedom = float(spectrum.effective_dimension(lam).mean())
         return Fit(predictions, alpha, lam, lam / scale, edge, freedom, K.shape[-1])
@@ -154,7 +153,7 @@ def weigh_rows(features: Tensor, targets: Tensor, masses: Tensor) -> tuple[Tenso
 
 def _ridge(spectrum: RidgeSpectrum, scale: float) -> tuple[float, bool]:
     """The ridge that leave-one-out chooses (one loss for each ridge and point), and whether it is the first or last."""
-    grid = torch.tensor([scale * 10.0**exponent for exponent in GRID_EXPONENTS], dtype=torch.float64)
+    grid = torch.from_numpy(grid_at(scale))
     residuals = torch.stack([spectrum.leave_one_out(float(lam)) for lam in grid])  # (L, C, n)
     choice = choose_ridge(residuals.square().mean(1), grid)
     return float(choice.lam), bool(choice.on_edge)

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 # Partial sums of a rotated spectrum differ by rounding from those of the spectrum itself: 1e-15 miscounts.
-RTOL = 1e-12
+COMPARISON = 1e-12
 
 
 def spectrum(kernel: Array) -> Array:
@@ -59,7 +59,7 @@ def truncation_rank_of_spectrum(eigenvalues: Array, epsilon: float) -> Array:
     if bool(xp.any(values < 0)):
         _check.refuse("eigenvalues", "numbers that are 0 or above", f"down to {float(xp.min(values)):.6g}")
     captured = xp.cumulative_sum(xp.sort(values, axis=-1, descending=True), axis=-1, include_initial=True)
-    short = captured < (1.0 - epsilon) * (1.0 - RTOL) * captured[..., -1:]
+    short = captured < (1.0 - epsilon) * (1.0 - COMPARISON) * captured[..., -1:]
     return xp.sum(xp.astype(short, xp.int64), axis=-1)
 
 

@@ -36,10 +36,13 @@ __all__ = [
     "choose_ridge",
     "dual_coefficients",
     "effective_dimension",
+    "grid_at",
     "leave_one_out",
     "leave_one_out_path",
     "leverage",
+    "leverage_of",
     "rank_r_weights",
+    "regularised_solve",
     "ridge_grid",
     "ridge_path",
     "ridge_spectrum",
@@ -77,6 +80,21 @@ class RidgeSpectrum:
     vectors: Array
     coefficients: Array
     dual: bool
+
+    @classmethod
+    def of_kernel(cls, kernel: Array, targets: Array, pair: tuple[Array, Array] | None = None) -> RidgeSpectrum:
+        """The spectrum of a kernel (C, n, n) with targets (C, n) in float64; ask it for `alpha`, not for weights.
+
+        `pair` are its eigenvalues, descending and clipped at zero, and its eigenvectors, where they are known.
+        """
+        values, U = eigh(kernel) if pair is None else pair
+        coefficients = apply(transpose(U), targets)
+        return cls(kernel, targets, namespace(targets).ones_like(targets), values, U, coefficients, dual=True)
+
+    def alpha(self, lam: float | Array) -> Array:
+        """The dual coefficients (K + lam I)^-1 y, (C, n), of a spectrum that is `dual`."""
+        ridge = _check.ridge("lam", lam, self.features, tuple(self.features.shape[:-2]))
+        return apply(self.vectors, self.coefficients / (self.eigenvalues + ridge[..., None]))
 
     def weights(self, lam: float | Array) -> Array:
         """The weights w = Phi^T (K + lam I)^-1 y = (Phi^T Phi + lam I)^-1 Phi^T y, (C, k)."""
@@ -142,9 +160,9 @@ def ridge_weights(features: Array, targets: Array, lam: float | Array, *, row_we
     Phi, y, _ = _weighted(features, targets, row_weights)
     ridge = _check.ridge("lam", lam, features, tuple(Phi.shape[:-2]))
     if Phi.shape[-2] <= Phi.shape[-1]:
-        w = apply(transpose(Phi), _solve(gram(Phi), y, ridge))
+        w = apply(transpose(Phi), regularised_solve(gram(Phi), y, ridge))
     else:
-        w = _solve(gram(transpose(Phi)), apply(transpose(Phi), y), ridge)
+        w = regularised_solve(gram(transpose(Phi)), apply(transpose(Phi), y), ridge)
     return restore(w, features)
 
 
@@ -159,7 +177,7 @@ def dual_coefficients(kernel: Array, targets: Array, lam: float | Array) -> Arra
     """
     K = _check.symmetric("kernel", kernel)
     y = _check.array_like("targets", targets, K, tuple(K.shape[:-1]))
-    return restore(_solve(double(K), double(y), _check.ridge("lam", lam, K, tuple(K.shape[:-2]))), kernel)
+    return restore(regularised_solve(double(K), double(y), _check.ridge("lam", lam, K, tuple(K.shape[:-2]))), kernel)
 
 
 def rank_r_weights(features: Array, targets: Array, lam: float | Array, r: int) -> Array:
@@ -213,8 +231,7 @@ def leave_one_out_path(kernel: Array, targets: Array, grid: Array) -> Array:
     """
     K = _check.symmetric("kernel", kernel)
     y = double(_check.array_like("targets", targets, K, tuple(K.shape[:-1])))
-    eigenvalues, U = eigh(K)
-    spectrum = RidgeSpectrum(K, y, namespace(K).ones_like(y), eigenvalues, U, apply(transpose(U), y), dual=True)
+    spectrum = RidgeSpectrum.of_kernel(K, y)
     return restore(namespace(K).stack([spectrum.leave_one_out(lam) for lam in _steps(grid)]), kernel)
 
 
@@ -229,9 +246,18 @@ def leverage(kernel: Array, lam: float | Array) -> Array:
     [0.75, 0.5]
     """
     K = _check.symmetric("kernel", kernel)
-    ridge = _check.ridge("lam", lam, K, tuple(K.shape[:-2]))
-    eigenvalues, U = eigh(K)
-    return restore(apply(U**2, eigenvalues / (eigenvalues + ridge[..., None])), kernel)
+    return restore(leverage_of(*eigh(K), _check.ridge("lam", lam, K, tuple(K.shape[:-2]))), kernel)
+
+
+def leverage_of(eigenvalues: Array, vectors: Array, ridge: Array) -> Array:
+    """The same from a kernel's eigenpairs in float64: sum_j u_ij^2 lambda_j / (lambda_j + lam).
+
+    Parameters: eigenvalues (C, n) or (n,), vectors (C, n, n) or (n, n), ridge (C,) or 0-d, above 0.
+
+    >>> leverage_of(np.asarray([3.0, 1.0]), np.eye(2), np.asarray(1.0)).tolist()
+    [0.75, 0.5]
+    """
+    return apply(vectors**2, eigenvalues / (eigenvalues + ridge[..., None]))
 
 
 def effective_dimension(kernel: Array, lam: float | Array) -> Array:
@@ -258,7 +284,16 @@ def ridge_grid(kernel: Array) -> Array:
     """
     K = _check.symmetric("kernel", kernel)
     scale = _check.positive("mean of the kernel's diagonal", namespace(K).mean(diagonal(double(K))))
-    return from_numpy(np.asarray([scale * 10.0**exponent for exponent in GRID_EXPONENTS]), K)
+    return from_numpy(grid_at(scale), K)
+
+
+def grid_at(scale: float) -> np.ndarray:
+    """The same grid from the mean of diag K.
+
+    >>> grid_at(3.0)[[0, -1]].tolist()
+    [3e-06, 30.0]
+    """
+    return np.asarray([scale * 10.0**exponent for exponent in GRID_EXPONENTS])
 
 
 def choose_ridge(losses: Array, grid: Array) -> RidgeChoice:
@@ -301,8 +336,14 @@ def _weighted(features: Array, targets: Array, row_weights: Array | None) -> tup
     return root[..., None] * Phi, root * y, root
 
 
-def _solve(matrix: Array, right: Array, ridge: Array) -> Array:
-    """(A + lam I)^-1 b for every class, in float64."""
+def regularised_solve(matrix: Array, right: Array, ridge: Array) -> Array:
+    """(A + lam I)^-1 b for every class, in float64; where padding makes rows of A and b zero the answer is zero.
+
+    Parameters: matrix (C, n, n) or (n, n), positive semidefinite, right (C, n) or (n,), ridge (C,) or 0-d, above 0.
+
+    >>> regularised_solve(np.asarray([[3.0]]), np.asarray([8.0]), np.asarray(1.0)).tolist()
+    [2.0]
+    """
     regularised = matrix + ridge[..., None, None] * identity(matrix.shape[-1], matrix)
     return solve_positive(regularised, right[..., None])[..., 0]
 

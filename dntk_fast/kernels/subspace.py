@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dntk_fast import _check
 from dntk_fast._arrays import (
+    RTOL,
     Array,
     double,
     eigenvalues,
@@ -35,7 +36,7 @@ class EnergyGap:
     total: Array
 
 
-def projection_residual(features: Array, inducing: Array, *, rtol: float = 1e-12) -> Array:
+def projection_residual(features: Array, inducing: Array, *, rtol: float = RTOL) -> Array:
     """Energy of the gradients outside the span of the inducing ones: |Phi (I - Pi_S)|_F^2 (Eqs 8, 11).
 
     Parameters: features (C, n, k) or (n, k), inducing (C, m, k) or (m, k), rtol in [0, 1]. Returns: (C,) or 0-d.
@@ -49,7 +50,7 @@ def projection_residual(features: Array, inducing: Array, *, rtol: float = 1e-12
     return restore(_outside(Phi, V), features)
 
 
-def energy_gap(features: Array, inducing: Array, *, rtol: float = 1e-12) -> EnergyGap:
+def energy_gap(features: Array, inducing: Array, *, rtol: float = RTOL) -> EnergyGap:
     """Residual of the inducing span, split into what no span of its rank could hold and what its position misses.
 
     |Phi - Phi Pi_S|_F^2 = sum_{i>r} sigma_i^2 + (|Phi Pi_r|_F^2 - |Phi Pi_S|_F^2), r = rank Pi_S (Eq 11).
@@ -73,7 +74,7 @@ def energy_gap(features: Array, inducing: Array, *, rtol: float = 1e-12) -> Ener
     return EnergyGap(residual, tail, misalignment, rank, total)
 
 
-def principal_angles(a: Array, b: Array, *, rtol: float = 1e-12) -> Array:
+def principal_angles(a: Array, b: Array, *, rtol: float = RTOL) -> Array:
     """Principal angles between the spans of two sets of rows, ascending, in radians (after Prop 3.6).
 
     cos theta_i = singular values of V_a V_b^T, sin theta_i those of V_b (I - V_a^T V_a); their arctan2 keeps the digits

@@ -1,4 +1,4 @@
-"""Between the processes of a group: places, gathered tensors, sums. Without a group the one process that there is is all."""
+"""Between the processes of a group: places, gathered tensors, sums. Without a group there is one process."""
 
 from __future__ import annotations
 

@@ -313,7 +313,8 @@ class Jacobian:
         module, wanted = network(self.model, self.outputs), self._wanted
         for name, layer in self.model.named_modules():
             if getattr(layer, "scale_grad_by_freq", False):
-                _check.refuse("model", "backward passes that give derivatives", f"scale_grad_by_freq of {name or 'it'}")
+                found = f"an embedding with scale_grad_by_freq at {name or 'the top'}"
+                _check.refuse("model", "gradients that are derivatives", found, remedy="set scale_grad_by_freq=False")
         like = probe(module, x)
         return Products(module, None, 0, like.shape[1], max(1, saved_bytes(module, x)), self.memory, wanted, like[:0])
 

@@ -34,7 +34,7 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass of two samples told about a model.
+    """What one forward pass of two samples shows of a model.
 
     `sites` holds for each marked call the places where its rows may stand, none where the generic path serves its
     parameters; `settled` says whether two samples left no doubt. `row_bytes` is what one row keeps alive between forward
@@ -318,7 +318,7 @@ def _tangent(
     assert site is not None
     assert found is not None
     assert call is not None
-    cotangents[k] = mark.call = None  # whoever gets the tangent decides how long its tensors live
+    cotangents[k] = mark.call = None  # the consumer of the tangent decides how long its tensors live
     own = {name: shapes[name] for name in site.names if name}
     source = found[0].new_empty(n, 0) if call.source is None else site.lead(call.source, n, 0)
     return stack([call.build(site.names, own, source, site.lead(D, n, 1)) for D in found])

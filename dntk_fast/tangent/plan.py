@@ -99,7 +99,7 @@ def _size(tangent: Tangent) -> tuple[int, int, int, int]:
 class _Blocks:
     """How the pairs of rows are walked through: `alone` blocks of `left` rows with themselves, `crossed` of both sides.
 
-    `outputs` are in hand at a time, and the whole walk is made `parts` times to have had all of them.
+    `outputs` are worked on at a time; all blocks are visited `parts` times, until every output was.
     """
 
     left: int

@@ -75,7 +75,7 @@ def probe(module: Wrapped, batch: Any) -> Tensor:
 
 
 def single_sample_output(module: Wrapped, batch: Any) -> Tensor:
-    """Outputs (C,) of the first sample with a copy of itself for company; in one line why the model does not take it."""
+    """Outputs (C,) of the first sample in a batch with a copy of itself; a refusal says why the model does not take it."""
     with torch.enable_grad(), plain_attention(), accepted(batch), without_chance():
         values = module(take(batch, torch.tensor([0, 0])))
     first, second = _check.logits(values, 2).detach()

@@ -1,4 +1,4 @@
-"""Features on disk: shards that stand whole or not at all, checked byte by byte, never mixed with another run's."""
+"""Features on disk: shards, each complete or absent, checked byte by byte, never mixed with another run's."""
 
 from __future__ import annotations
 

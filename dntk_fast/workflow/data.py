@@ -29,7 +29,7 @@ from dntk_fast.workflow.vision import import_torchvision
 __all__ = ["DATASETS", "Dataset", "known", "load"]
 
 CHUNK = 256  # images that are held in float64 at once
-# What NumPy lets through when a file is no archive, is cut short, or lies about its contents.
+# What NumPy lets through when a file is no archive, is cut short, or does not hold what its header says.
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 # What Pillow's two decoders let through.
 UNREADABLE_PICTURE = (

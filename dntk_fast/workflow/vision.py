@@ -1,4 +1,4 @@
-"""The only door to torchvision: its wheel beside a CPU-only torch cannot be imported directly."""
+"""The one module that imports torchvision: its wheel beside a CPU-only torch cannot be imported directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sections 4.2, 9.1 and the projection step of B.6: random maps and what they tell of spectra, beside exact values."""
+"""Sections 4.2, 9.1 and the projection step of B.6: random maps and what they tell of spectra, beside exact values.
+
+One file because maps, laws and spectra share their exact instances.
+"""
 
 from math import ceil, comb
 from typing import Any

@@ -1,4 +1,7 @@
-"""A.3, 5.2, 9.5 and Appendix B: ridge regression and its errors in dntk_ref beside exact values."""
+"""A.3, 5.2, 9.5 and Appendix B: ridge regression and its errors in dntk_ref beside exact values.
+
+One file because ridge regression and its errors share their exact instances.
+"""
 
 from itertools import product
 from typing import Any

@@ -1,4 +1,7 @@
-"""Sections 3.3 (regret), 3.4, 4.1: losses, local structure and barycentres of dntk_ref beside exact values."""
+"""Sections 3.3 (regret), 3.4, 4.1: losses, local structure and barycentres of dntk_ref beside exact values.
+
+One file because losses, clusters and barycentres share their exact instances.
+"""
 
 from typing import Any
 

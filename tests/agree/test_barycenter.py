@@ -14,7 +14,7 @@ from dntk_ref.barycenter import (
     voronoi_weights,
     wasserstein,
 )
-from tests.fast.test_barycenter import clouds
+from tests.fast.stacks import clouds
 from tests.kinds import CLOSE, back, kinds, to
 
 

@@ -12,8 +12,8 @@ from dntk_fast.kernels.moments import moments_of
 from dntk_ref import certificate as reference
 from dntk_ref import network as ref_network
 from dntk_ref import ridge
-from tests.agree.test_tangent_kernel import twin
 from tests.kinds import CLOSE, back, kinds, to
+from tests.networks import twin
 from tests.tolerances import TOL
 
 few = settings(max_examples=8)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dntk_fast.distillation import gradient_distillation as fast
 from dntk_ref import gradient_distillation as reference
-from tests.fast.test_gradient_distillation import BLOCKS, gram, problems, runs_with_gaps, sketches
+from tests.fast.sketches import BLOCKS, gram, problems, runs_with_gaps, sketches
 from tests.kinds import CLOSE, ROUNDED, back, kernel_stacks, kinds, to
 from tests.tolerances import TOL
 

@@ -11,8 +11,8 @@ from dntk_fast.kernels.ridge import leave_one_out
 from dntk_fast.tangent.features import tangent_features
 from dntk_ref import joint as reference
 from dntk_ref import ridge
+from tests.ref.joint_problems import problems
 from tests.ref.sides import CLOSE, differs
-from tests.ref.test_joint import problems
 
 
 def network(outputs=3):

@@ -21,7 +21,7 @@ from dntk_ref.locality import (
 from dntk_ref.locality import (
     restricted_completion as reference_restricted,
 )
-from tests.fast.test_locality import partitioned_stacks
+from tests.fast.stacks import partitioned_stacks
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to
 from tests.strategies import epsilons
 from tests.tolerances import TOL

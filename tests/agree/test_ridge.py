@@ -7,7 +7,7 @@ from hypothesis import given
 
 from dntk_fast.kernels import ridge as fast
 from dntk_ref import ridge as reference
-from tests.fast.test_ridge import as_ridge, problems
+from tests.fast.ridge_problems import as_ridge, problems
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to
 from tests.tolerances import TOL
 

@@ -5,7 +5,7 @@ from hypothesis import given
 
 from dntk_fast.kernels import subspace as fast
 from dntk_ref import subspace as reference
-from tests.fast.test_subspace import pairs
+from tests.fast.stacks import pairs
 from tests.kinds import CLOSE, ROUNDED, back, kinds, to
 
 

@@ -3,21 +3,13 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dntk_fast.distillation.barycenter import barycenter, quantisation_cost
+from tests.fast.stacks import clouds
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, kinds, to
-from tests.strategies import generators
 from tests.tolerances import TOL
 
 ot = pytest.importorskip("ot", reason="POT is missing")
-
-
-@st.composite
-def clouds(draw):
-    """Points (n, d) and a number of support points."""
-    n, d = draw(st.integers(2, 12)), draw(st.integers(1, 3))
-    return draw(generators()).standard_normal((n, d)), draw(st.integers(1, n))
 
 
 def transport(points, support, weights):

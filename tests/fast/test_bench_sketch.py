@@ -13,7 +13,7 @@ from dntk_fast.cli import main
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.kernel import tangent_kernel
-from tests.fast.test_projection import tensorsketch_variance
+from tests.fast.moments_by_hand import tensorsketch_variance
 from tests.tolerances import TOL
 
 

@@ -31,63 +31,9 @@ from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.head import head_weights
 from dntk_fast.tangent.jacobian import Jacobian
 from tests.fast.plain import close, features
+from tests.fast.problems import Case, at_most, flat, named
 from tests.kinds import assert_same_kind, back, kinds, to
 from tests.tolerances import TOL
-
-
-def flat(weights):
-    return torch.cat([w.flatten(1) for w in weights.values()], 1)
-
-
-def named(model, rows):
-    parts = rows.split([p.numel() for p in model.parameters()], 1)
-    pairs = zip(model.named_parameters(), parts, strict=True)
-    return {name: part.reshape(len(rows), *p.shape) for (name, p), part in pairs}
-
-
-def network(seed, dtype=torch.float64):
-    torch.manual_seed(seed)
-    layers = nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3).eval(), nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)
-    return nn.Sequential(*layers).to(dtype).eval()
-
-
-class Case:
-    """A small network, a full problem with one lam per class, weights, and everything formed."""
-
-    def __init__(self, seed, n=5, t=3, m=2, dtype=torch.float64):
-        self.model, self.x = network(seed, dtype), torch.randn(n, 2, 4, dtype=dtype)
-        self.test = torch.randn(t, 2, 4, dtype=dtype)
-        y, self.lam = torch.randn(2, n, dtype=dtype), torch.tensor([0.3, 3.0], dtype=dtype)
-        self.problem = FullProblem(self.model, self.x, y, self.lam)
-        exact = network(seed)
-        exact.load_state_dict({k: v.double() for k, v in self.model.state_dict().items()})
-        self.Phi, self.Phi_t = features(exact, self.x.double()), features(exact, self.test.double())
-        self.y, self.ridge = y.double(), self.lam.double()
-        self.star = ridge_weights(self.Phi, self.y, self.ridge)
-        self.w = torch.randn_like(self.star).to(dtype)
-        self.subset = training_subset(self.problem, torch.randperm(n)[:m])
-
-    def product(self, matrix, vector):
-        return (matrix @ vector.double()[..., None])[..., 0]
-
-    def true_residual(self, w):
-        return self.product(self.Phi.mT, self.product(self.Phi, w) - self.y) + self.ridge[:, None] * w.double()
-
-    def errors(self, w):
-        """Held-out errors (C, t), training RMS (C,), excess (C,), distance (C,)."""
-        d = w.double() - self.star
-        r = self.true_residual(w)
-        return (
-            self.product(self.Phi_t, d),
-            self.product(self.Phi, d).square().mean(1).sqrt(),
-            (r * d).sum(1) / 2,
-            d.norm(dim=1),
-        )
-
-
-def at_most(truth, bound):
-    return bool((truth <= bound * (1 + TOL["float64"]) + TOL["float64"]).all())
-
 
 cases = st.builds(Case, st.integers(0, 2**31), n=st.integers(2, 6), t=st.integers(1, 3), m=st.integers(0, 2))
 few = settings(max_examples=10)
@@ -424,12 +370,12 @@ def test_what_belongs_to_another_problem_or_subset_is_refused():
     seen, again = SubsetResidual(case.subset, found), training_subset(case.problem, case.subset.rows)
     for subset in (other.subset, training_subset(replace(case.problem), case.subset.rows)):
         with pytest.raises(
-            ValueError, match=r"^residual: expected one of the subset's problem, got that of another one$"
+            ValueError, match=r"^residual: expected that of the subset's problem, got that of another problem; measure"
         ):
             SubsetResidual(subset, found)
     for subset in (other.subset, again):
         with pytest.raises(
-            ValueError, match=r"^test: expected inputs measured by the subset of the residual, got those"
+            ValueError, match=r"^test: expected inputs measured by the subset of the residual, got inputs of another"
         ):
             held_out_bounds(seen, held_out(subset, case.test))
     assert bool(held_out_bounds(SubsetResidual(again, found), held_out(again, case.test)).rms.isfinite().all())

@@ -25,7 +25,7 @@ from dntk_fast.experiment.formed import FormedJacobian, joint_factor
 from dntk_fast.files.stages import StageStore
 from dntk_fast.workflow.data import load
 from tests.fast.plain import close
-from tests.fast.test_certificate import Case, flat, named
+from tests.fast.problems import Case, flat, named
 from tests.tolerances import TOL
 
 

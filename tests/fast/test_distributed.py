@@ -32,7 +32,7 @@ from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.store import FeatureStore, write_features
 from tests.fast.plain import close
-from tests.fast.test_store import StopError, content, network, samples
+from tests.fast.stores import StopError, content, network, samples
 from tests.processes import threads
 from tests.tolerances import TOL
 

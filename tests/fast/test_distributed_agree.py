@@ -12,7 +12,7 @@ from dntk_fast.parallel.jacobian import distributed_problem
 from dntk_fast.parallel.moments import distributed_moments
 from dntk_fast.tangent.features import feature_plan, tangent_features
 from dntk_fast.tangent.writing import Job, stands
-from tests.fast.test_store import network, samples
+from tests.fast.stores import network, samples
 
 SETTINGS = {"k": 8, "seed": 3}
 

@@ -23,20 +23,10 @@ from dntk_fast import (
     training_subset,
 )
 from dntk_fast.files.tensors import read_tensors, write_tensors
+from tests.fast.estimators import Computed, data, network
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def network(seed=0, outputs=3):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 12), nn.Tanh(), nn.Linear(12, outputs)).eval()
-
-
-def data(n=60, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % 3
-    return torch.randn(n, 1, 3, 3, generator=generator) + y[:, None, None, None], y
 
 
 @pytest.fixture(scope="module")
@@ -201,17 +191,6 @@ def test_another_network_is_refused(fitted, tmp_path):
     for model in (network(seed=5), other):
         with pytest.raises(ValueError, match="model: expected the network with fingerprint"):
             DistilledNTK.load(tmp_path, model)
-
-
-class Computed(nn.Module):
-    """A classifier with a function between its layers that is no module."""
-
-    def __init__(self, between):
-        super().__init__()
-        self.inner, self.between = network(), between
-
-    def forward(self, x):
-        return self.inner[3](self.between(self.inner[1](x.flatten(1))))
 
 
 def test_another_function_between_the_same_layers_is_refused(tmp_path):

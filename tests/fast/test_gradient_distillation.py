@@ -10,36 +10,11 @@ from hypothesis import strategies as st
 from dntk_fast.distillation import gradient_distillation as gd
 from dntk_fast.distillation.row_samplers import medoid_rows
 from dntk_fast.kernels.ridge import ridge_weights
+from tests.fast.sketches import BLOCKS, gram, problems, runs_with_gaps, sketches
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kernel_stacks, kinds, to
-from tests.strategies import generators
 from tests.tolerances import TOL
 
 SQUARED = {"rtol": TOL["squared_kernel"], "atol": TOL["squared_kernel"]}
-
-
-@st.composite
-def problems(draw, rows=(2, 7)):
-    """Features (C, n, k) with decaying, simple spectra, targets (C, n)."""
-    kernels = draw(kernel_stacks(sizes=rows))
-    rng = draw(generators())
-    extra = draw(st.integers(0, 2))
-    values, U = np.linalg.eigh(kernels)
-    Phi = np.pad(U * np.sqrt(values)[:, None, :], [(0, 0), (0, 0), (0, extra)])
-    rotation, _ = np.linalg.qr(rng.standard_normal((Phi.shape[2], Phi.shape[2])))
-    return Phi @ rotation, rng.standard_normal(Phi.shape[:2])
-
-
-@st.composite
-def sketches(draw):
-    """A problem, a synthesis matrix (C, n, m) of independent columns, and a ridge."""
-    Phi, y = draw(problems())
-    m = draw(st.integers(1, Phi.shape[1]))
-    U = np.stack([np.linalg.qr(draw(generators()).standard_normal((Phi.shape[1], m)))[0] for _ in Phi])
-    return Phi, y, U * np.linspace(1, 2, m), 10.0 ** draw(st.integers(-2, 1))
-
-
-def gram(Phi):
-    return Phi @ Phi.swapaxes(-1, -2)
 
 
 def objective(Phi, y, w, lam):
@@ -47,9 +22,6 @@ def objective(Phi, y, w, lam):
 
 
 # Stage 1
-
-
-BLOCKS = np.kron(np.diag([3.0, 2.0, 1.0]), np.ones((4, 4))) + 0.01 * np.eye(12)
 
 
 @kinds
@@ -82,16 +54,6 @@ def test_negative_similarities_need_a_rule():
 
 
 # Stages 2 to 6
-
-
-@st.composite
-def runs_with_gaps(draw):
-    """Features of flat spectrum (C, n, k), targets, two clusters and thresholds at which gap directions are common."""
-    C, half = draw(st.integers(1, 2)), draw(st.integers(2, 4))
-    rng = draw(generators())
-    Phi, y = rng.standard_normal((C, 2 * half, 2 * half + 1)), rng.standard_normal((C, 2 * half))
-    thresholds = {"tau_v": draw(st.sampled_from([0.5, 0.7, 0.8])), "tau_g": draw(st.sampled_from([0.0, 0.9, 1.0]))}
-    return Phi, y, np.arange(2 * half) % 2, thresholds
 
 
 @kinds

@@ -6,16 +6,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dntk_fast.kernels.locality import eigenspaces, gap_operator, locality, optimal_completion, restricted_completion
-from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kernel_stacks, kinds, to
-from tests.strategies import generators, partitions
+from tests.fast.stacks import partitioned_stacks
+from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kinds, to
+from tests.strategies import generators
 from tests.tolerances import TOL
-
-
-@st.composite
-def partitioned_stacks(draw, sizes=(2, 7)):
-    """Kernels (C, n, n) with simple spectra, and one partition of the rows."""
-    kernels = draw(kernel_stacks(sizes))
-    return kernels, draw(partitions(kernels.shape[-1]))
 
 
 def structure(kind, kernels, labels, local=0.2, overall=0.05, threshold=0.9):

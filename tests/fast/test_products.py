@@ -230,7 +230,8 @@ def test_refused(call, message):
 def test_a_table_that_scales_gradients_by_counts_has_no_derivative():
     model = nn.Sequential(nn.Embedding(4, 2, scale_grad_by_freq=True), nn.Flatten())
     with pytest.raises(
-        ValueError, match=r"^model: expected backward passes that give derivatives, got scale_grad_by_freq of 0"
+        ValueError,
+        match=r"^model: expected gradients that are derivatives, got an embedding with scale_grad_by_freq at 0",
     ):
         vector_jacobian(model, torch.tensor([[0, 1]]), torch.ones(4, 1))
 

@@ -33,7 +33,7 @@ def test_the_truncation_rank_is_the_smallest_that_holds_enough(spectrum, epsilon
 def test_rounding_of_partial_sums_does_not_count_a_direction_too_many(monkeypatch):
     # Ten thirds: the computed half of their sum lies a rounding above the sum of five.
     assert int(redundancy.truncation_rank_of_spectrum(np.full(10, 1 / 3), 0.5)) == 5
-    monkeypatch.setattr(redundancy, "RTOL", 0.0)
+    monkeypatch.setattr(redundancy, "COMPARISON", 0.0)
     assert int(redundancy.truncation_rank_of_spectrum(np.full(10, 1 / 3), 0.5)) == 6
 
 

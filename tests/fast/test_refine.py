@@ -13,7 +13,7 @@ from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.files.tensors import write_tensors
 from dntk_fast.tangent.jacobian import Jacobian
 from tests.fast.plain import close
-from tests.fast.test_certificate import Case, at_most, flat, named
+from tests.fast.problems import Case, at_most, flat, named
 from tests.tolerances import TOL
 
 module = import_module(

@@ -9,7 +9,7 @@ from dntk_fast.certificates.certificate import FullProblem, SubsetResidual, cert
 from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.tangent.kernel import tangent_kernel
 from tests.fast.plain import close
-from tests.fast.test_certificate import Case, named
+from tests.fast.problems import Case, named
 from tests.tolerances import TOL
 
 

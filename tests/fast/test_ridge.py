@@ -6,26 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dntk_fast.kernels import ridge
-from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, feature_stacks, gpu_kinds, kinds, to
-from tests.strategies import generators
+from tests.fast.ridge_problems import as_ridge, problems
+from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kinds, to
 from tests.tolerances import TOL
 
 
 def transposed(stack):
     return stack.swapaxes(-1, -2)
-
-
-@st.composite
-def problems(draw, rows=(1, 6)):
-    """Features (C, n, k), targets (C, n), and a ridge: one number, or one per class."""
-    Phi = draw(feature_stacks(rows=rows))
-    rng = draw(generators())
-    lams = 10.0 ** rng.integers(-2, 2, size=Phi.shape[0])
-    return Phi, rng.standard_normal(Phi.shape[:2]), draw(st.sampled_from([lams, float(lams[0])]))
-
-
-def as_ridge(kind, lam):
-    return to(kind, lam) if isinstance(lam, np.ndarray) else lam
 
 
 def column(lam):

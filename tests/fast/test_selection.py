@@ -12,7 +12,7 @@ from torch import nn
 from dntk_fast.distillation.selection import CHOICES, Cost, activation_kernel, choose_rows, choosing_cost, greedy_rows
 from dntk_fast.distillation.spanning import IMAGES, spanning_cost, spanning_images
 from dntk_fast.tangent.head import penultimate
-from tests.fast.test_estimator import Computed, data, network
+from tests.fast.estimators import Computed, data, network
 from tests.tolerances import TOL
 
 

@@ -20,7 +20,7 @@ from dntk_fast.files import atomic as atomically
 from dntk_fast.files.sealed import read_sealed, write_sealed
 from dntk_fast.tangent import streaming, writing
 from dntk_fast.tangent.store import FeatureStore
-from tests.fast.test_store import StopError, content, interrupt, write
+from tests.fast.stores import StopError, content, interrupt, write
 from tests.processes import threads
 
 

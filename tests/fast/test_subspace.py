@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dntk_fast.kernels import subspace
+from tests.fast.stacks import pairs
 from tests.kinds import CLOSE, ROUNDED, assert_same_kind, back, gpu_kinds, kinds, to
-from tests.strategies import generators
 from tests.tolerances import TOL
-
-
-@st.composite
-def pairs(draw):
-    """Features (C, n, k) and inducing rows (C, m, k), of different rank between classes."""
-    C, n, m, k = (draw(st.integers(1, top)) for top in (3, 5, 4, 6))
-    rng = draw(generators())
-    Phi, S = rng.standard_normal((C, n, k)), rng.standard_normal((C, m, k))
-    S[0, -1] = S[0, 0]
-    return Phi, S
 
 
 @kinds

@@ -8,7 +8,7 @@ from torch import nn
 from dntk_fast.distillation.tuned import _Step, misalignment, pays_above, tune_images, tuning_cost
 from dntk_fast.kernels.joint import BlockProblem, block_kernel, captured_energy
 from dntk_fast.tangent.kernel import tangent_kernel_full
-from tests.fast.test_estimator import data, network
+from tests.fast.estimators import data, network
 from tests.tolerances import TOL
 
 BODY = ["1.weight", "1.bias"]

@@ -8,7 +8,7 @@ import torch
 
 from dntk_fast.tangent import writing
 from dntk_fast.tangent.features import feature_plan, tangent_features
-from tests.fast.test_store import network, samples, write
+from tests.fast.stores import network, samples, write
 
 
 @pytest.mark.parametrize("headless", [False, True])

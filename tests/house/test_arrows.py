@@ -7,28 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.sources import imported_modules
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("dntk_ref", "dntk_fast", "proofs_checks")
 
 
 def sources(*folders):
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-
-
-def imported_modules(tree):
-    """Every module named in an import statement of the tree, with the depth of the function it stands in."""
-    found = []
-
-    def visit(node, inside):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import):
-                found.extend((alias.name, inside) for alias in child.names)
-            elif isinstance(child, ast.ImportFrom):
-                found.append((("." * child.level) + (child.module or ""), inside))
-            visit(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
-
-    visit(tree, False)
-    return found
 
 
 def late_imports_of_ours(source):

@@ -10,7 +10,7 @@ import pytest
 
 from dntk_fast.bench.history import read_results
 from dntk_fast.bench.page import write_page
-from tests.house.test_arrows import imported_modules
+from tests.house.sources import imported_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "asv_benchmarks" / "benchmarks").glob("*.py"))

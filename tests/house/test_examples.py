@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from tests.house.test_public_names import modules
+from tests.house.sources import modules
 
 
 def outcome(module):

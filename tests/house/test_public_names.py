@@ -2,22 +2,12 @@
 
 import ast
 import importlib
-import pkgutil
 import types
 from pathlib import Path
 
 import pytest
 
-PACKAGES = ("dntk_ref", "dntk_fast", "proofs_checks")
-
-
-def modules():
-    for name in PACKAGES:
-        package = importlib.import_module(name)
-        yield name
-        for info in pkgutil.walk_packages(package.__path__, name + "."):
-            if not info.name.endswith("__main__"):
-                yield info.name
+from tests.house.sources import modules
 
 
 def faults(module):

@@ -8,8 +8,8 @@ from scipy.integrate import quad
 from scipy.special import expit
 
 from dntk_ref import uncertainty
+from tests.ref.attribution_problems import kernel_of, problems
 from tests.ref.sides import CLOSE, differs
-from tests.ref.test_attribution import kernel_of, problems
 from tests.tolerances import TOL
 
 
