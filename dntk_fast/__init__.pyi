@@ -8,7 +8,7 @@ from dntk_fast.analysis.uncertainty import (
 )
 from dntk_fast.certificates.certificate import (
     FullProblem as FullProblem,
-    Seen as Seen,
+    SubsetResidual as SubsetResidual,
     certify as certify,
     fidelity_bound as fidelity_bound,
     held_out as held_out,

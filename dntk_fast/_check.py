@@ -20,9 +20,9 @@ from torch.nn.utils.rnn import PackedSequence
 __all__ = [
     "CONSTANTS",
     "array",
+    "array_like",
     "array_namespace",
     "choice",
-    "companion",
     "dimension",
     "distinct",
     "fraction",
@@ -356,7 +356,7 @@ def symmetric(name: str, value: Any, *, ndim: int | None = None) -> Any:
     return found
 
 
-def companion(name: str, value: Any, like: Any, shape: tuple[int | None, ...]) -> Any:
+def array_like(name: str, value: Any, like: Any, shape: tuple[int | None, ...]) -> Any:
     """A finite array of the same kind as `like` and of the stated shape (None: any length)."""
     found = array(name, value, least=0)
     if array_namespace(found) is not array_namespace(like):
@@ -373,7 +373,7 @@ def ridge(name: str, value: Any, like: Any, leading: tuple[int, ...]) -> Any:
     if getattr(value, "ndim", 0) == 0:
         place = importlib.import_module("array_api_compat").device(like)
         return xp.asarray(positive(name, value), dtype=xp.float64, device=place)
-    found = xp.astype(companion(name, value, like, leading), xp.float64)
+    found = xp.astype(array_like(name, value, like, leading), xp.float64)
     if not bool(xp.all(found > 0)):
         refuse(name, "numbers above 0", f"down to {float(xp.min(found))}")
     return found

@@ -79,8 +79,8 @@ class DistilledNTK:
         How they are made, one of `METHODS`; used only with `gradients`.
     lam : float or None
         Un-normalised ridge; None lets leaving out images choose.
-    memory : int
-        Bytes that kernels and predictions may take beside the model and their results.
+    memory : int or None
+        Bytes that kernels and predictions may take beside the model and their results; None is an eighth of the machine's.
 
     Attributes
     ----------
@@ -253,7 +253,7 @@ class DistilledNTK:
         logits(X) = Phi(X) w, whether or not it was solved in a sketch (w = A^T w~, `certificate_primal`).
 
         >>> import torch
-        >>> from dntk_fast import DistilledNTK, FullProblem, Seen
+        >>> from dntk_fast import DistilledNTK, FullProblem, SubsetResidual
         >>> from dntk_fast import held_out, held_out_bounds, refine, residual, training_subset
         >>> layers = torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
         >>> model = torch.nn.Sequential(*layers).eval()
@@ -261,9 +261,10 @@ class DistilledNTK:
         >>> distilled = DistilledNTK(model, per_class=10, seed=0).fit(x, torch.arange(40) % 2)
         >>> problem = FullProblem(model, x, model(x).detach().T, lam=0.1)  # the kernel machine on all data and parameters
         >>> subset, weights = training_subset(problem, torch.arange(0, 40, 4)), distilled.parameter_weights()
-        >>> held = held_out(subset, x[:8])  # new inputs, measured once for all predictors
-        >>> bounds = held_out_bounds(Seen(subset, residual(problem, weights)), held)  # how far it is from there, at most
-        >>> better = refine(problem, weights, subset, held, rms=1e-3, steps=20)
+        >>> test = held_out(subset, x[:8])  # new inputs, measured once for all predictors
+        >>> measured = SubsetResidual(subset, residual(problem, weights))
+        >>> bounds = held_out_bounds(measured, test)  # how far it is from there, at most
+        >>> better = refine(problem, weights, subset, test, rms=1e-3, steps=20)
         >>> better.converged, bool((better.held_out.rms < bounds.rms).all())
         (True, True)
         """

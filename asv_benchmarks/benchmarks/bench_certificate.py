@@ -37,7 +37,7 @@ class Problem:
     def seen(self):
         """The same residual, matrix-free."""
         subset = fast.training_subset(self.full, tensor(self.rows, "int64"))
-        return fast.Seen(subset, fast.residual(self.full, self.weights))
+        return fast.SubsetResidual(subset, fast.residual(self.full, self.weights))
 
 
 SIZES = {"every": "network", "network": ("mlp", "conv"), "n": (20, 60, 180), "dtype": ("float64", "float32")}

@@ -285,8 +285,8 @@ def trak_scores(new: Tensor, features: Tensor, pulls: Tensor, lam: float) -> Ten
     [[0.5]]
     """
     Phi = _check.rows("features", _check.tensor("features", features), ndim=2).double()
-    phi = _check.companion("new", new, features, (None, Phi.shape[1])).double()
-    q = _check.companion("pulls", pulls, features, (len(Phi),)).double()
+    phi = _check.array_like("new", new, features, (None, Phi.shape[1])).double()
+    q = _check.array_like("pulls", pulls, features, (len(Phi),)).double()
     identity = torch.eye(Phi.shape[1], dtype=torch.float64, device=Phi.device)
     factor = torch.linalg.cholesky(Phi.mT @ Phi + _check.positive("lam", lam) * identity)
     return (whitened(phi[None], factor[None]) @ whitened(Phi[None], factor[None]).mT)[0] * q
@@ -302,7 +302,7 @@ def linear_datamodelling_score(predicted: np.ndarray, retrained: np.ndarray) -> 
     """
     columns = []
     for name, values in (("predicted", predicted), ("retrained", retrained)):
-        given = _check.companion(name, values, predicted, tuple(np.shape(predicted)))
+        given = _check.array_like(name, values, predicted, tuple(np.shape(predicted)))
         _check.integer("number of subsets", len(given), 2)
         ranks = _mean_ranks(given)
         size = np.sqrt(np.sum(ranks**2, axis=0))

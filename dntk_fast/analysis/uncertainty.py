@@ -190,7 +190,7 @@ def probit_probabilities(logits: Tensor, variance: Tensor) -> Tensor:
     [[0.5], [0.5]]
     """
     f = _check.rows("logits", _check.tensor("logits", logits), ndim=2)
-    v = _check.companion("variance", variance, f, tuple(f.shape))
+    v = _check.array_like("variance", variance, f, tuple(f.shape))
     if bool((v < 0).any()):
         _check.refuse("variance", "numbers that are 0 or above", float(v.min()))
     return (f / (1 + math.pi / 8 * v).sqrt()).softmax(0)

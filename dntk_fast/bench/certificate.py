@@ -30,8 +30,8 @@ from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
     Residual,
-    Seen,
     Subset,
+    SubsetResidual,
     Weights,
     certify,
     held_out,
@@ -206,7 +206,7 @@ class _Work:
 
     def bounds(self, subset: Subset, held: HeldOut, found: Residual) -> dict[str, float]:
         """The largest bounds of any class, in units of its targets' root mean square."""
-        seen, size = Seen(subset, found), subset.problem.targets.double().square().mean(1).sqrt()
+        seen, size = SubsetResidual(subset, found), subset.problem.targets.double().square().mean(1).sqrt()
         parts = {"training_rms": certify(seen).training_rms, "held_out_rms": held_out_bounds(seen, held).rms}
         parts["allowance"] = found.allowance * size / found.norm  # of the residual's own size
         return {name: float((part / size).max()) for name, part in parts.items()}

@@ -59,14 +59,14 @@ def memory_chart(found: Sequence[Comparison]) -> str:
         axes = figure.subplots()
         for key, colour, marker in (("reference_bytes", GREY, "s"), ("fast_bytes", BLUE, "o")):
             values = [getattr(one, key) for one in mine]
-            shown = [math.nan if value is None else max(value, 1e5) / 1e6 for value in values]
+            shown = [math.nan if value is None else max(value / 2**20, 0.1) for value in values]
             label = key.removesuffix("_bytes").replace("fast", "fast path")
             axes.plot(shown, place, ls="", marker=marker, color=colour, label=label, alpha=0.85)
         axes.set_xscale("log")
         axes.set_yticks(place, [f"{one.benchmark}: {one.size}" for one in mine], fontsize=8)
         _plain_ticks(axes)
         axes.set_ylim(0.5 - len(mine), 0.5)
-        dress(axes, "peak MB above the empty run (0.1 or less at the edge)", "")
+        dress(axes, "peak MiB above the empty run (0.1 or less at the edge)", "")
         figure.legend(loc="outside lower right", ncols=2, fontsize=8)
         return svg(figure)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dntk_fast.bench.prices import WAYS, Size, Work, cost_row, pays_after, pieces
+from dntk_fast.bench.prices import APPROACHES, Size, Work, cost_row, pays_after, pieces
 from dntk_fast.bench.unit_costs import network_units
 from dntk_fast.tangent.features import feature_plan
 from dntk_fast.tangent.head import final_linear
@@ -95,7 +95,7 @@ def scale_record(
         "updates": size.updates,
         "steps": size.steps,
         "units": units,
-        "ways": [cost_row(name, way, size, seconds) for name, way in WAYS.items()],
+        "ways": [cost_row(name, way, size, seconds) for name, way in APPROACHES.items()],
         "pays": {"seconds": pays_after(seconds), "passes": pays_after(passes)},
         "claims": claims(size, units),
     }
@@ -145,8 +145,8 @@ def _orders(size: Size, few: Size, units: Mapping[str, float]) -> list[tuple[str
     n, P, C, m = size.n, size.parameters, size.outputs, size.images
     dntk = "DNTK, Algorithm 1"
     naive = Work(transposed=n, single=C * n * n * P, cubes=C * n**3).seconds(units)
-    alone = _seconds(WAYS[dntk].fit, size, units)
-    with_images = _seconds(WAYS[dntk].once + WAYS[dntk].fit, size, units)
+    alone = _seconds(APPROACHES[dntk].fit, size, units)
+    with_images = _seconds(APPROACHES[dntk].once + APPROACHES[dntk].fit, size, units)
     return [
         (f"numbers stored, all gradients over {m} projected", n * P / (m * size.k)),
         (
@@ -162,7 +162,7 @@ def _orders(size: Size, few: Size, units: Mapping[str, float]) -> list[tuple[str
             "seconds, our exact kernel over DNTK, all included",
             _against("full kernel, exact", size, units, dntk),
         ),
-        ("seconds, JL only over DNTK, images given", _seconds(WAYS["JL only"].fit, size, units) / alone),
+        ("seconds, JL only over DNTK, images given", _seconds(APPROACHES["JL only"].fit, size, units) / alone),
         ("seconds, JL only over DNTK, all included", _against("JL only", size, units, dntk)),
         ("seconds, last layer over DNTK, all included", _against("last layer", size, units, dntk)),
     ]
@@ -170,7 +170,7 @@ def _orders(size: Size, few: Size, units: Mapping[str, float]) -> list[tuple[str
 
 def _against(rival: str, size: Size, units: Mapping[str, float], way: str = "WMDD + JL") -> float:
     """Seconds of a rival's fit over those of a way, its distillation included."""
-    own, other = WAYS[way], WAYS[rival]
+    own, other = APPROACHES[way], APPROACHES[rival]
     return _seconds(other.once + other.fit, size, units) / _seconds(own.once + own.fit, size, units)
 
 
@@ -180,5 +180,5 @@ def _seconds(names: tuple[str, ...], size: Size, units: Mapping[str, float]) -> 
 
 
 def _passes(size: Size, way: str) -> Any:
-    counted, own = pieces(size), WAYS[way]
+    counted, own = pieces(size), APPROACHES[way]
     return sum((counted[name][0] for name in own.once + own.fit), Work()).passes(size.outputs)

@@ -21,22 +21,23 @@ import numpy as np
 import torch
 
 from dntk_fast import _check
+from dntk_fast._device import readable_bytes
 from dntk_fast.bench.claims import SCALES, SMALL, scale_record
-from dntk_fast.bench.prices import ACCOUNTS, RIVALS, WAYS, Way, Work, cost_row, pays_after, pieces
+from dntk_fast.bench.prices import ACCOUNTS, APPROACHES, RIVALS, Approach, Work, cost_row, pays_after, pieces
 from dntk_fast.bench.race import circumstances, pinned, ratio
 from dntk_fast.bench.unit_costs import algebra_units, network_units
-from dntk_fast.bench.ways import QUICK, Machine, Settings, Subject
+from dntk_fast.bench.ways import QUICK, FittedPredictor, Settings, TrainedNetwork
 from dntk_fast.kernels.predictors import scores
-from dntk_fast.report.table import Cells, readable_bytes
+from dntk_fast.report.table import Cells
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset, load
 from dntk_fast.workflow.models import build, parameter_count
+from dntk_fast.workflow.stages import EXACT_KERNEL_BYTES
 from dntk_fast.workflow.training import train
 
 __all__ = ["measure", "scale_tables", "tables"]
 
-KERNEL_BYTES = 3_000_000_000
 NETWORKS = {8: "conv8", 28: "conv28", 32: "conv32"}
 UNIT_IMAGES = 256
 STAGE = "every way, piece by piece"
@@ -60,7 +61,7 @@ def measure(
 
     Parameters
     ----------
-    data : a data set or pack whose exact kernels fit into 3 GB
+    data : a data set or pack whose exact kernels fit into 2.8 GiB
     seed : every purpose's own seed is spawned from it
     rounds : 1 if None; seconds are medians over rounds, each of which does every piece once
     threads : of torch; as many as it has if None
@@ -82,8 +83,8 @@ def measure(
     settings, seeds = QUICK if quick else Settings(), Config(data=data, seed=seed).seeds
     dataset = load(data)
     n, C = len(dataset.x_train[: settings.train]), len(dataset.classes)
-    if 8 * C * n * n > KERNEL_BYTES:
-        _check.refuse("data", f"exact kernels of at most {readable_bytes(KERNEL_BYTES)}", f"{C} of {n:,} images")
+    if 8 * C * n * n > EXACT_KERNEL_BYTES:
+        _check.refuse("data", f"exact kernels of at most {readable_bytes(EXACT_KERNEL_BYTES)}", f"{C} of {n:,} images")
     record = circumstances() | {"threads": threads, "rounds": rounds, "quick": quick, "seed": seed}
     with pinned(threads):
         subject = _subject(dataset, settings, seeds, progress)
@@ -101,7 +102,7 @@ def measure(
     return record | {"complete": True}
 
 
-def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progress: Progress) -> Subject:
+def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progress: Progress) -> TrainedNetwork:
     """The network, trained on the data or a part of it."""
     channels, side, _ = data.image_shape
     x, y = data.x_train[: settings.train], data.y_train[: settings.train]
@@ -112,10 +113,10 @@ def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progre
         progress("the network, given to all", done, whole)
 
     trained = train(blank, x, y, epochs=settings.epochs, seed=seeds["network"], progress=tick)
-    return Subject(trained.model, x, y, data.x_test, settings, seeds)
+    return TrainedNetwork(trained.model, x, y, data.x_test, settings, seeds)
 
 
-def _laps(subject: Subject, rounds: int, progress: Progress) -> dict[str, list[float]]:
+def _laps(subject: TrainedNetwork, rounds: int, progress: Progress) -> dict[str, list[float]]:
     """Do every piece once in each round, seconds of each: a piece takes what others made in the same round."""
     jobs = subject.jobs()
     laps: dict[str, list[float]] = {name: [] for name in jobs}
@@ -132,7 +133,7 @@ def _laps(subject: Subject, rounds: int, progress: Progress) -> dict[str, list[f
     return laps
 
 
-def _described(data: Dataset, subject: Subject) -> dict[str, Any]:
+def _described(data: Dataset, subject: TrainedNetwork) -> dict[str, Any]:
     logits = subject.logits(data.x_test)
     accuracy = float((logits.argmax(0) == data.y_test).double().mean())
     counts = {"n_train": len(subject.x), "n_test": len(data.x_test), "outputs": len(data.classes)}
@@ -140,7 +141,7 @@ def _described(data: Dataset, subject: Subject) -> dict[str, Any]:
 
 
 def _compared(
-    subject: Subject, data: Dataset, laps: Mapping[str, list[float]], units: Mapping[str, float]
+    subject: TrainedNetwork, data: Dataset, laps: Mapping[str, list[float]], units: Mapping[str, float]
 ) -> dict[str, Any]:
     """One row for each way, and after how many uses the distillations pay, in seconds and in passes."""
     size, errors, logits = subject.size(), subject.kernel_errors(), subject.logits(data.x_test)
@@ -148,11 +149,11 @@ def _compared(
     seconds = {name: float(np.median(found)) for name, found in laps.items()}
     passes = {name: float(sum(work.passes(size.outputs))) for name, work in counted.items()}
     rows = []
-    for name, way in WAYS.items():
-        machine: Machine = subject.made[way.fit[-1]]
+    for name, way in APPROACHES.items():
+        machine: FittedPredictor = subject.made[way.fit[-1]]
         found = scores(subject.predict(way.predict, machine, data.x_test), logits, data.y_test)
         row = cost_row(name, way, size, seconds) | {"formula_seconds": _whole(way, counted).seconds(units)}
-        row |= {"to_JL_only": ratio(_spent(way, laps), _spent(WAYS["JL only"], laps))}
+        row |= {"to_JL_only": ratio(_spent(way, laps), _spent(APPROACHES["JL only"], laps))}
         row |= {"lam_relative": machine.lam_relative, "kernel_error": errors[name]} | asdict(found)
         rows.append(row)
     solution, synthetic = subject.made["conjugate gradients"].found, subject.made["Algorithm 1"].found
@@ -168,12 +169,12 @@ def _compared(
     }
 
 
-def _whole(way: Way, counted: Mapping[str, Work]) -> Work:
+def _whole(way: Approach, counted: Mapping[str, Work]) -> Work:
     """The work of a fit, with what is done once."""
     return sum((counted[piece] for piece in way.once + way.fit), Work())
 
 
-def _spent(way: Way, laps: Mapping[str, list[float]]) -> list[float]:
+def _spent(way: Approach, laps: Mapping[str, list[float]]) -> list[float]:
     """Seconds of a fit, with what is done once, in each round."""
     return np.sum([laps[piece] for piece in way.once + way.fit], axis=0).tolist()
 

@@ -32,7 +32,7 @@ __all__ = ["BUDGETS", "TASKS", "measure", "prepared", "tables", "watch"]
 
 BUDGETS = (256 * 2**20, 2**30)
 TASKS = {"features": "resnet18", "kernel": "conv28"}
-# Seconds between two looks. Memory counts from its first touch, which takes the system far longer for 10 MB.
+# Seconds between two looks. Memory counts from its first touch, which takes the system far longer for 10 MiB.
 INTERVAL = 0.001
 K = 512
 

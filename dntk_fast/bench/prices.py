@@ -16,11 +16,11 @@ from dntk_fast.tangent.plan import KernelPlan
 
 __all__ = [
     "ACCOUNTS",
+    "APPROACHES",
     "RIVALS",
-    "WAYS",
+    "Approach",
     "Passes",
     "Size",
-    "Way",
     "Work",
     "break_even",
     "cost_row",
@@ -127,7 +127,7 @@ class Size:
         return self.k + self.head
 
 
-class Way(NamedTuple):
+class Approach(NamedTuple):
     """Pieces done once and kept for every later kernel, pieces of each fit, and the piece that predicts."""
 
     once: tuple[str, ...]
@@ -135,15 +135,15 @@ class Way(NamedTuple):
     predict: str
 
 
-WAYS: Mapping[str, Way] = {
-    "full kernel, exact": Way((), ("exact kernel",), "J v"),
-    "JL only": Way((), ("features, all images",), "features"),
-    "WMDD + JL": Way(("distillation",), ("features, distilled",), "features"),
-    "DNTK, Algorithm 1": Way(("distillation",), ("features, distilled", "Algorithm 1"), "features"),
-    "DNTK, top eigenvectors": Way(("distillation",), ("features, distilled", "top eigenvectors"), "features"),
-    "streaming ridge": Way((), ("moments",), "features"),
-    "matrix-free exact": Way((), ("features, all images", "conjugate gradients"), "J v"),
-    "last layer": Way((), ("last layer",), "last layer, predictions"),
+APPROACHES: Mapping[str, Approach] = {
+    "full kernel, exact": Approach((), ("exact kernel",), "J v"),
+    "JL only": Approach((), ("features, all images",), "features"),
+    "WMDD + JL": Approach(("distillation",), ("features, distilled",), "features"),
+    "DNTK, Algorithm 1": Approach(("distillation",), ("features, distilled", "Algorithm 1"), "features"),
+    "DNTK, top eigenvectors": Approach(("distillation",), ("features, distilled", "top eigenvectors"), "features"),
+    "streaming ridge": Approach((), ("moments",), "features"),
+    "matrix-free exact": Approach((), ("features, all images", "conjugate gradients"), "J v"),
+    "last layer": Approach((), ("last layer",), "last layer, predictions"),
 }
 #: what a distillation is held against
 RIVALS = ("full kernel, exact", "JL only", "last layer")
@@ -218,13 +218,13 @@ def _ridge(n: int, w: int, C: int) -> Work:
     return Work(double=C * (n * w * least + leave_one_out), cubes=C * least**3)
 
 
-def total(way: Way, cost: Mapping[str, float], account: str) -> tuple[float, float]:
+def total(way: Approach, cost: Mapping[str, float], account: str) -> tuple[float, float]:
     """Split a way's cost into what is paid once and what every use costs.
 
     One use is 1,000 predictions; in the account "kernels" from a new kernel, fitted anew.
 
     >>> cost = {"d": 100.0, "f": 5.0, "p": 1.0}
-    >>> total(Way(("d",), ("f",), "p"), cost, "kernels"), total(Way(("d",), ("f",), "p"), cost, "predictions")
+    >>> total(Approach(("d",), ("f",), "p"), cost, "kernels"), total(Approach(("d",), ("f",), "p"), cost, "predictions")
     ((100.0, 6.0), (105.0, 1.0))
     """
     once, fit = (sum(cost[name] for name in part) for part in (way.once, way.fit))
@@ -246,11 +246,11 @@ def break_even(own: tuple[float, float], other: tuple[float, float]) -> int | No
 
 
 def pays_after(
-    cost: Mapping[str, float], ways: Mapping[str, Way] = WAYS, rivals: Sequence[str] = RIVALS
+    cost: Mapping[str, float], ways: Mapping[str, Approach] = APPROACHES, rivals: Sequence[str] = RIVALS
 ) -> dict[str, dict[str, dict[str, int | None]]]:
     """Find for each way that distils, each account and each rival, after how many uses it pays, by the costs of pieces.
 
-    >>> ways = {"distilled": Way(("d",), ("f",), "p"), "plain": Way((), ("g",), "p")}
+    >>> ways = {"distilled": Approach(("d",), ("f",), "p"), "plain": Approach((), ("g",), "p")}
     >>> pays_after({"d": 100.0, "f": 5.0, "g": 25.0, "p": 1.0}, ways, ["plain"])["distilled"]["kernels"]["plain"]
     5
     """
@@ -266,7 +266,7 @@ def pays_after(
     }
 
 
-def cost_row(name: str, way: Way, size: Size, seconds: Mapping[str, float]) -> dict[str, Any]:
+def cost_row(name: str, way: Approach, size: Size, seconds: Mapping[str, float]) -> dict[str, Any]:
     """What a way costs: seconds and passes, of what is done once, of each fit and of each use, and bytes held and kept.
 
     Held are the arrays that stand when the fit is done, kept are those that predictions need; the network is given.

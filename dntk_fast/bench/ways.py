@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dntk_fast.bench.prices import WAYS, Size
+from dntk_fast.bench.prices import APPROACHES, Size
 from dntk_fast.certificates.certificate import FullProblem, held_out, training_subset
 from dntk_fast.certificates.conjugate_gradients import Solution, solve
 from dntk_fast.distillation.data_distillation import DistilledImages, distil_images
@@ -25,7 +25,7 @@ from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.models import parameter_count
 
-__all__ = ["QUICK", "Machine", "Settings", "Subject"]
+__all__ = ["QUICK", "FittedPredictor", "Settings", "TrainedNetwork"]
 
 # Conjugate gradients stop where the error at so many training images is certified to this share of the logits' deviation.
 POINTS, SHARE = 64, 0.05
@@ -56,7 +56,7 @@ QUICK = Settings(per_class=8, updates=5, k=64, gradients=5, epochs=2, train=160,
 
 
 @dataclass(frozen=True, eq=False)
-class Machine:
+class FittedPredictor:
     """A fitted way: weights (C, width) or by parameter name, the arrays that stand when it is done, and its ridge."""
 
     weights: Any
@@ -72,7 +72,7 @@ class Machine:
 
 
 @dataclass(eq=False)
-class Subject:
+class TrainedNetwork:
     """A trained network with its data, and every piece of `prices.pieces` done on them; `made` keeps the results."""
 
     model: nn.Module
@@ -111,34 +111,34 @@ class Subject:
             self.model, self.x, self.labels, per_class=own.per_class, steps=own.updates, seed=self.seeds["distillation"]
         )
 
-    def exact_kernel(self) -> Machine:
+    def exact_kernel(self) -> FittedPredictor:
         """Exact kernel ridge regression, and its weights in parameter space."""
         kernel = tangent_kernel(self.model, self.x)
         fit = KernelProblem(kernel, kernel[:, :0]).fit(self.targets)
         weights = vector_jacobian(self.model, self.x, fit.weights)
-        return Machine(weights, (kernel, *weights.values()), fit.lam, fit.lam_relative)
+        return FittedPredictor(weights, (kernel, *weights.values()), fit.lam, fit.lam_relative)
 
-    def all_features(self) -> Machine:
+    def all_features(self) -> FittedPredictor:
         """Ridge regression on the projected gradients of all training images."""
         return self._regression(self.features(self.x), self.targets)
 
-    def distilled_features(self) -> Machine:
+    def distilled_features(self) -> FittedPredictor:
         """The same on the distilled images, weighted by their masses."""
         made: DistilledImages = self.made["distillation"]
         rows, targets = weigh_rows(self.features(made.images), made.logits.T, made.weights)
         return self._regression(rows, targets, found=targets)
 
-    def synthesis(self, method: str) -> Machine:
+    def synthesis(self, method: str) -> FittedPredictor:
         """Synthetic gradients of the distilled rows, and the predictor that they make."""
-        base: Machine = self.made["features, distilled"]
+        base: FittedPredictor = self.made["features, distilled"]
         (rows,) = base.arrays
         prepared = PreparedKernel(rows.double() @ rows.double().mT)
         options = {"m": self.settings.gradients, "lam": base.lam, "seed": self.seeds["sampler"]}
         found: Distilled = METHODS[method](rows, prepared, base.found, **options)
         arrays = (prepared.kernel, found.synthesis.double())
-        return Machine(found.weights.double(), arrays, base.lam, base.lam_relative, found)
+        return FittedPredictor(found.weights.double(), arrays, base.lam, base.lam_relative, found)
 
-    def moments(self) -> Machine:
+    def moments(self) -> FittedPredictor:
         """Streaming ridge regression: one walk through the images; the last part chooses the ridge, then joins in."""
         parts, targets = (whole.split(self.settings.part) for whole in (self.x, self.targets.T))
 
@@ -152,30 +152,30 @@ class Subject:
         choice = choose_ridge((fitted - last[1].double()).square().mean(1), grid)
         whole = merge(first, moments_of(*last))
         arrays = (whole.gram, whole.right, whole.squares, last[0])
-        return Machine(whole.ridge_weights(choice.lam), arrays, choice.lam, choice.lam / scale)
+        return FittedPredictor(whole.ridge_weights(choice.lam), arrays, choice.lam, choice.lam / scale)
 
-    def conjugate_gradients(self) -> Machine:
+    def conjugate_gradients(self) -> FittedPredictor:
         """The exact kernel's ridge regression without the kernel, preconditioned by the features of all images."""
-        base: Machine = self.made["features, all images"]
+        base: FittedPredictor = self.made["features, all images"]
         problem = FullProblem(self.model, self.x, self.targets, base.lam)
         nothing = training_subset(problem, torch.zeros(0, dtype=torch.int64))
         points = held_out(nothing, self.x[:POINTS], spread="trace")
         rms = SHARE * float(self.targets.double().std())
         found: Solution = solve(problem, base.arrays[0], points, rms=rms, steps=self.settings.steps)
         arrays = (found.coefficients, *found.weights.values())
-        return Machine(found.weights, arrays, base.lam, base.lam_relative, found)
+        return FittedPredictor(found.weights, arrays, base.lam, base.lam_relative, found)
 
-    def last_layer(self) -> Machine:
+    def last_layer(self) -> FittedPredictor:
         """Ridge regression on the input of the last layer alone (`theorem_r`)."""
         h = self._head(self.x)
         fit = fit_features(
             h.expand(len(self.targets), -1, -1), self.targets, h[None, :0].expand(len(self.targets), -1, -1)
         )
-        return Machine(fit.weights, (h,), fit.lam, fit.lam_relative)
+        return FittedPredictor(fit.weights, (h,), fit.lam, fit.lam_relative)
 
     # --- predictions of one use ----------------------------------------------------------------------------------------
 
-    def predict(self, piece: str, machine: Machine, x: Tensor) -> Tensor:
+    def predict(self, piece: str, machine: FittedPredictor, x: Tensor) -> Tensor:
         """Predict by the given route, (C, t)."""
         if piece == "features":
             return _applied(self.features(x), machine.weights)
@@ -188,9 +188,9 @@ class Subject:
             h = penultimate(self.model, x)
         return torch.cat([h, h.new_ones(len(h), 1)], 1)
 
-    def _regression(self, rows: Tensor, targets: Tensor, found: Any = None) -> Machine:
+    def _regression(self, rows: Tensor, targets: Tensor, found: Any = None) -> FittedPredictor:
         fit = fit_features(rows, targets, rows[:, :0])
-        return Machine(fit.weights, (rows,), fit.lam, fit.lam_relative, found)
+        return FittedPredictor(fit.weights, (rows,), fit.lam, fit.lam_relative, found)
 
     def jobs(self) -> dict[str, Callable[[], Any]]:
         """Return every piece as work to be done in this order."""
@@ -255,7 +255,7 @@ class Subject:
         for name in ("Algorithm 1", "top eigenvectors"):
             U = self.made[name].arrays[1]
             found[f"DNTK, {name}"] = _spanned(cross @ U, U.mT @ own @ U)
-        exact = {name: 0.0 for name in WAYS if name not in found}
+        exact = {name: 0.0 for name in APPROACHES if name not in found}
         return exact | {name: _distance(K, made) for name, made in found.items()}
 
 

@@ -28,8 +28,8 @@ __all__ = [
     "HeldOut",
     "HeldOutBounds",
     "Residual",
-    "Seen",
     "Subset",
+    "SubsetResidual",
     "Weights",
     "certified",
     "certify",
@@ -51,7 +51,7 @@ _MULTIPLIERS = torch.logspace(-8, 8, 387, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SubsetResidual:
     """A residual as a subset of training rows of its problem sees it; everything is computed once, when it is asked for."""
 
     subset: Subset
@@ -106,7 +106,7 @@ class Certificate:
     training_rms: Tensor
 
 
-def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
+def certify(measured: SubsetResidual, *, gap: Tensor | None = None) -> Certificate:
     """Bound weights, objective and training error of every class by a residual and a subset of training rows.
 
     Source: `certificate_primal`.
@@ -124,13 +124,13 @@ def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
 
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> r = residual(problem, {"weight": torch.ones(1, 1, 1)})
-    >>> round(float(certify(Seen(training_subset(problem, torch.tensor([0])), r)).excess), 4)  # (3 / 9) 3 / 2
+    >>> round(float(certify(SubsetResidual(training_subset(problem, torch.tensor([0])), r)).excess), 4)  # (3 / 9) 3 / 2
     0.5
     """
-    found, problem = seen.residual, seen.subset.problem
+    found, problem = measured.residual, measured.subset.problem
     lam, n, norm = problem.ridge, problem.n, found.norm + found.allowance
     mu = _MULTIPLIERS.to(lam.device)
-    squared = (1 + mu) ** 2 / (4 * mu) * seen.energy(lam[:, None] * (1 + 1 / mu))
+    squared = (1 + mu) ** 2 / (4 * mu) * measured.energy(lam[:, None] * (1 + 1 / mu))
     best = torch.minimum(squared.amin(1), found.norm**2 / (4 * lam)).sqrt()
     other = torch.full_like(lam, torch.inf) if gap is None else _gap(gap, lam)
     return Certificate(
@@ -138,13 +138,13 @@ def certify(seen: Seen, *, gap: Tensor | None = None) -> Certificate:
         allowance=found.allowance,
         weights=torch.minimum(norm / lam, (2 * other / lam).sqrt()),
         duality_gap=torch.minimum(norm**2 / (2 * lam), other),
-        excess=torch.minimum((seen.root + found.allowance / lam.sqrt()) ** 2 / 2, other),
+        excess=torch.minimum((measured.root + found.allowance / lam.sqrt()) ** 2 / 2, other),
         training_rms=torch.minimum(best + found.allowance / (2 * lam.sqrt()), (2 * other).sqrt()) / n**0.5,
     )
 
 
 def _gap(gap: Tensor, lam: Tensor) -> Tensor:
-    _check.companion("gap", gap, lam, (len(lam),))
+    _check.array_like("gap", gap, lam, (len(lam),))
     if bool((gap < 0).any()):
         _check.refuse("gap", "numbers that are 0 or above", f"down to {float(gap.min()):.6g}")
     return gap
@@ -218,7 +218,7 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
     return HeldOut(x, squared.sqrt(), reach, subset)
 
 
-def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:
+def held_out_bounds(measured: SubsetResidual, test: HeldOut, *, gap: Tensor | None = None) -> HeldOutBounds:
     """Bound the error at held-out inputs by |phi^T H_S^-1 r| / 2 + s_S sqrt(r^T H_S^-1 r) / 2, and its RMS.
 
     Never above B3, s_S sqrt(r^T H_S^-1 r), nor the RMS above sqrt(lambda_max / t) sqrt(r^T H_S^-1 r), but for the
@@ -228,25 +228,25 @@ def held_out_bounds(seen: Seen, held: HeldOut, *, gap: Tensor | None = None) -> 
 
     >>> problem = FullProblem(torch.nn.Linear(1, 1, bias=False), torch.tensor([[2.0]]), torch.tensor([[3.0]]), 5.0)
     >>> subset, r = training_subset(problem, torch.tensor([0])), residual(problem, {"weight": torch.ones(1, 1, 1)})
-    >>> bounds = held_out_bounds(Seen(subset, r), held_out(subset, torch.tensor([[6.0]])))
+    >>> bounds = held_out_bounds(SubsetResidual(subset, r), held_out(subset, torch.tensor([[6.0]])))
     >>> round(float(bounds.rms), 4), round(float(bounds.centre), 4)  # the true error is 6 * 3 / 9
     (2.0, 1.0)
     """
-    if held.subset is not seen.subset:
-        _check.refuse("held", "inputs measured by the subset of the residual", "those of another one")
-    problem, lam, t = seen.subset.problem, seen.subset.problem.ridge, held.scale.shape[1]
-    shift = problem.predict(seen.solved, held.x)
+    if test.subset is not measured.subset:
+        _check.refuse("test", "inputs measured by the subset of the residual", "those of another one")
+    problem, lam, t = measured.subset.problem, measured.subset.problem.ridge, test.scale.shape[1]
+    shift = problem.predict(measured.solved, test.x)
     # Of the rounding nothing is known but its norm: it has no centre, and counts with its full radius.
-    reach = seen.root / 2 + seen.residual.allowance / lam.sqrt()
-    low, high = shift / 2 - held.scale * reach[:, None], shift / 2 + held.scale * reach[:, None]
-    rms = shift.norm(dim=1) / 2 + held.spread.sqrt() * reach
+    reach = measured.root / 2 + measured.residual.allowance / lam.sqrt()
+    low, high = shift / 2 - test.scale * reach[:, None], shift / 2 + test.scale * reach[:, None]
+    rms = shift.norm(dim=1) / 2 + test.spread.sqrt() * reach
     if gap is not None:
         radius = (2 * _gap(gap, lam)).sqrt()
-        edge = held.scale * radius[:, None]
+        edge = test.scale * radius[:, None]
         low, high, rms = (
             torch.maximum(low, -edge),
             torch.minimum(high, edge),
-            torch.minimum(rms, held.spread.sqrt() * radius),
+            torch.minimum(rms, test.spread.sqrt() * radius),
         )
     half_width = ((high - low) / 2).clamp(min=0.0)
     return HeldOutBounds((low + high) / 2, half_width, torch.maximum(-low, high), rms / t**0.5)

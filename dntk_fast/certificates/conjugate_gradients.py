@@ -26,8 +26,8 @@ from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
     HeldOutBounds,
-    Seen,
     Subset,
+    SubsetResidual,
     Weights,
     certify,
     combined,
@@ -116,7 +116,7 @@ def refine(
     problem: FullProblem,
     weights: Weights,
     subset: Subset,
-    held: HeldOut,
+    test: HeldOut,
     *,
     rms: float,
     steps: int,
@@ -137,7 +137,7 @@ def refine(
     weights : where to start, (C, *shape) by parameter name (`parameter_weights` of the distilled ones, or zeros)
     subset : training rows of this problem, for the bounds and the preconditioner: K_nS K_SS^+ K_Sn and a tenth of what it
         leaves out of K among rows alike (`Subset.left_out`); twice (C, n, m) numbers are computed once and kept
-    held : where the RMS is asked for, by the same subset
+    test : where the RMS is asked for, by the same subset
     rms : bound on sqrt(mean over inputs of (f_hat - f_*)^2), 0 for all the steps
     steps : at most so many, beyond those that a checkpoint holds
     features : (C, n, k) or None
@@ -171,28 +171,32 @@ def refine(
     if subset.problem is not problem:
         _check.refuse("subset", "training rows of the same problem", "those of another one")
     if features is not None:
-        _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
+        _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
     given: dict[str, Weights] = {"start": weights, "subset": {"": subset.rows}}
     given |= {} if features is None else {"features": {"": features}}
-    file = _Kept(checkpoint, problem, held, given)
+    file = _Kept(checkpoint, problem, test, given)
     state, history = file.load()
     if state is None:
-        start = _certified(problem, weights, subset, held, rms, progress)
+        start = _certified(problem, weights, subset, test, rms, progress)
         if start.converged or steps == 0:
             return start
         steps, history = steps - 1, start.history
-    near = _near_rows(problem, subset) if features is None else _near_features(problem, subset.completed(features))
-    state = state or _begin(problem, near, held, weights)
-    state, history, below = _iterate(problem, held, near, (state, history), rms, steps, file, progress)
-    seen, gap = Seen(subset, residual(problem, state.weights, fitted=state.fitted)), _bound(problem, state) ** 2 / 2
-    bounds = certify(seen, gap=gap), held_out_bounds(seen, held, gap=gap)
+    completed = None if features is None else subset.completed(features)
+    preconditioner = (
+        _row_preconditioner(problem, subset) if completed is None else _feature_preconditioner(problem, completed)
+    )
+    state = state or _begin(problem, preconditioner, test, weights)
+    state, history, below = _iterate(problem, test, preconditioner, (state, history), rms, steps, file, progress)
+    measured = SubsetResidual(subset, residual(problem, state.weights, fitted=state.fitted))
+    gap = _bound(problem, state) ** 2 / 2
+    bounds = certify(measured, gap=gap), held_out_bounds(measured, test, gap=gap)
     return Refinement(state.weights, state.fitted, *bounds, history, below)
 
 
 def solve(
     problem: FullProblem,
     features: Tensor,
-    held: HeldOut,
+    test: HeldOut,
     *,
     rms: float,
     steps: int,
@@ -202,13 +206,13 @@ def solve(
     """Solve (K + lam I) alpha = y by conjugate gradients, preconditioned by the projected kernel K~ + lam I of all rows.
 
     From alpha = (K~ + lam I)^-1 y. The bounds need no subset: the duality gap at alpha is |rho|^2 / 2,
-    rho = K alpha + lam alpha - y, and |w - w_*|_H <= |rho| bounds training error and, by `held.spread`, held-out error.
+    rho = K alpha + lam alpha - y, and |w - w_*|_H <= |rho| bounds training error and, by `test.spread`, held-out error.
 
     Parameters
     ----------
     problem : the full problem
     features : (C, n, k), projected features of all its training rows (`TangentFeatures.values`)
-    held : where the RMS is asked for
+    test : where the RMS is asked for
     rms, steps, checkpoint, progress : as in `refine`
 
     Returns
@@ -226,32 +230,32 @@ def solve(
     >>> from dntk_fast.certificates.certificate import held_out, training_subset
     >>> x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[3.0, 0.0]])
     >>> problem = FullProblem(nn.Linear(1, 1, bias=False), x, y, 5.0)
-    >>> held = held_out(training_subset(problem, torch.tensor([0])), x)
-    >>> found = solve(problem, 1.5 * x[None], held, rms=1e-4, steps=5)
+    >>> test = held_out(training_subset(problem, torch.tensor([0])), x)
+    >>> found = solve(problem, 1.5 * x[None], test, rms=1e-4, steps=5)
     >>> found.converged, round(float(found.weights["weight"]), 4)
     (True, 0.6)
     """
     _check.nonnegative("rms", rms)
     _check.integer("steps", steps, 0)
-    _check.companion("features", features, problem.targets, (*problem.targets.shape, None))
-    if held.subset.problem is not problem:
-        _check.refuse("held", "inputs measured by a subset of this problem", "those of another one")
-    file = _Kept(checkpoint, problem, held, {"features": {"": features}})
-    near = _near_features(problem, features)
+    _check.array_like("features", features, problem.targets, (*problem.targets.shape, None))
+    if test.subset.problem is not problem:
+        _check.refuse("test", "inputs measured by a subset of this problem", "those of another one")
+    file = _Kept(checkpoint, problem, test, {"features": {"": features}})
+    preconditioner = _feature_preconditioner(problem, features)
     state, history = file.load()
-    state = state or _begin(problem, near, held)
-    state, history, below = _iterate(problem, held, near, (state, history), rms, steps, file, progress)
+    state = state or _begin(problem, preconditioner, test)
+    state, history, below = _iterate(problem, test, preconditioner, (state, history), rms, steps, file, progress)
     return Solution(state.coefficients, state.weights, state.fitted, history, below)
 
 
 def _certified(
-    problem: FullProblem, weights: Weights, subset: Subset, held: HeldOut, rms: float, progress: Progress
+    problem: FullProblem, weights: Weights, subset: Subset, test: HeldOut, rms: float, progress: Progress
 ) -> Refinement:
     """Step 0: the weights as they are."""
     fitted = problem.forward(weights)
     found = residual(problem, weights, fitted=fitted)
-    seen = Seen(subset, found)
-    certificate, bounds = certify(seen), held_out_bounds(seen, held)
+    measured = SubsetResidual(subset, found)
+    certificate, bounds = certify(measured), held_out_bounds(measured, test)
     weights = {name: torch.zeros_like(value) for name, value in found.values.items()} | weights
     step = _step(0, certificate.training_rms, bounds.rms, bounds.rms, certificate.excess, (1, 1))
     if progress is not None:
@@ -287,7 +291,7 @@ _Record: TypeAlias = tuple[_State, tuple[Step, ...]]
 _Whiten: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def _near(Psi: Tensor, whiten: _Whiten) -> _Solve:
+def _preconditioner(Psi: Tensor, whiten: _Whiten) -> _Solve:
     """Return v -> (Psi Psi^T + D)^-1 v, whiten being v -> D^-1/2 v on (C, n, k), by one Cholesky of the smaller side."""
     n, k = Psi.shape[1:]
     Psi = whiten(Psi)
@@ -306,13 +310,13 @@ def _near(Psi: Tensor, whiten: _Whiten) -> _Solve:
     return solved
 
 
-def _near_features(problem: FullProblem, features: Tensor) -> _Solve:
+def _feature_preconditioner(problem: FullProblem, features: Tensor) -> _Solve:
     """The kernel of features and lam."""
     scale = problem.ridge.rsqrt()[:, None, None]
-    return _near(features.double(), lambda v: scale * v)
+    return _preconditioner(features.double(), lambda v: scale * v)
 
 
-def _near_rows(problem: FullProblem, subset: Subset) -> _Solve:
+def _row_preconditioner(problem: FullProblem, subset: Subset) -> _Solve:
     """The kernel of a subset's features, lam, and a share of what it leaves out among rows alike."""
     roots = []
     for rows, values, vectors in subset.left_out:
@@ -324,13 +328,13 @@ def _near_rows(problem: FullProblem, subset: Subset) -> _Solve:
             out[:, rows] = root @ v[:, rows]
         return out
 
-    return _near(subset.features, whiten)
+    return _preconditioner(subset.features, whiten)
 
 
 def _iterate(
     problem: FullProblem,
-    held: HeldOut,
-    near: _Solve,
+    test: HeldOut,
+    preconditioner: _Solve,
     begun: _Record,
     rms: float,
     steps: int,
@@ -343,12 +347,12 @@ def _iterate(
         if state.step == end or state.age == _REFRESH:
             state = _afresh(problem, state)
         bound = _bound(problem, state)
-        reached = bound * (held.spread / held.scale.shape[1]).sqrt()
+        reached = bound * (test.spread / test.scale.shape[1]).sqrt()
         below = bool((reached <= rms).all())
         if below and state.age:  # what ends the loop rests on alpha alone
             state = _afresh(problem, state)
             continue
-        start = state.moved.norm(dim=1) / held.scale.shape[1] ** 0.5 + reached
+        start = state.moved.norm(dim=1) / test.scale.shape[1] ** 0.5 + reached
         step = _step(state.step, bound / problem.n**0.5, reached, start, bound**2 / 2, state.passes)
         history = (*history[: state.step], step)
         file.save(state, history)
@@ -356,16 +360,16 @@ def _iterate(
             progress(step, state.weights)
         if below or state.step == end:
             return state, history, below
-        state = _advance(problem, state, near, held)
+        state = _advance(problem, state, preconditioner, test)
 
 
-def _begin(problem: FullProblem, near: _Solve, held: HeldOut, start: Weights | None = None) -> _State:
+def _begin(problem: FullProblem, preconditioner: _Solve, test: HeldOut, start: Weights | None = None) -> _State:
     """Alpha = (K~ + lam I)^-1 y, as step 0, or as the step after that of given weights."""
-    alpha = near(problem.targets.double())
+    alpha = preconditioner(problem.targets.double())
     w = problem.backward(alpha)
-    moved, count = torch.zeros_like(held.scale), 0
+    moved, count = torch.zeros_like(test.scale), 0
     if start is not None:
-        moved, count = problem.predict(w, held.x) - problem.predict(start, held.x), 1
+        moved, count = problem.predict(w, test.x) - problem.predict(start, test.x), 1
     none = torch.zeros_like(alpha[:, 0])
     passes = (count + 1, count + 1)
     return _State(alpha, w, problem.forward(w).double(), torch.zeros_like(alpha), none, moved, count, 0, passes)
@@ -386,10 +390,10 @@ def _bound(problem: FullProblem, state: _State) -> Tensor:
     )
 
 
-def _advance(problem: FullProblem, state: _State, near: _Solve, held: HeldOut) -> _State:
+def _advance(problem: FullProblem, state: _State, preconditioner: _Solve, test: HeldOut) -> _State:
     """One step of every class: p = z + <rho, z> / <rho, z>_before p, alpha + a p, a = -<rho, p> / <p, (K + lam I) p>."""
     rho = _rho(problem, state)
-    z = near(rho)
+    z = preconditioner(rho)
     energy = (rho * z).sum(1)
     p = z + (energy / state.energy.clamp(min=1e-300) * (state.energy > 0))[:, None] * state.direction
     g = problem.backward(p)
@@ -402,7 +406,7 @@ def _advance(problem: FullProblem, state: _State, near: _Solve, held: HeldOut) -
         state.fitted + length[:, None] * Kp,
         p,
         energy,
-        state.moved + length[:, None] * problem.predict(g, held.x),
+        state.moved + length[:, None] * problem.predict(g, test.x),
         state.step + 1,
         state.age + 1,
         (state.passes[0] + 1, state.passes[1] + 1),
@@ -434,7 +438,7 @@ _KEPT = ("coefficients", "fitted", "direction", "energy", "moved")
 class _Kept:
     """The state in a checkpoint, or nowhere: of this problem, these held-out inputs, start, and what preconditions."""
 
-    def __init__(self, path: str | Path | None, problem: FullProblem, held: HeldOut, given: dict[str, Weights]) -> None:
+    def __init__(self, path: str | Path | None, problem: FullProblem, test: HeldOut, given: dict[str, Weights]) -> None:
         self.file: Checkpoint | None = None
         self.device = problem.targets.device
         if path is None:
@@ -447,7 +451,7 @@ class _Kept:
             "inputs": batch_digest(problem.x),
             "targets": digest({"": problem.targets}),
             "lam": digest({"": problem.ridge}),
-            "held-out inputs": batch_digest(held.x),
+            "held-out inputs": batch_digest(test.x),
         }
         owner |= {name: digest(tensors) for name, tensors in given.items()}
         first = ("gradients at the first input", gradients)

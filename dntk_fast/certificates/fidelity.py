@@ -23,7 +23,7 @@ def fidelity_error(rows: Array, network_weights: Array, test: Array, lam: float 
     tensor([[1., 5.]], dtype=torch.float64)
     """
     Phi, test = _feature_stacks(rows, test)
-    w = double(_check.companion("network_weights", network_weights, rows, (Phi.shape[0], Phi.shape[2])))
+    w = double(_check.array_like("network_weights", network_weights, rows, (Phi.shape[0], Phi.shape[2])))
     parts = [apply(_shrunk(Phi, part, lam, rows), w) for part in _in_parts(test)]
     return namespace(Phi).concat(parts, axis=1)
 
@@ -42,7 +42,7 @@ def fidelity_bound(rows: Array, network_norm: Array, test: Array, lam: float | A
     tensor([[2.5000, 5.0000]], dtype=torch.float64)
     """
     Phi, test = _feature_stacks(rows, test)
-    norm = double(_check.companion("network_norm", network_norm, rows, (Phi.shape[0],)))
+    norm = double(_check.array_like("network_norm", network_norm, rows, (Phi.shape[0],)))
     if bool(namespace(norm).any(norm < 0)):
         _check.refuse("network_norm", "numbers that are 0 or above", float(namespace(norm).min(norm)))
     xp = namespace(Phi)
@@ -61,7 +61,7 @@ def certified(predictions: Array, bounds: Array) -> Array:
     [True, False]
     """
     f = double(_check.rows("predictions", predictions, ndim=2))
-    B = double(_check.companion("bounds", bounds, predictions, tuple(f.shape)))
+    B = double(_check.array_like("bounds", bounds, predictions, tuple(f.shape)))
     xp = namespace(f)
     if bool(xp.any(B < 0)):
         _check.refuse("bounds", "numbers that are 0 or above", float(xp.min(B)))
@@ -74,7 +74,7 @@ def certified(predictions: Array, bounds: Array) -> Array:
 def _feature_stacks(rows: Array, test: Array) -> tuple[Array, Array]:
     Phi = double(_check.rows("rows", rows, ndim=3))
     found = _check.rows("test", test, ndim=3)
-    return Phi, double(_check.companion("test", found, rows, (Phi.shape[0], None, Phi.shape[2])))
+    return Phi, double(_check.array_like("test", found, rows, (Phi.shape[0], None, Phi.shape[2])))
 
 
 def _in_parts(test: Array) -> list[Array]:

@@ -49,7 +49,7 @@ class FullProblem:
     def __post_init__(self) -> None:
         n = _check.samples("x", self.x)
         _check.rows("targets", _check.tensor("targets", self.targets), ndim=2)
-        _check.companion("targets", self.targets, self.targets, (None, n))
+        _check.array_like("targets", self.targets, self.targets, (None, n))
         _check.ridge("lam", self.lam, self.targets, (len(self.targets),))
 
     @property
@@ -152,10 +152,10 @@ def residual(problem: FullProblem, weights: Mapping[str, Tensor], *, fitted: Ten
     if unknown:
         _check.refuse("weights", "parameters of the problem", unknown)
     known = problem.forward(weights) if fitted is None else fitted
-    _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
+    _check.array_like("fitted", known, problem.targets, tuple(problem.targets.shape))
     values = problem.backward(known - problem.targets.to(known))
     for name, w in weights.items():
-        _check.companion(f"weights[{name!r}]", w, values[name], tuple(values[name].shape))
+        _check.array_like(f"weights[{name!r}]", w, values[name], tuple(values[name].shape))
         values[name].add_(scaled(problem.ridge, w.to(values[name])))
     unit = torch.finfo(next(iter(values.values())).dtype).eps
     size, y, w_norm = problem.traces.sqrt(), problem.targets.double().norm(dim=1), inner(weights, weights).sqrt()
@@ -187,9 +187,9 @@ def duality_gap_at(
     >>> round(float(gap), 4)
     0.5
     """
-    _check.companion("coefficients", coefficients, problem.targets, tuple(problem.targets.shape))
+    _check.array_like("coefficients", coefficients, problem.targets, tuple(problem.targets.shape))
     known = problem.forward(weights) if fitted is None else fitted
-    _check.companion("fitted", known, problem.targets, tuple(problem.targets.shape))
+    _check.array_like("fitted", known, problem.targets, tuple(problem.targets.shape))
     lam, alpha = problem.ridge, coefficients.double()
     outside = combined(problem.backward(coefficients), -torch.ones_like(lam), weights)
     inside = known.double() - problem.targets.double() + lam[:, None] * alpha

@@ -64,7 +64,7 @@ class SpectralCertificate:
     unit: float
 
     @property
-    def held(self) -> Tensor:
+    def captured(self) -> Tensor:
         """Return the energy held by the first j directions, j = 1 ... r, less what rounding may add: (C, r)."""
         rank = torch.arange(1, self.energy.shape[1] + 1, dtype=torch.float64, device=self.trace.device)
         return self.energy.cumsum(1) - 2 * self.unit * rank.sqrt() * self.trace[:, None]
@@ -81,10 +81,10 @@ class SpectralCertificate:
         # Definition 3.1 counts a share as held from 1 - RTOL of it on. Half of that slack, once: ties are ties, and no
         # rounding puts the bound below the rank.
         wanted = (1 - _check.fraction("epsilon", epsilon)) * (1 - RTOL / 2)
-        held, r = self._share(self.held), self.energy.shape[1]
-        missing = wanted - held[:, -1]
-        more = ((self.n - r) * missing / (1 - held[:, -1])).ceil().clamp(0, self.n - r)
-        first = (held < wanted).sum(1) + 1
+        captured, r = self._share(self.captured), self.energy.shape[1]
+        missing = wanted - captured[:, -1]
+        more = ((self.n - r) * missing / (1 - captured[:, -1])).ceil().clamp(0, self.n - r)
+        first = (captured < wanted).sum(1) + 1
         found = torch.where(missing <= 0, first.double(), r + more).long()
         return torch.where(wanted * self.trace > 0, found, torch.zeros_like(found))
 
@@ -95,7 +95,7 @@ class SpectralCertificate:
         >>> SpectralCertificate(torch.tensor([[9.0]]), torch.tensor([10.0]), 2, 0.0).lost
         tensor([0.1000], dtype=torch.float64)
         """
-        return (1 - self._share(self.held)[:, -1]).clamp(0.0, 1.0)
+        return (1 - self._share(self.captured)[:, -1]).clamp(0.0, 1.0)
 
     @property
     def redundancy(self) -> Tensor:
@@ -108,7 +108,7 @@ class SpectralCertificate:
         tensor([1.0000], dtype=torch.float64)
         """
         r, whole = self.energy.shape[1], self._share(self.trace[:, None])
-        rest = (whole - torch.cat((0 * whole, self._share(self.held)), 1)).clamp(min=0.0)
+        rest = (whole - torch.cat((0 * whole, self._share(self.captured)), 1)).clamp(min=0.0)
         following = (rest / torch.arange(r + 1, 0, -1, device=rest.device)).amin(1)
         squared = self._share(self.energy).square().sum(1) + rest[:, -1] ** 2 / max(1, self.n - r)
         return (following * rest[:, -1] / torch.where(squared > 0, squared, 1.0)).sqrt().clamp(max=1.0)
@@ -157,7 +157,7 @@ def spectral_certificate(
     ([[9.0]], [10.0], [1], [2])
     """
     Z, n = _check.rows("directions", directions, ndim=3), _check.samples("x", x)
-    _check.companion("directions", Z, Z, (None, n, None))
+    _check.array_like("directions", Z, Z, (None, n, None))
     precision = dtype or next(model.parameters()).dtype
     rounded = Z.to(precision).double()
     apart = float(torch.linalg.matrix_norm(rounded.mT @ rounded - torch.eye(Z.shape[2]).to(rounded)).max())
@@ -168,7 +168,7 @@ def spectral_certificate(
     unit = torch.finfo(precision).eps
     if trace is None:
         return SpectralCertificate(energy, kernel_diagonal(model, x, **options).sum(1), n, unit)
-    whole = _check.companion("trace", trace, energy, (len(energy),)).double()
+    whole = _check.array_like("trace", trace, energy, (len(energy),)).double()
     rounding = 2 * max(unit, torch.finfo(trace.dtype).eps) * Z.shape[2] ** 0.5
     excess, c = (energy.sum(1) - (1 + rounding) * whole).max(0)
     if excess > 0:
@@ -233,7 +233,7 @@ def cross_validated_rank(first: Array, second: Array, epsilon: float) -> Array:
     2
     """
     _, Z = eigh(_check.symmetric("first", first))
-    K2 = double(_check.companion("second", _check.symmetric("second", second), first, tuple(first.shape)))
+    K2 = double(_check.array_like("second", _check.symmetric("second", second), first, tuple(first.shape)))
     xp = namespace(K2)
     captured = xp.cumulative_sum(xp.sum(Z * (K2 @ Z), axis=-2), axis=-1, include_initial=True)
     short = captured < (1.0 - _check.fraction("epsilon", epsilon)) * (1.0 - RTOL) * xp.linalg.trace(K2)[..., None]

@@ -53,7 +53,7 @@ def bench_floor(
 @bench.command("headline")
 def bench_headline(
     data: Annotated[
-        str, typer.Option(help="A data set or an image pack whose exact kernels fit into 3 GB.")
+        str, typer.Option(help="A data set or an image pack whose exact kernels fit into 2.8 GiB.")
     ] = "digits",
     seed: Annotated[int, typer.Option(help="Every purpose's own seed is spawned from it.")] = 0,
     json: Json = None,

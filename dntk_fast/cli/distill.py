@@ -10,6 +10,7 @@ import typer
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.output import finish, folder_exists, place, show, terminal
 from dntk_fast.experiment import scoreboard as board
+from dntk_fast.experiment.scoreboard_figure import write_figure
 from dntk_fast.experiment.scoreboard_table import cost_table, energy_table, error_table
 from dntk_fast.workflow.data import load
 
@@ -32,6 +33,7 @@ def distill(
         typer.Option(metavar="DIRECTORY", help="Folder of finished stages; runs/distill-<data> if not given."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="The SVG of error against passes to write.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a comparison with other settings in that folder.")
     ] = False,
@@ -41,6 +43,7 @@ def distill(
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
     folder_exists("out", out)
+    folder_exists("figure", figure)
     sizes = _sizes(per_class)
     console, images = terminal(), load(data)
     show(console, [cost_table(len(images.x_train), len(images.classes), sizes)])
@@ -55,6 +58,8 @@ def distill(
     except KeyboardInterrupt:
         console.print(f"Stopped. Finished stages are kept in {kept}; the same command goes on from there.")
         raise typer.Exit(130) from None
+    if figure is not None:
+        write_figure(record, figure)
     finish(console, (error_table(record), energy_table(record)), record, out)
 
 

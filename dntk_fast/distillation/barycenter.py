@@ -69,7 +69,7 @@ def quantisation_cost(points: Array, support: Array) -> float:
     5.0
     """
     Z = double(_check.rows("points", points, ndim=2))
-    B = double(_check.companion("support", _check.rows("support", support), points, (None, Z.shape[1])))
+    B = double(_check.array_like("support", _check.rows("support", support), points, (None, Z.shape[1])))
     xp = namespace(Z)
     # The expanded square finds the nearest point, the difference then gives its distance in all digits.
     nearest = xp.argmin(xp.sum(B**2, axis=-1)[None, :] - 2.0 * (Z @ transpose(B)), axis=-1)

@@ -113,7 +113,7 @@ def exact_gradient(features: Array, targets: Array, lam: float) -> SyntheticGrad
     ([[3.0]], [10.0])
     """
     Phi, xp = double(_check.rows("features", features, ndim=2)), namespace(features)
-    y = double(_check.companion("targets", targets, features, (Phi.shape[0],)))
+    y = double(_check.array_like("targets", targets, features, (Phi.shape[0],)))
     U = dual_coefficients(gram(Phi), y, lam)[:, None]
     phi = transpose(U) @ Phi
     target = xp.sum(phi**2, axis=-1) + _check.positive("lam", lam)
@@ -164,8 +164,8 @@ def restricted_weights(features: Array, targets: Array, synthesis: Array, lam: f
 def _problem(features: Array, targets: Array, synthesis: Array, lam: float | Array) -> tuple[Array, ...]:
     """Features, targets and synthesis that fit together, in float64, and the ridge."""
     Phi = double(_check.rows("features", features))
-    y = double(_check.companion("targets", targets, features, tuple(Phi.shape[:-1])))
-    U = double(_check.companion("synthesis", _check.rows("synthesis", synthesis), features, (*Phi.shape[:-1], None)))
+    y = double(_check.array_like("targets", targets, features, tuple(Phi.shape[:-1])))
+    U = double(_check.array_like("synthesis", _check.rows("synthesis", synthesis), features, (*Phi.shape[:-1], None)))
     return Phi, y, U, _check.ridge("lam", lam, features, tuple(Phi.shape[:-2]))
 
 
@@ -248,7 +248,7 @@ def _error(K: Array, F: Array) -> Array:
 
 def _factor(kernel: Array, synthesis: Array) -> Array:
     K = _check.symmetric("kernel", kernel)
-    return nystrom_factor(K, _check.companion("synthesis", synthesis, K, (*K.shape[:-1], None)))
+    return nystrom_factor(K, _check.array_like("synthesis", synthesis, K, (*K.shape[:-1], None)))
 
 
 # --- all methods on one axis ------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ def _method(choose: _Choose, *, restricted: bool = False) -> Method:
         features: Array, kernel: Array | PreparedKernel, targets: Array, m: int, lam: float, seed: int
     ) -> Distilled:
         Phi = double(_check.rows("features", features, ndim=3))
-        y = double(_check.companion("targets", targets, features, tuple(Phi.shape[:-1])))
+        y = double(_check.array_like("targets", targets, features, tuple(Phi.shape[:-1])))
         prepared = _prepared(kernel, features)
         m = _check.integer("m", m, 1, Phi.shape[-2])
         U, counts, settings = choose(prepared, y, m, lam, _check.seed(seed))
@@ -409,7 +409,7 @@ def _prepared(kernel: Array | PreparedKernel, features: Array) -> PreparedKernel
         if tuple(kernel.kernel.shape) != (C, n, n):
             _check.refuse("kernel", f"shape ({C}, {n}, {n})", f"shape {tuple(kernel.kernel.shape)}")
         return kernel
-    K = _check.companion("kernel", _check.symmetric("kernel", kernel), features, (C, n, n))
+    K = _check.array_like("kernel", _check.symmetric("kernel", kernel), features, (C, n, n))
     # Rounding of a float32 kernel is as large as the smaller ridges of the grid: it is formed again.
     return PreparedKernel(K if K.dtype == namespace(K).float64 else gram(features))
 

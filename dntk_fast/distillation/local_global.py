@@ -137,7 +137,7 @@ def local_global_synthesis(
     ([[2.0]], [3.0])
     """
     Phi, xp = double(_check.rows("features", features, ndim=3)), namespace(features)
-    y = double(_check.companion("targets", targets, features, tuple(Phi.shape[:-1])))
+    y = double(_check.array_like("targets", targets, features, tuple(Phi.shape[:-1])))
     _check.positive("tau_v", _check.fraction("tau_v", tau_v))
     _check.fraction("tau_g", tau_g)
     kernel = gram(Phi)
@@ -253,5 +253,5 @@ def local_global_budget(features: Array, targets: Array, m: int, *, seed: int) -
     (2, 1)
     """
     Phi = _check.rows("features", features, ndim=3)
-    _check.companion("targets", targets, features, tuple(Phi.shape[:-1]))
+    _check.array_like("targets", targets, features, tuple(Phi.shape[:-1]))
     return local_global_grid(gram(Phi), seed=seed).best(m)

@@ -186,7 +186,8 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     ----------
     model : network in evaluation mode
     x : (n, ...)
-    memory : bytes for the activations; where they do not fit, blocks of images go through the network more than once
+    memory : bytes for the activations (None: an eighth of the machine's); where they do not fit, blocks of images go through
+        the network more than once
 
     Returns
     -------
@@ -199,7 +200,7 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     _check.frozen_statistics(model)
     n = _check.samples("x", x)
     one = sum(part.nbytes for part in _activations(model, x[:1]))
-    memory = default_memory() if memory is None else int(_check.integer("memory", memory, 1))
+    memory = default_memory(x.device) if memory is None else int(_check.integer("memory", memory, 1))
     if 2 * one > memory:
         _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
     step = min(n, memory // one) if n * one <= memory else memory // (2 * one)

@@ -22,8 +22,8 @@ from dntk_fast.certificates.certificate import (
     Certificate,
     HeldOut,
     HeldOutBounds,
-    Seen,
     Subset,
+    SubsetResidual,
     certified,
     certify,
     held_out,
@@ -225,7 +225,7 @@ class _Subject:
             found |= {f"{ridge}/span": span, f"{ridge}/rest": rest}
             problem, subset, held = self.measured(ridge, "random", "float32")
             weights = {"span": span.float(), "rest": rest.float()}
-            seen = Seen(subset, residual(problem, weights))
+            seen = SubsetResidual(subset, residual(problem, weights))
             row = self.judged(ridge, weights, certify(seen), held_out_bounds(seen, held))
             rows.append({"network": self.number, "ridge": ridge, "sketch": sketch} | row)
         return Stage(found, {"rows": rows})

@@ -218,7 +218,7 @@ class BlockProblem:
 
     def _stacked(self, targets: Tensor) -> Tensor:
         n, q = self.kernel.shape[:2]
-        y = _check.companion("targets", targets, self.kernel, (q, n))
+        y = _check.array_like("targets", targets, self.kernel, (q, n))
         return y.T.reshape(-1).to(self.pair[0])
 
 

@@ -262,7 +262,7 @@ def _null(spaces: Eigenspaces, global_rank: Array) -> Array:
 
 def _local(local_basis: Array, like: Array) -> Array:
     """A basis of the local eigenspaces beside (..., n, *), in float64; zero columns are padding."""
-    B = double(_check.companion("local_basis", local_basis, like, (*like.shape[:-1], None)))
+    B = double(_check.array_like("local_basis", local_basis, like, (*like.shape[:-1], None)))
     xp = namespace(B)
     norms = xp.sum(B**2, axis=-2)
     target = xp.astype(norms > 0.5, xp.float64)[..., None] * identity(B.shape[-1], B)

@@ -67,7 +67,7 @@ class Moments:
         >>> moments_of(torch.tensor([[[2.0], [0.0]]]), torch.tensor([[9.0, 5.0]])).squared_error(torch.tensor([[2.0]]))
         tensor([50.], dtype=torch.float64)
         """
-        w = _check.companion("weights", weights, self.gram, tuple(self.right.shape)).double()
+        w = _check.array_like("weights", weights, self.gram, tuple(self.right.shape)).double()
         found: Tensor = (w * apply(self.gram, w)).sum(1) - 2 * (w * self.right).sum(1) + self.squares
         return found.clamp(min=0.0)
 
@@ -102,7 +102,7 @@ class Moments:
         >>> float(gap.residual), float(gap.tail), float(gap.misalignment)
         (4.0, 1.0, 3.0)
         """
-        rows = _check.companion("inducing", inducing, self.gram, (len(self.gram), None, self.gram.shape[2]))
+        rows = _check.array_like("inducing", inducing, self.gram, (len(self.gram), None, self.gram.shape[2]))
         V, rank = orthonormal_rows(rows, _check.fraction("rtol", rtol))
         held = ((V @ self.gram) * V).sum((1, 2))
         values = self.spectrum()
@@ -128,7 +128,7 @@ def moments_of(features: Tensor, targets: Tensor) -> Moments:
     [[[5.0]]]
     """
     Phi = _check.rows("features", _check.tensor("features", features), ndim=3).double()
-    y = _check.companion("targets", targets, features, tuple(Phi.shape[:2])).double()
+    y = _check.array_like("targets", targets, features, tuple(Phi.shape[:2])).double()
     return Moments(Phi.mT @ Phi, apply(Phi.mT, y), y.square().sum(1), Phi.shape[1])
 
 

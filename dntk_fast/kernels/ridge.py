@@ -158,7 +158,7 @@ def dual_coefficients(kernel: Array, targets: Array, lam: float | Array) -> Arra
     [1.0, 2.0]
     """
     K = _check.symmetric("kernel", kernel)
-    y = _check.companion("targets", targets, K, tuple(K.shape[:-1]))
+    y = _check.array_like("targets", targets, K, tuple(K.shape[:-1]))
     return restore(_solve(double(K), double(y), _check.ridge("lam", lam, K, tuple(K.shape[:-2]))), kernel)
 
 
@@ -212,7 +212,7 @@ def leave_one_out_path(kernel: Array, targets: Array, grid: Array) -> Array:
     [[2.0, -1.0]]
     """
     K = _check.symmetric("kernel", kernel)
-    y = double(_check.companion("targets", targets, K, tuple(K.shape[:-1])))
+    y = double(_check.array_like("targets", targets, K, tuple(K.shape[:-1])))
     eigenvalues, U = eigh(K)
     spectrum = RidgeSpectrum(K, y, namespace(K).ones_like(y), eigenvalues, U, apply(transpose(U), y), dual=True)
     return restore(namespace(K).stack([spectrum.leave_one_out(lam) for lam in _steps(grid)]), kernel)
@@ -289,12 +289,12 @@ def choose_ridge(losses: Array, grid: Array) -> RidgeChoice:
 def _weighted(features: Array, targets: Array, row_weights: Array | None) -> tuple[Array, Array, Array]:
     """Features and targets in float64 with the square root of the row weights multiplied in, and that root."""
     Phi = double(_check.rows("features", features))
-    y = double(_check.companion("targets", targets, features, tuple(Phi.shape[:-1])))
+    y = double(_check.array_like("targets", targets, features, tuple(Phi.shape[:-1])))
     xp = namespace(Phi)
     if row_weights is None:
         return Phi, y, xp.ones_like(y)
     shape = tuple(Phi.shape[:-1]) if getattr(row_weights, "ndim", 1) > 1 else (Phi.shape[-2],)
-    found = _check.companion("row_weights", row_weights, features, shape)
+    found = _check.array_like("row_weights", row_weights, features, shape)
     if not bool(xp.all(found > 0)):
         _check.refuse("row_weights", "numbers above 0 (leave the other rows out)", f"down to {float(xp.min(found))}")
     root = xp.broadcast_to(xp.sqrt(double(found)), y.shape)

@@ -106,7 +106,7 @@ def _spans(
     """Features in float64, an orthonormal basis of the rows of the inducing ones, and its dimension."""
     Phi = double(_check.rows(names[0], features))
     rows = _check.rows(names[1], inducing)
-    _check.companion(names[1], rows, features, (*Phi.shape[:-2], None, Phi.shape[-1]))
+    _check.array_like(names[1], rows, features, (*Phi.shape[:-2], None, Phi.shape[-1]))
     V, rank = orthonormal_rows(rows, _check.fraction("rtol", rtol))
     return Phi, V, rank
 

@@ -79,7 +79,7 @@ class DistributedJacobian(Jacobian):
     def rmatvec(self, x: Any, coefficients: Tensor) -> dict[str, Tensor]:
         """Return Phi_c^T a_c summed over the samples of all processes."""
         (rank, world), n = place(), _check.samples("x", x)
-        a = _check.companion("coefficients", coefficients, coefficients, (None, n))
+        a = _check.array_like("coefficients", coefficients, coefficients, (None, n))
         total: dict[str, Tensor] | None = None
         for start in range(0, n, world * self.shard_rows):
             own = start + rank * self.shard_rows

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dntk_fast._device import readable_bytes
 from dntk_fast.report.cells import Cells
 
-__all__ = ["Cells", "method_table", "predictor_table", "readable_bytes", "share_with_spread", "stage_table"]
+__all__ = ["Cells", "method_table", "predictor_table", "share_with_spread", "stage_table"]
 
 #: key of the record -> what a reader calls it
 PREDICTORS = {
@@ -80,17 +81,3 @@ def share_with_spread(row: Mapping[str, Any], key: str) -> str:
     """
     spread = f" ± {row[key + '_sd']:.3f}" if row["draws"] > 1 else ""
     return f"{row[key]:.3f}{spread}"
-
-
-def readable_bytes(size: int) -> str:
-    """Format a number of bytes with a decimal unit.
-
-    >>> readable_bytes(12_300_000)
-    '12.3 MB'
-    """
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

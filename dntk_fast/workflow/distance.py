@@ -21,8 +21,8 @@ from dntk_fast import _check
 from dntk_fast.certificates.certificate import (
     FullProblem,
     HeldOut,
-    Seen,
     Subset,
+    SubsetResidual,
     Weights,
     certified,
     certify,
@@ -65,7 +65,7 @@ class Inputs:
     ----------
     full : of the full kernel: its ridge, and its exact solution if there is one
     made, base : the distilled images, and ridge regression on their features
-    test, logits : features of the held-out images, and the network's logits
+    test, network : features of the held-out images, and the stage of the network, which holds its logits
     """
 
     model: nn.Module
@@ -74,14 +74,14 @@ class Inputs:
     made: Stage
     base: Stage
     test: Stage
-    logits: Stage
+    network: Stage
     config: Config
 
     @cached_property
     def problem(self) -> FullProblem:
         """The full problem, at the full predictor's ridge."""
         lam = self.full.numbers["full_kernel"]["lam"]
-        return FullProblem(self.model, self.data.x_train, self.logits.arrays["logits.train"], lam)
+        return FullProblem(self.model, self.data.x_train, self.network.arrays["logits.train"], lam)
 
     @cached_property
     def plan(self) -> FeaturePlan:
@@ -104,7 +104,7 @@ class Inputs:
     @cached_property
     def held(self) -> HeldOut:
         """The held-out images as the subset sees them."""
-        C, t = self.logits.arrays["logits.test"].shape
+        C, t = self.network.arrays["logits.test"].shape
         spread = "kernel" if 8 * C * t * t <= HELD_OUT_BYTES else "trace"
         return held_out(self.subset, self.data.x_test, spread=spread)
 
@@ -148,10 +148,10 @@ def distance_to_full(given: Inputs, progress: Callable[[int, int], None], checkp
     problem, steps = given.problem, refinement_steps(given.model, given.data, given.config)
     fitted = problem.predict(given.weights, given.data.x_train)
     distilled = problem.predict(given.weights, given.data.x_test)
-    seen = Seen(given.subset, residual(problem, given.weights, fitted=fitted))
+    seen = SubsetResidual(given.subset, residual(problem, given.weights, fitted=fitted))
     start = held_out_bounds(seen, given.held)
     looks = _Looks(given, distilled, checkpoint, lambda done: progress(done, steps))
-    rms = given.config.refine_rms * _rms(given.logits.arrays["logits.test"])
+    rms = given.config.refine_rms * _rms(given.network.arrays["logits.test"])
     solution = solve(problem, given.features, given.held, rms=rms, steps=steps - looks.done, checkpoint=checkpoint,
                      progress=looks)  # fmt: skip
     gap = duality_gap_at(problem, given.weights, solution.coefficients, fitted=fitted)
@@ -216,7 +216,7 @@ class _Found:
     """What was computed, made into the numbers of the report."""
 
     given: Inputs
-    seen: Seen
+    seen: SubsetResidual
     gap: Tensor
     fitted: Tensor
     distilled: Tensor
@@ -233,7 +233,7 @@ class _Found:
             "k": self.given.features.shape[2],
             **lam,
             "exact": exact is not None,
-            "scale": _rms(self.given.logits.arrays["logits.test"] if exact is None else exact),
+            "scale": _rms(self.given.network.arrays["logits.test"] if exact is None else exact),
             "network": self.network(),
             "start": self.certificate(None),
             "end": self.certificate(self.gap),
@@ -243,7 +243,7 @@ class _Found:
 
     def network(self) -> Numbers:
         """The certificate `head_preserving`: how far from the network, for features that keep the head."""
-        base, logits = self.given.base, self.given.logits.arrays["logits.test"]
+        base, logits = self.given.base, self.given.network.arrays["logits.test"]
         norm = (
             head_weights(self.given.model, self.given.plan.head, self.given.plan.columns or None).double().norm(dim=1)
         )
@@ -318,7 +318,7 @@ class _Found:
         given, last = self.given, self.history[-1]
         full = given.full.numbers["full_kernel"]
         kept = {key: full[key] for key in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
-        measured = scores(self.predictions[-1], given.logits.arrays["logits.test"], given.data.y_test)
+        measured = scores(self.predictions[-1], given.network.arrays["logits.test"], given.data.y_test)
         passes = {"forward": last.forward_passes, "backward": last.backward_passes + SETUP_PASSES}
         return (
             asdict(measured)

@@ -93,21 +93,23 @@ def _stages(config: Config, name: str, blank: nn.Module, data: Dataset, runner: 
     def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
         return runner.run(stage, lambda: step(*inputs))
 
-    net = do("network", stages.train_network, blank, data, config, runner.tick("network"))
-    model = _with_weights(blank, net)
-    full = do("full kernel", stages.full_kernel, model, data, net, config)
-    do("last layer", stages.last_layer, model, data, net)
+    network = do("network", stages.train_network, blank, data, config, runner.tick("network"))
+    model = _with_weights(blank, network)
+    full = do("full kernel", stages.full_kernel, model, data, network, config)
+    do("last layer", stages.last_layer, model, data, network)
     test = do("features, held-out", stages.held_out_features, model, data, config)
-    do("drawn images", stages.drawn_kernel, model, data, test, net, config)
+    do("drawn images", stages.drawn_kernel, model, data, test, network, config)
     for size in config.sizes:
         images = f"distillation, {size} per class"
         made = runner.long(images, stages.distil, model, data, size, config, runner.tick(images))
-        base = do(f"distilled kernel, {size} per class", stages.distilled_kernel, model, data, made, test, net, config)
-    given = Inputs(model, data, full, made, base, test, net, config)
+        base = do(
+            f"distilled kernel, {size} per class", stages.distilled_kernel, model, data, made, test, network, config
+        )
+    given = Inputs(model, data, full, made, base, test, network, config)
     runner.long(REFINEMENT, distance_to_full, given, runner.tick(REFINEMENT))
     do("local structure", stages.local_structure, base, config)
     tick = runner.tick("gradient distillation")
-    do("gradient distillation", stages.compare_methods, data, base, test, net, config, tick)
+    do("gradient distillation", stages.compare_methods, data, base, test, network, config, tick)
     record = _record(config, name, model, data, runner.done)
     store.announce("report.json", "report.html")
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()

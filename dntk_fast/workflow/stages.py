@@ -57,10 +57,10 @@ def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Pro
     return Stage(weights | logits, numbers, forward, training.backward_passes, sum(w.nbytes for w in weights.values()))
 
 
-def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) -> Stage:
+def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config) -> Stage:
     """Ridge regression on all real training images: exact kernels where they fit, projected features beyond."""
     n, n_test, C = len(data.x_train), len(data.x_test), len(data.classes)
-    targets = {"full_kernel": logits.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
+    targets = {"full_kernel": network.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
     arrays: dict[str, Tensor] = {}
     if C * n * n * 8 <= EXACT_KERNEL_BYTES:
         kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
@@ -75,7 +75,7 @@ def full_kernel(model: nn.Module, data: Dataset, logits: Stage, config: Config) 
         fits = {key: fit_features(train, y, test) for key, y in targets.items()}
         method, passes, size = f"features, k = {config.k}", n + n_test, train.nbytes + test.nbytes
         tangents = 0
-    numbers = {key: _predictor(fit, method, data, logits) for key, fit in fits.items()}
+    numbers = {key: _predictor(fit, method, data, network) for key, fit in fits.items()}
     return Stage(arrays, numbers, passes + tangents, passes * C, size)
 
 
@@ -94,12 +94,12 @@ def _exact_solution(
     return {"coefficients": alpha, "predictions": problem.predict(problem.backward(alpha), data.x_test)}
 
 
-def last_layer(model: nn.Module, data: Dataset, logits: Stage) -> Stage:
+def last_layer(model: nn.Module, data: Dataset, network: Stage) -> Stage:
     """The baseline of `theorem_r`: the same ridge regression on the input of the last layer alone."""
     train, test = (_head_features(model, x).expand(len(data.classes), -1, -1) for x in _splits(data).values())
-    fit = fit_features(train, logits.arrays["logits.train"], test)
+    fit = fit_features(train, network.arrays["logits.train"], test)
     size = train[0].nbytes + test[0].nbytes
-    return Stage({}, _predictor(fit, "head features", data, logits), len(data.x_train) + len(data.x_test), 0, size)
+    return Stage({}, _predictor(fit, "head features", data, network), len(data.x_train) + len(data.x_test), 0, size)
 
 
 def distil(
@@ -121,14 +121,16 @@ def held_out_features(model: nn.Module, data: Dataset, config: Config) -> Stage:
     return Stage({"values": values}, {}, n, n * len(data.classes), values.nbytes)
 
 
-def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, logits: Stage, config: Config) -> Stage:
+def distilled_kernel(
+    model: nn.Module, data: Dataset, made: Stage, test: Stage, network: Stage, config: Config
+) -> Stage:
     """Features of the distilled images, ridge regression on them, and the conditioning of their class kernels."""
     sketch = _features(model, made.arrays["images"], config)
     rows, targets = weigh_rows(sketch.values, made.arrays["logits"], made.arrays["weights"])
     fit = fit_features(rows, targets, test.arrays["values"])
     eigenvalues = spectrum(_double_gram(rows))
     n = rows.shape[1]
-    numbers = _predictor(fit, "distilled kernel", data, logits) | {
+    numbers = _predictor(fit, "distilled kernel", data, network) | {
         "per_class": n // len(data.classes),
         "k": config.k,
         "sketch_error": float(sketch.sketch_error),
@@ -139,16 +141,16 @@ def distilled_kernel(model: nn.Module, data: Dataset, made: Stage, test: Stage, 
     return Stage(arrays, numbers, n, n * len(data.classes), rows.nbytes)
 
 
-def drawn_kernel(model: nn.Module, data: Dataset, test: Stage, logits: Stage, config: Config) -> Stage:
+def drawn_kernel(model: nn.Module, data: Dataset, test: Stage, network: Stage, config: Config) -> Stage:
     """What distillation has to beat: as many training images of every class, drawn once, their features, the same ridge."""
     generator = torch.Generator().manual_seed(config.seeds["sampler"])
     shuffled = torch.randperm(len(data.y_train), generator=generator)
     labels = data.y_train[shuffled]
     rows = torch.cat([shuffled[labels == c][: config.per_class] for c in range(len(data.classes))])
     features = _features(model, data.x_train[rows], config).values
-    fit = fit_features(features, logits.arrays["logits.train"][:, rows], test.arrays["values"])
+    fit = fit_features(features, network.arrays["logits.train"][:, rows], test.arrays["values"])
     n = len(rows)
-    numbers = _predictor(fit, "drawn images", data, logits) | {"per_class": config.per_class}
+    numbers = _predictor(fit, "drawn images", data, network) | {"per_class": config.per_class}
     return Stage({"rows": rows}, numbers, n, n * len(data.classes), features.nbytes)
 
 
@@ -176,7 +178,7 @@ def local_structure(base: Stage, config: Config) -> Stage:
 
 
 def compare_methods(
-    data: Dataset, base: Stage, test: Stage, logits: Stage, config: Config, progress: Progress
+    data: Dataset, base: Stage, test: Stage, network: Stage, config: Config, progress: Progress
 ) -> Stage:
     """Every method at every budget: the same rows, the same ridge."""
     prepared = PreparedKernel(_double_gram(base.arrays["rows"]))
@@ -187,7 +189,7 @@ def compare_methods(
         draws = range(config.draws if name in RANDOM_METHODS else 1)
         table.append(
             _method_row(
-                name, m, [_outcome(name, m, draw, prepared, data, base, test, logits, config) for draw in draws]
+                name, m, [_outcome(name, m, draw, prepared, data, base, test, network, config) for draw in draws]
             )
         )
     return Stage({}, {"rows": table}, bytes=prepared.kernel.nbytes)
@@ -201,7 +203,7 @@ def _outcome(
     data: Dataset,
     base: Stage,
     test: Stage,
-    logits: Stage,
+    network: Stage,
     config: Config,
 ) -> dict[str, Any]:
     rows, targets, lam = base.arrays["rows"], base.arrays["targets"], base.numbers["lam"]
@@ -209,7 +211,7 @@ def _outcome(
     values = test.arrays["values"]
     predictions = torch.einsum("cnk,ck->cn", values, result.weights.to(values))
     measured = {name: getattr(result, name) for name in ("realised_m", "kernel_error", "captured_energy", "setting")}
-    return asdict(scores(predictions, logits.arrays["logits.test"], data.y_test)) | measured
+    return asdict(scores(predictions, network.arrays["logits.test"], data.y_test)) | measured
 
 
 def _method_row(name: str, m: int, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -230,9 +232,9 @@ def _features(model: nn.Module, x: Tensor, config: Config) -> TangentFeatures:
     return tangent_features(model, x, k=config.k, seed=config.seeds["sketch"])
 
 
-def _predictor(fit: Fit, method: str, data: Dataset, logits: Stage) -> dict[str, Any]:
+def _predictor(fit: Fit, method: str, data: Dataset, network: Stage) -> dict[str, Any]:
     ridge = {name: getattr(fit, name) for name in ("lam", "lam_relative", "on_edge", "effective_dimension", "n")}
-    return asdict(scores(fit.predictions, logits.arrays["logits.test"], data.y_test)) | ridge | {"method": method}
+    return asdict(scores(fit.predictions, network.arrays["logits.test"], data.y_test)) | ridge | {"method": method}
 
 
 def _condition_number(eigenvalues: Tensor) -> float | None:

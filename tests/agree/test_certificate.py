@@ -34,7 +34,7 @@ class Case:
         self.problem = fast.FullProblem(self.model, torch.from_numpy(x), targets, lam)
         self.subset = fast.training_subset(self.problem, torch.from_numpy(self.chosen))
         self.held = fast.held_out(self.subset, torch.from_numpy(new))
-        self.seen = fast.Seen(self.subset, fast.residual(self.problem, self.named(self.w)))
+        self.seen = fast.SubsetResidual(self.subset, fast.residual(self.problem, self.named(self.w)))
 
     def named(self, w):
         pieces = torch.from_numpy(w).split([p.numel() for p in self.model.parameters()], 1)

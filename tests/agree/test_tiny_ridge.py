@@ -5,7 +5,7 @@ import pytest
 import torch
 from flint import arb, ctx
 
-from dntk_fast.certificates.certificate import FullProblem, Seen, held_out, residual, training_subset
+from dntk_fast.certificates.certificate import FullProblem, SubsetResidual, held_out, residual, training_subset
 from proofs_checks.references.balls import PRECISION, balls, eye, inverse, root
 
 # Roundings of ten rows' products and one decomposition, times the condition number lambda_1 / lam of K_SS + lam I.
@@ -21,7 +21,7 @@ def made(seed, ratio, dtype):
     targets = torch.tensor(rng.standard_normal((1, n)), dtype=dtype)
     problem = FullProblem(torch.nn.Linear(k, 1, bias=False, dtype=dtype), torch.tensor(Phi, dtype=dtype), targets, lam)
     found = residual(problem, {"weight": torch.tensor(w, dtype=dtype)})
-    return Phi.astype(float), problem, Seen(training_subset(problem, torch.arange(n // 2 + 1)), found)
+    return Phi.astype(float), problem, SubsetResidual(training_subset(problem, torch.arange(n // 2 + 1)), found)
 
 
 def exact_forms(Phi, rows, lam, vectors):

@@ -11,8 +11,8 @@ from torch import nn
 
 from dntk_fast.certificates.certificate import (
     FullProblem,
-    Seen,
     Subset,
+    SubsetResidual,
     certified,
     certify,
     combined,
@@ -206,7 +206,7 @@ def test_the_subset_solves_what_it_stands_for(case):
 @given(cases)
 def test_every_bound_holds(case):
     found = residual(case.problem, named(case.model, case.w))
-    seen = Seen(case.subset, found)
+    seen = SubsetResidual(case.subset, found)
     errors, training, excess, distance = case.errors(case.w)
     bounds = certify(seen)
     assert at_most(distance, bounds.weights)
@@ -234,7 +234,8 @@ def test_the_allowance_is_added_to_every_bound():
     none, one = (replace(found, allowance=torch.full((2,), a, dtype=torch.float64)) for a in (0.0, 1.0))
     held, lam, n = held_out(case.subset, case.test), case.ridge, case.problem.n
     (before, at), (after, there) = (
-        (certify(Seen(case.subset, r)), held_out_bounds(Seen(case.subset, r), held)) for r in (none, one)
+        (certify(SubsetResidual(case.subset, r)), held_out_bounds(SubsetResidual(case.subset, r), held))
+        for r in (none, one)
     )
     assert close(after.weights - before.weights, 1 / lam)
     assert close((2 * after.duality_gap).sqrt() - (2 * before.duality_gap).sqrt(), 1 / lam.sqrt())
@@ -247,7 +248,7 @@ def test_the_allowance_is_added_to_every_bound():
 def test_all_rows_know_the_objective():
     case = Case(0)
     all_rows = training_subset(case.problem, torch.arange(5))
-    found = certify(Seen(all_rows, residual(case.problem, named(case.model, case.w))))
+    found = certify(SubsetResidual(all_rows, residual(case.problem, named(case.model, case.w))))
     assert close(found.excess, case.errors(case.w)[2])
 
 
@@ -272,7 +273,10 @@ def test_a_gap_tightens_every_bound_and_none_becomes_false(case, seed):
     noise = torch.randn(case.y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     w, held = named(case.model, case.w), held_out(case.subset, case.test)
     gap = duality_gap_at(case.problem, w, best + noise / 9)
-    seen, (errors, training, excess, distance) = Seen(case.subset, residual(case.problem, w)), case.errors(case.w)
+    seen, (errors, training, excess, distance) = (
+        SubsetResidual(case.subset, residual(case.problem, w)),
+        case.errors(case.w),
+    )
     plain, tight = certify(seen), certify(seen, gap=gap)
     for truth, name in ((training, "training_rms"), (excess, "excess"), (excess, "duality_gap"), (distance, "weights")):
         assert at_most(truth, getattr(tight, name))
@@ -293,7 +297,7 @@ def test_a_gap_tightens_every_bound_and_none_becomes_false(case, seed):
 def test_a_forged_gap_certifies_falsely():
     case = Case(0)
     w, excess = named(case.model, case.w), case.errors(case.w)[2]
-    seen, held = Seen(case.subset, residual(case.problem, w)), held_out(case.subset, case.test)
+    seen, held = SubsetResidual(case.subset, residual(case.problem, w)), held_out(case.subset, case.test)
     assert bool((certify(seen, gap=excess / 9).training_rms < case.errors(case.w)[1]).any())
     assert bool((held_out_bounds(seen, held, gap=1e-9 * excess).pointwise < case.errors(case.w)[0].abs()).any())
 
@@ -305,11 +309,11 @@ def test_a_forged_subset_certifies_falsely():
     test = torch.tensor([[0.0, 1.0]]).double()
     found = residual(problem, {"weight": torch.tensor([[[0.0, 1.0]]]).double()})
     honest = training_subset(problem, torch.tensor([0]))
-    assert float(held_out_bounds(Seen(honest, found), held_out(honest, test)).rms) >= 1
+    assert float(held_out_bounds(SubsetResidual(honest, found), held_out(honest, test)).rms) >= 1
     one = torch.ones(1, 1, 1).double()
     forged = Subset(problem, torch.tensor([0]), 100 * one[0], one)
     forged.__dict__["part"] = replace(problem, x=10 * test)
-    assert float(held_out_bounds(Seen(forged, found), held_out(forged, test)).rms) < 0.1
+    assert float(held_out_bounds(SubsetResidual(forged, found), held_out(forged, test)).rms) < 0.1
 
 
 @few
@@ -319,7 +323,7 @@ def test_float32_is_allowed_for(seed):
     for w in (case.w, case.star.float()):  # anywhere, and where nothing but rounding is left
         found = residual(case.problem, named(case.model, w))
         assert bool(((flat(found.values).double() - case.true_residual(w)).norm(dim=1) <= found.allowance).all())
-        seen, (errors, training, excess, distance) = Seen(case.subset, found), case.errors(w)
+        seen, (errors, training, excess, distance) = SubsetResidual(case.subset, found), case.errors(w)
         bounds, at = certify(seen), held_out_bounds(seen, held_out(case.subset, case.test))
         assert bool((errors.abs() <= at.pointwise).all())
         assert bool((errors.square().mean(1).sqrt() <= at.rms).all())
@@ -417,18 +421,18 @@ def test_refused(call, message):
 def test_what_belongs_to_another_problem_or_subset_is_refused():
     case, other = Case(0), Case(1)
     found = residual(case.problem, named(case.model, case.w))
-    seen, again = Seen(case.subset, found), training_subset(case.problem, case.subset.rows)
+    seen, again = SubsetResidual(case.subset, found), training_subset(case.problem, case.subset.rows)
     for subset in (other.subset, training_subset(replace(case.problem), case.subset.rows)):
         with pytest.raises(
             ValueError, match=r"^residual: expected one of the subset's problem, got that of another one$"
         ):
-            Seen(subset, found)
+            SubsetResidual(subset, found)
     for subset in (other.subset, again):
         with pytest.raises(
-            ValueError, match=r"^held: expected inputs measured by the subset of the residual, got those"
+            ValueError, match=r"^test: expected inputs measured by the subset of the residual, got those"
         ):
             held_out_bounds(seen, held_out(subset, case.test))
-    assert bool(held_out_bounds(Seen(again, found), held_out(again, case.test)).rms.isfinite().all())
+    assert bool(held_out_bounds(SubsetResidual(again, found), held_out(again, case.test)).rms.isfinite().all())
 
 
 @pytest.mark.parametrize(
@@ -443,7 +447,7 @@ def test_what_belongs_to_another_problem_or_subset_is_refused():
 )
 def test_a_gap_that_is_none_is_refused(gap, message):
     case = Case(0)
-    seen = Seen(case.subset, residual(case.problem, named(case.model, case.w)))
+    seen = SubsetResidual(case.subset, residual(case.problem, named(case.model, case.w)))
     for call in (
         lambda: certify(seen, gap=gap),
         lambda: held_out_bounds(seen, held_out(case.subset, case.test), gap=gap),

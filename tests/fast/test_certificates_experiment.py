@@ -7,7 +7,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dntk_fast.certificates.certificate import Seen, certify, held_out, held_out_bounds, residual, training_subset
+from dntk_fast.certificates.certificate import (
+    SubsetResidual,
+    certify,
+    held_out,
+    held_out_bounds,
+    residual,
+    training_subset,
+)
 from dntk_fast.certificates.conjugate_gradients import refine
 from dntk_fast.certificates.full_problem import FullProblem
 from dntk_fast.cli import app
@@ -38,12 +45,13 @@ def weights(case):
 def test_formed_gradients_are_the_problem_itself(m):
     case = Case(3, m=m)
     formed, subset, new = pair(case)
-    ours = held_out_bounds(Seen(subset, residual(formed, weights(case))), held_out(subset, new))
+    ours = held_out_bounds(SubsetResidual(subset, residual(formed, weights(case))), held_out(subset, new))
     own = residual(case.problem, named(case.model, case.w))
-    theirs = held_out_bounds(Seen(case.subset, own), held_out(case.subset, case.test))
+    theirs = held_out_bounds(SubsetResidual(case.subset, own), held_out(case.subset, case.test))
     assert close(ours.pointwise, theirs.pointwise)
     assert close(ours.rms, theirs.rms)
-    assert close(certify(Seen(subset, residual(formed, weights(case)))).excess, certify(Seen(case.subset, own)).excess)
+    there = certify(SubsetResidual(subset, residual(formed, weights(case))))
+    assert close(there.excess, certify(SubsetResidual(case.subset, own)).excess)
     options = {"rms": 0.0, "steps": 3}
     found = refine(formed, weights(case), subset, held_out(subset, new), **options)
     expected = refine(case.problem, named(case.model, case.w), case.subset, held_out(case.subset, case.test), **options)
@@ -109,7 +117,7 @@ def test_a_false_bound_counts(store):
     problem, subset, held = subject.measured("1e-2", "random", "float64")
     arrays = subject.start(0).arrays
     w = {name: arrays[f"1e-2/{name}"] for name in ("span", "rest")}
-    seen = Seen(subset, residual(problem, w))
+    seen = SubsetResidual(subset, residual(problem, w))
     own, bounds = certify(seen), held_out_bounds(seen, held)
     C, t = bounds.pointwise.shape
     assert subject.judged("1e-2", w, own, bounds)["violations"] == 0

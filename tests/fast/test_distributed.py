@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dntk_fast.certificates.certificate import (
     FullProblem,
-    Seen,
+    SubsetResidual,
     certify,
     held_out,
     held_out_bounds,
@@ -191,7 +191,7 @@ def sums(n, shard_rows):
     held = held_out(subset, samples(3, seed=4))
     start = {name: torch.ones(2, *p.shape, dtype=p.dtype) for name, p in network().named_parameters()}
     found = residual(problem, start)
-    seen = Seen(subset, found)
+    seen = SubsetResidual(subset, found)
     bounds, certificate = held_out_bounds(seen, held), certify(seen)
     refined = refine(problem, start, subset, held, rms=0.0, steps=2)
     single = {"norm": found.norm, "allowance": found.allowance, "excess": certificate.excess, "fitted": refined.fitted}

@@ -13,7 +13,7 @@ from torch import nn
 from dntk_fast import (
     DistilledNTK,
     FullProblem,
-    Seen,
+    SubsetResidual,
     held_out,
     held_out_bounds,
     jacobian_vector,
@@ -130,7 +130,7 @@ def test_its_weights_in_parameter_space_predict_the_same_and_can_be_certified(fi
     problem = FullProblem(model, x, model(x).detach().T, lam=0.1)
     subset = training_subset(problem, torch.arange(0, 60, 6))
     held = held_out(subset, x)
-    bounds = held_out_bounds(Seen(subset, residual(problem, weights)), held)
+    bounds = held_out_bounds(SubsetResidual(subset, residual(problem, weights)), held)
     K = tangent_kernel(model, x, dtype=torch.float64)
     exact = K @ torch.linalg.solve(K + 0.1 * torch.eye(60), problem.targets.double()[..., None])
     apart = (fitted.logits(x).T - exact[..., 0]).square().mean(1).sqrt()

@@ -14,8 +14,18 @@ from rich.console import Console
 from torch.autograd.forward_ad import unpack_dual
 
 from dntk_fast.bench import claims, headline, unit_costs
-from dntk_fast.bench.prices import ACCOUNTS, RIVALS, WAYS, Way, Work, break_even, cost_row, pays_after, pieces
-from dntk_fast.bench.ways import QUICK, Subject
+from dntk_fast.bench.prices import (
+    ACCOUNTS,
+    APPROACHES,
+    RIVALS,
+    Approach,
+    Work,
+    break_even,
+    cost_row,
+    pays_after,
+    pieces,
+)
+from dntk_fast.bench.ways import QUICK, TrainedNetwork
 from dntk_fast.cli import main
 from dntk_fast.kernels.ridge import ridge_weights
 from dntk_fast.tangent import passes
@@ -83,7 +93,7 @@ def subject(passes_of_one_output):
     own = [torch.nonzero(y < CLASSES).flatten() for y in (digits.y_train, digits.y_test)]
     x, y, test = digits.x_train[own[0][:144]], digits.y_train[own[0][:144]], digits.x_test[own[1]]
     settings = replace(QUICK, k=40, per_class=8, part=72, gradients=4)
-    found = Subject(
+    found = TrainedNetwork(
         build("conv8", seed=0, outputs=CLASSES), x, y, test, settings, {"distillation": 1, "sketch": 2, "sampler": 3}
     )
     _ = found.targets, found.images
@@ -102,7 +112,7 @@ def seen(subject, names):
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-PIECES = list(dict.fromkeys(name for way in WAYS.values() for name in (*way.once, *way.fit, way.predict)))
+PIECES = list(dict.fromkeys(name for way in APPROACHES.values() for name in (*way.once, *way.fit, way.predict)))
 
 
 def test_the_pieces_are_those_that_are_priced_and_done(subject):
@@ -114,9 +124,9 @@ def test_passes_are_those_that_hooks_see(subject, piece):
     assert pieces(subject.size())[piece][0].passes(CLASSES)._asdict() == subject.seen[piece]
 
 
-@pytest.mark.parametrize("name", list(WAYS))
+@pytest.mark.parametrize("name", list(APPROACHES))
 def test_a_way_s_passes_are_those_of_all_its_pieces(subject, name):
-    way = WAYS[name]
+    way = APPROACHES[name]
     row = cost_row(name, way, subject.size(), dict.fromkeys(subject.seen, 0.0))["passes"]
     total = {kind: row["once"][kind] + row["fit"][kind] for kind in KINDS}
     assert total == seen(subject, way.once + way.fit)
@@ -135,7 +145,7 @@ def test_bytes_are_those_of_the_arrays_that_stand(subject):
             expected = pieces(realised)[name][1] if name == "Algorithm 1" else found[name]
             assert made.bytes == expected, name
     assert subject.made["distillation"].images.nbytes == found["distillation"]
-    for name, way in WAYS.items():
+    for name, way in APPROACHES.items():
         weights = subject.made[way.fit[-1]].weights
         arrays = weights.values() if isinstance(weights, dict) else [weights]
         assert sum(array.nbytes for array in arrays) == found[way.predict], name
@@ -209,7 +219,7 @@ def test_kernel_errors_are_those_of_the_kernels_that_the_ways_stand_for(subject)
     for name in ("Algorithm 1", "top eigenvectors"):
         U = subject.made[name].found.synthesis.double().numpy()
         expected[f"DNTK, {name}"] = error(inside(U.transpose(0, 2, 1) @ rows))
-    assert set(found) == set(WAYS)
+    assert set(found) == set(APPROACHES)
     assert found == pytest.approx(expected, rel=TOL["squared_kernel"])
     assert error(inside(rows[:, :4])) != pytest.approx(found["WMDD + JL"], rel=TOL["apart"])
 
@@ -236,7 +246,7 @@ def test_break_even_is_the_first_use_from_which_it_never_costs_more(a, b, c, d):
 
 
 def test_pays_after_uses_the_accounts_that_the_docstring_states():
-    ways = {"far": Way(("d",), ("f",), "p"), "plain": Way((), ("g",), "q")}
+    ways = {"far": Approach(("d",), ("f",), "p"), "plain": Approach((), ("g",), "q")}
     cost = {"d": 100.0, "f": 5.0, "g": 25.0, "p": 1.0, "q": 3.0}
     found = pays_after(cost, ways, ["plain"])
     # a new kernel each time: 100 + 6 N <= 28 N from N = 5 on; one fit: 105 + N <= 25 + 3 N from N = 40 on
@@ -282,7 +292,7 @@ def test_at_imagenette_s_scale_tables_are_whole_and_say_that_nothing_was_run(sub
     assert ways["JL only"]["passes"]["fit"] == {"forward": 9469, "backward": 94_690, "products": 0}
     assert ways["last layer"]["passes"]["fit"] == {"forward": 9469, "backward": 0, "products": 0}
     once = {"forward": 9469 + 500 + 100_000, "backward": 100_000, "products": 0}
-    assert {str(ways[name]["passes"]["once"]) for name, way in WAYS.items() if way.once} == {str(once)}
+    assert {str(ways[name]["passes"]["once"]) for name, way in APPROACHES.items() if way.once} == {str(once)}
     # 109,969 - 0 and 500 a kernel against 9,469: once more than 12 of them; the fit once: 110,469 > 9,469, and then a draw
     assert ways["WMDD + JL"]["seconds"] == {"once": 109_969, "fit": 500, "use": 1_000}
     assert record["pays"]["seconds"]["WMDD + JL"]["kernels"]["JL only"] == math.ceil(109_969 / 8_969) == 13
@@ -292,7 +302,7 @@ def test_at_imagenette_s_scale_tables_are_whole_and_say_that_nothing_was_run(sub
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert "nothing was run" in " ".join(printed.split())
-    assert all(name in printed for name in WAYS)
+    assert all(name in printed for name in APPROACHES)
 
 
 # --- the command --------------------------------------------------------------------------------------------------------
@@ -309,24 +319,24 @@ def test_a_quick_run_prints_whole_tables_and_writes_what_it_found(monkeypatch, c
     path = tmp_path / "headline.json"
     assert command(monkeypatch, "--quick", "--threads", 1, "--json", path) == 0
     printed, record = capsys.readouterr().out, json.loads(path.read_text())
-    assert all(printed.count(name) >= 3 for name in WAYS)
+    assert all(printed.count(name) >= 3 for name in APPROACHES)
     assert "…" not in printed
     assert str(tmp_path) not in path.read_text()
-    for row, name in zip(record["ways"], WAYS, strict=True):
+    for row, name in zip(record["ways"], APPROACHES, strict=True):
         assert row["way"] == name
         assert set(row["passes"]) == set(row["seconds"]) == {"once", "fit", "use"}
         assert all(set(part) == set(KINDS) for part in row["passes"].values())
         assert row["seconds"]["fit"] > 0 < row["seconds"]["use"]
-        assert (row["seconds"]["once"] > 0) is bool(WAYS[name].once)
+        assert (row["seconds"]["once"] > 0) is bool(APPROACHES[name].once)
         assert 0 <= row["accuracy"] <= 1 >= row["fidelity"] >= 0 <= row["kernel_error"]
         assert row["kept_bytes"] > 0
         assert row["held_bytes"] > 0
     (scale,) = record["scales"]
-    assert [row["way"] for row in scale["ways"]] == list(WAYS)
+    assert [row["way"] for row in scale["ways"]] == list(APPROACHES)
     assert all(row["ratio"] > 0 for row in scale["claims"])
     for pays in (record["pays"], scale["pays"]):
         for unit in ("seconds", "passes"):
-            assert set(pays[unit]) == {name for name, way in WAYS.items() if way.once}
+            assert set(pays[unit]) == {name for name, way in APPROACHES.items() if way.once}
             assert all(set(found) == set(ACCOUNTS) for found in pays[unit].values())
             assert all(set(part) == set(RIVALS) for found in pays[unit].values() for part in found.values())
 
@@ -359,6 +369,6 @@ def test_a_wrong_request_is_refused_before_the_work(monkeypatch, capsys, options
 
 
 def test_kernels_that_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr(headline, "KERNEL_BYTES", 1_000)
-    with pytest.raises(ValueError, match=r"^data: expected exact kernels of at most 1.0 kB, got 10 of 1,437 images"):
+    monkeypatch.setattr(headline, "EXACT_KERNEL_BYTES", 1_024)
+    with pytest.raises(ValueError, match=r"^data: expected exact kernels of at most 1.0 KiB, got 10 of 1,437 images"):
         headline.measure("digits")

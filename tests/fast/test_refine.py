@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dntk_fast.certificates import subset as subset_module
-from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.certificates.certificate import FullProblem, SubsetResidual, certify, held_out, residual, training_subset
 from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.files.tensors import write_tensors
 from dntk_fast.tangent.jacobian import Jacobian
@@ -58,7 +58,7 @@ def test_no_step_is_the_certificate_of_the_weights_given():
     case = Case(2)
     found = run(case, 0)
     assert close(flat(found.weights), case.w)
-    seen = Seen(case.subset, residual(case.problem, named(case.model, case.w)))
+    seen = SubsetResidual(case.subset, residual(case.problem, named(case.model, case.w)))
     assert torch.equal(found.certificate.training_rms, certify(seen).training_rms)
     assert doubles(found.history[0].start_rms).equal(found.held_out.rms)
     assert run(case, 3, rms=float(found.held_out.rms.max())).history == found.history
@@ -456,7 +456,7 @@ def test_refused():
     ):
         solve(case.problem, sketched(case) * 1e200, held, rms=0.0, steps=1)
     with pytest.raises(
-        ValueError, match=r"^held: expected inputs measured by a subset of this problem, got those of another"
+        ValueError, match=r"^test: expected inputs measured by a subset of this problem, got those of another"
     ):
         solve(other.problem, sketched(other), held, rms=0.0, steps=1)
     with pytest.raises(ValueError, match="rms: expected a number that is 0 or above"):

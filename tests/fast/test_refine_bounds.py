@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dntk_fast.certificates import subset as subset_module
-from dntk_fast.certificates.certificate import FullProblem, Seen, certify, held_out, residual, training_subset
+from dntk_fast.certificates.certificate import FullProblem, SubsetResidual, certify, held_out, residual, training_subset
 from dntk_fast.certificates.conjugate_gradients import refine, solve
 from dntk_fast.tangent.kernel import tangent_kernel
 from tests.fast.plain import close
@@ -34,7 +34,7 @@ def test_the_bounds_of_a_step_are_one_distance_in_three_scales():
 def test_step_0_tells_the_excess_of_the_weights_given_and_not_their_gap():
     case = Case(2)
     held, start = held_out(case.subset, case.test), named(case.model, case.w)
-    certificate = certify(Seen(case.subset, residual(case.problem, start)))
+    certificate = certify(SubsetResidual(case.subset, residual(case.problem, start)))
     found = refine(case.problem, start, case.subset, held, rms=0.0, steps=0)
     assert close(doubles(found.history[0].excess), certificate.excess)
     assert not close(certificate.excess, certificate.duality_gap, TOL["apart"])

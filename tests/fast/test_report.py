@@ -9,12 +9,13 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from dntk_fast._device import readable_bytes
 from dntk_fast.cli import TABLES
 from dntk_fast.cli.output import show
 from dntk_fast.report import figures, parts
 from dntk_fast.report.page import write_page
 from dntk_fast.report.record import read_record, schema, write_record
-from dntk_fast.report.table import Cells, readable_bytes
+from dntk_fast.report.table import Cells
 from tests.fast.example_record import images, record
 
 
@@ -159,7 +160,7 @@ def test_tables_print_what_the_record_says():
     assert "refined to the full kernel" in text
     assert "full, after 21 passes: training RMS" in text
     assert "exact one gradient" in text
-    assert "12.3 MB" in text
+    assert "11.7 MiB" in text
     assert "±" in text
 
 
@@ -185,12 +186,12 @@ def test_what_fits_is_printed_as_it_was():
 
 
 def test_bytes_are_readable():
-    assert [readable_bytes(size) for size in (0, 999, 1000, 2.5e9, 3e12)] == [
+    assert [readable_bytes(size) for size in (0, 1023, 1024, 2.5 * 2**30, 3 * 2**40)] == [
         "0 B",
-        "999 B",
-        "1.0 kB",
-        "2.5 GB",
-        "3.0 TB",
+        "1023 B",
+        "1.0 KiB",
+        "2.5 GiB",
+        "3.0 TiB",
     ]
 
 

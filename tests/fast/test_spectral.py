@@ -38,7 +38,7 @@ def test_the_rank_bound_is_never_below_the_exact_rank(seed, rank, epsilon, dtype
     assert bool((found.rank_bound(epsilon) <= 12).all())
     assert close(found.trace, K.diagonal(dim1=1, dim2=2).sum(1), TOL["float32"])
     whole = torch.linalg.eigvalsh(K).flip(1)
-    assert bool((found.held <= whole.cumsum(1)[:, :rank] * (1 + TOL["float64"])).all())
+    assert bool((found.captured <= whole.cumsum(1)[:, :rank] * (1 + TOL["float64"])).all())
     assert bool((found.redundancy >= redundancy.parameter_redundancy(K, rank) - TOL["root"]).all())
 
 

@@ -12,7 +12,7 @@ from dntk_fast.certificates.certificate import (
     residual,
     training_subset,
 )
-from dntk_fast.certificates.conjugate_gradients import Seen, refine, solve
+from dntk_fast.certificates.conjugate_gradients import SubsetResidual, refine, solve
 from dntk_fast.kernels.moments import moments_of
 from tests.tolerances import TOL
 
@@ -41,7 +41,7 @@ def bounds(device):
     held = held_out(subset, images(5, 1).to(device))
     start = {name: torch.zeros(len(full.targets), *p.shape, dtype=p.dtype, device=device)
              for name, p in full.model.named_parameters()}  # fmt: skip
-    seen = Seen(subset, residual(full, start))
+    seen = SubsetResidual(subset, residual(full, start))
     refined = refine(full, start, subset, held, rms=0.0, steps=3)
     found = certify(seen).training_rms, held_out_bounds(seen, held).rms, refined.held_out.rms, refined.fitted
     features = tangent_features(full.model, full.x, k=40, seed=0).values
