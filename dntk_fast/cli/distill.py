@@ -28,6 +28,9 @@ def distill(
     per_class: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,2,5,10,20",
     seeds: Annotated[int, typer.Option(help="Seeds of the choice.")] = board.Setting.seeds,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
+    images: Annotated[
+        int | None, typer.Option(help="Only so many training images, and at most as many held-out ones.")
+    ] = None,
     folder: Annotated[
         str | None,
         typer.Option(metavar="DIRECTORY", help="Folder of finished stages; runs/distill-<data> if not given."),
@@ -45,13 +48,14 @@ def distill(
     folder_exists("out", out)
     folder_exists("figure", figure)
     sizes = _sizes(per_class)
-    console, images = terminal(), load(data)
-    show(console, [cost_table(len(images.x_train), len(images.classes), sizes)])
+    console, loaded = terminal(), load(data)
+    n = len(loaded.x_train) if images is None else min(images, len(loaded.x_train))
+    show(console, [cost_table(n, len(loaded.classes), sizes)])
     if not compare:
         return
     chosen = tuple(name.strip() for name in methods.split(";"))
-    setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed)
-    kept = place("folder", folder) or Path("runs") / f"distill-{images.name}"
+    setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed, images=images)
+    kept = place("folder", folder) or Path("runs") / f"distill-{loaded.name}"
     try:
         with Bars(console) as bars:
             record = board.run(setting, kept, overwrite=overwrite, progress=bars.update)
