@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +33,9 @@ __all__ = ["Trace", "capture", "following", "inspect"]
 # GPU, where a launch costs more than memory that is moved, it is memory alone; not measured.
 PASS_BYTES = {"cpu": 10 * 2**20, "cuda": 2**28}
 FEW = 4
+
+# Parameters, or modules, that a warning names.
+NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Trace:
 
     def without(self, names: Collection[str]) -> Trace:
         """The trace with some more parameters left to the generic path."""
-        _warn(self.shapes, names)
+        _warn(self.network.model, names)
         generic = {*self.generic, *names}
         sites = tuple(without(places, generic) for places in self.sites)
         return replace(self, sites=sites, generic=tuple(name for name in self.shapes if name in generic))
@@ -128,7 +134,7 @@ def _judge(
         if not places:
             generic |= {name for name in mark.names if name}
     if generic:
-        _warn(shapes, generic)
+        _warn(wrapped.model, generic)
     sites = tuple(without(places, generic) for places, _ in found)
     settled = not recorder.looked and all(sure for places, (_, sure) in zip(sites, found, strict=True) if places)
     kept = [places[0] if places else None for places in sites]
@@ -141,9 +147,29 @@ def _judge(
     )  # fmt: skip
 
 
-def _warn(shapes: dict[str, torch.Size], generic: Collection[str]) -> None:
-    named = ", ".join(name for name in shapes if name in generic)
-    warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=5)
+def _warn(model: nn.Module, generic: Collection[str]) -> None:
+    """Say once, at the line of the caller, which parts take the generic path: few by name, many by their modules."""
+    names = [name for name, _ in model.named_parameters() if name in generic]
+    if len(names) > NAMED:
+        counts = Counter(name.rpartition(".")[0] for name in names)
+        parts = [
+            f"{type(model.get_submodule(name)).__name__} {name} ({count})".strip() for name, count in counts.items()
+        ]
+        more = f" and {len(parts) - NAMED} more modules" if len(parts) > NAMED else ""
+        told = f"{len(names)} parameters of {', '.join(parts[:NAMED])}{more}"
+    else:
+        told = ", ".join(names)
+    warnings.warn(
+        f"no rule for the use of {told}: their gradients take the slower generic path", stacklevel=_outside() + 1
+    )
+
+
+def _outside() -> int:
+    """Frames from the caller of this function to the first one that is not of this package."""
+    frame, level, package = sys._getframe(1), 1, str(Path(__file__).parents[1])
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _apart(values: Tensor, marks: list[RecordedCall]) -> tuple[list[list[Tensor | None]], bool]:
