@@ -63,7 +63,7 @@ def exact(given):
     digits, lam = inputs.data, inputs.full.numbers["full_kernel"]["lam"]
     kernel = tangent_kernel(inputs.model, digits.x_train, dtype=torch.float64).numpy()
     cross = tangent_kernel(inputs.model, digits.x_test, digits.x_train, dtype=torch.float64).numpy()
-    targets = inputs.logits.arrays["logits.train"].double().numpy()
+    targets = inputs.network.arrays["logits.train"].double().numpy()
     alpha = np.linalg.solve(kernel + lam * np.eye(kernel.shape[1]), targets[..., None])
     return (cross @ alpha)[..., 0], (kernel @ alpha)[..., 0]
 
@@ -115,7 +115,7 @@ def test_training_error_objective_and_network_are_bounded_too(given, exact):
     for when in ("start", "end"):
         assert rms(fitted - exact[1]) <= found[when]["training_rms"]["bound"]
         assert found[when]["objective"]["truth"] <= found[when]["objective"]["bound"] <= found[when]["duality_gap"]
-    away = stage.arrays["distilled"].numpy() - inputs.logits.arrays["logits.test"].numpy()
+    away = stage.arrays["distilled"].numpy() - inputs.network.arrays["logits.test"].numpy()
     assert found["network"]["truth"] == pytest.approx(rms(away), rel=TOL["float32"])
     assert found["network"]["truth"] <= found["network"]["bound"]
 
@@ -334,7 +334,7 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
     part = {"$defs": schema()["$defs"], **schema()["properties"]["distance"]}
     jsonschema.validate(found, part)
     assert not found["exact"]
-    assert found["scale"] == pytest.approx(rms(inputs.logits.arrays["logits.test"]))
+    assert found["scale"] == pytest.approx(rms(inputs.network.arrays["logits.test"]))
     for when in ("start", "end"):
         assert found[when]["held_out_rms"] == {**before[when]["held_out_rms"], "truth": None, "looseness": None}
     assert [step["bound"] for step in found["steps"]] == [step["bound"] for step in before["steps"]]
@@ -345,14 +345,14 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
 def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch):
     inputs = given[0]
     monkeypatch.setattr(stages, "EXACT_KERNEL_BYTES", 0)
-    full = stages.full_kernel(inputs.model, inputs.data, inputs.logits, inputs.config)
+    full = stages.full_kernel(inputs.model, inputs.data, inputs.network, inputs.config)
     assert full.arrays == {}
     assert full.numbers["full_kernel"]["method"] == "features, k = 64"
 
 
 def test_the_refinement_stops_at_the_rms_asked_for(given, exact, tmp_path):
     inputs, stage = given
-    logits = rms(inputs.logits.arrays["logits.test"])
+    logits = rms(inputs.network.arrays["logits.test"])
     before = [step["bound"] / logits for step in stage.numbers["distance"]["steps"]]
     early = again(replace(inputs, config=replace(inputs.config, refine_rms=before[2])), tmp_path)
     after = early.numbers["distance"]["steps"]
