@@ -433,7 +433,10 @@ def _tensor(name: str, value: Any) -> Tensor:
     try:
         # Torch takes neither negative strides nor another machine's order of bytes.
         plain = isinstance(value, np.ndarray)
-        return torch.as_tensor(np.asarray(value, value.dtype.newbyteorder("="), order="C") if plain else value)
+        if plain:
+            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
+            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
+        return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
         got = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
@@ -443,9 +446,10 @@ def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
     labels = _tensor("y", y)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
+    labels = labels.long()  # torch compares no unsigned integers of more than a byte
     if len(labels) != n:
         raise ValueError(f"y: expected {n} classes, one for each row of X, got {len(labels)}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
         got = f"classes from {int(labels.min())} to {int(labels.max())}"
         raise ValueError(f"y: expected classes 0 ... {outputs - 1}, the outputs of the model, got {got}")
-    return labels.long()
+    return labels
