@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ __all__ = [
     "gradients_one_by_one",
     "per_sample_gradients",
     "projected",
+    "pulled_back",
     "sample_gradients",
     "vectorises",
 ]
@@ -94,6 +95,20 @@ def gradients(values: Tensor, leaves: Sequence[Tensor], weight: Tensor | None, *
         return [torch.zeros_like(leaf) for leaf in leaves]
     found = torch.autograd.grad(values, leaves, weight, materialize_grads=True, **options)
     return [g.to_dense() if g.is_sparse else g for g in found]
+
+
+def pulled_back(value: Tensor, leaves: Mapping[str, Tensor], G: Tensor) -> dict[str, Tensor]:
+    """J^T g of a tensor as a function of its leaves, for each of the cotangents G (m, *shape): name -> (m, *shape)."""
+
+    def one(g: Tensor) -> tuple[Tensor, ...]:
+        return tuple(gradients(value, list(leaves.values()), g, retain_graph=True))
+
+    with silent():
+        try:
+            found = torch.vmap(one)(G)
+        except RuntimeError:  # a backward function that vmap cannot follow
+            found = tuple(torch.stack(parts) for parts in zip(*map(one, G), strict=True))
+    return dict(zip(leaves, found, strict=True))
 
 
 def vectorises(module: Wrapped, batch: Any, names: Sequence[str], outputs: Sequence[int] = (0,)) -> bool:

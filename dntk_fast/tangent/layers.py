@@ -22,6 +22,7 @@ __all__ = [
     "Formed",
     "Lookup",
     "Outer",
+    "Pulled",
     "Sum",
     "Tangent",
     "merge",
@@ -301,6 +302,46 @@ class Formed(Tangent):
         return self.formed
 
 
+@dataclass(frozen=True)
+class Pulled(Tangent):
+    """Parameters that a tensor was made of, the same for every sample: J^T of that function, of the tensor's gradients.
+
+    `inner` are the gradients of such tensors (and of parameters used beside them) by name; `back(name, G)` gives for
+    gradients G (m, *shape) of one of them those of its parameters, name -> (m, *shape).
+    """
+
+    shapes: Mapping[str, torch.Size]
+    inner: Tangent
+    back: Callable[[str, Tensor], Mapping[str, Tensor]]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Return (C, n)."""
+        return self.inner.extent
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of one number."""
+        return self.inner.element_size
+
+    def rows(self, chunk: slice) -> Pulled:
+        """Return the same tangent for some of the rows."""
+        return replace(self, inner=self.inner.rows(chunk))
+
+    def gradient(self, name: str) -> Tensor:
+        """Return the gradient of one parameter, (C, n, *shape)."""
+        return self.gradients()[name]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return all of them, each inner gradient formed once."""
+        total: dict[str, Tensor] = {}
+        for made, G in self.inner.gradients().items():
+            for name, g in self.back(made, G.flatten(0, 1)).items():
+                part = g.unflatten(0, self.extent)
+                total[name] = total[name] + part if name in total else part
+        return {name: total[name] for name in self.shapes}
+
+
 def merge(parts: Sequence[Tangent]) -> Tangent:
     """One tangent for all uses of the same parameters; equal layers are joined along their positions t."""
     if len(parts) == 1:
@@ -322,6 +363,9 @@ def stack(parts: Sequence[Tangent]) -> Tangent:
     if isinstance(first, Outer | Elementwise):
         every = tuple(d for part in parts for d in part.cotangents)  # type: ignore[attr-defined]
         return replace(first, cotangents=every)
+    if isinstance(first, Sum):
+        uses = zip(*(part.parts for part in parts), strict=True)  # type: ignore[attr-defined]
+        return replace(first, parts=tuple(stack(same) for same in uses))
     if isinstance(first, Lookup):
         return replace(first, cotangent=torch.cat([part.cotangent for part in parts]))  # type: ignore[attr-defined]
     raise TypeError(f"expected the tangents of marked calls, got {type(first).__name__}")

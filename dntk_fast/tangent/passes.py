@@ -17,12 +17,20 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from dntk_fast import _check
 from dntk_fast.tangent.batches import Outputs, Parameters, Wrapped, ends, network, take
-from dntk_fast.tangent.generic import sample_gradients
+from dntk_fast.tangent.generic import pulled_back, sample_gradients
 from dntk_fast.tangent.isolation import plain_attention, silent
-from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
-from dntk_fast.tangent.placement import RowPlacement, UnsettledRowsError, placements, powers_of_two, scales, without
+from dntk_fast.tangent.layers import Deferred, Pulled, Tangent, merge, stack
+from dntk_fast.tangent.placement import (
+    RowPlacement,
+    UnsettledRowsError,
+    closed,
+    placements,
+    powers_of_two,
+    scales,
+    without,
+)
 from dntk_fast.tangent.probes import saved_bytes, single_sample_output, trainable, unmixed
-from dntk_fast.tangent.recorder import RecordedCall, Recorder, names_by_identity, refuse_changes
+from dntk_fast.tangent.recorder import RecordedCall, Recorder, names_by_identity, refuse_changes, roots
 
 __all__ = ["Trace", "capture", "following", "inspect"]
 
@@ -61,11 +69,12 @@ class Trace:
     widest_bytes: int
     tangents: tuple[Tangent, ...] = field(repr=False)
     batches: bool
+    direct: frozenset[Any] = frozenset()  # calls on parameters alone that a rule serves
 
     def without(self, names: Collection[str]) -> Trace:
         """The trace with some more parameters left to the generic path."""
         _warn(self.network.model, names)
-        generic = {*self.generic, *names}
+        generic = closed([place.names for places in self.sites for place in places], {*self.generic, *names})
         sites = tuple(without(places, generic) for places in self.sites)
         return replace(self, sites=sites, generic=tuple(name for name in self.shapes if name in generic))
 
@@ -91,7 +100,7 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
     wrapped = network(model, outputs)
     again, pair = single_sample_output(wrapped, inputs), ends(inputs)
     saved: dict[int, int] = {}
-    recorder = Recorder(names_by_identity(model, shapes))
+    recorder = Recorder(names_by_identity(model, shapes), model.buffers(), rows=2)
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -124,15 +133,18 @@ def _judge(
     refuse_changes(recorder.marks)
     one, batches = _apart(values, recorder.marks)
     found = [placements(mark, a, b) for mark, a, b in zip(recorder.marks, *one, strict=True)]
-    wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes]
+    wanted = [p for name, p in wrapped.model.named_parameters() if name in shapes] + list(recorder.leaves.values())
     # Every use that was seen got a detached parameter: a gradient that still arrives came by a way that was not seen.
     stray = (
         torch.autograd.grad(values.sum(), wanted, allow_unused=True) if values.requires_grad else [None] * len(wanted)
     )
-    generic = recorder.unruled | {name for name, g in zip(shapes, stray, strict=True) if g is not None}
+    generic = recorder.unruled | {
+        name for name, g in zip([*shapes, *recorder.leaves], stray, strict=True) if g is not None
+    }
     for mark, (places, _) in zip(recorder.marks, found, strict=True):
         if not places:
-            generic |= {name for name in mark.names if name}
+            generic |= roots(mark.names)
+    generic = closed([mark.names for mark in recorder.marks], generic)
     if generic:
         _warn(wrapped.model, generic)
     sites = tuple(without(places, generic) for places, _ in found)
@@ -144,6 +156,7 @@ def _judge(
     return Trace(
         wrapped, shapes, values.shape[1], sites, settled, tuple(name for name in shapes if name in generic),
         row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents), batches,
+        frozenset(recorder.direct),
     )  # fmt: skip
 
 
@@ -267,7 +280,8 @@ def capture(
     """
     classes = range(trace.outputs) if classes is None else classes
     n = _check.samples("inputs", inputs)
-    recorder = Recorder(names_by_identity(trace.network.model, set(trace.shapes) - set(trace.generic)))
+    wanted, model = set(trace.shapes) - set(trace.generic), trace.network.model
+    recorder = Recorder(names_by_identity(model, wanted), model.buffers(), direct=trace.direct)
     if len(trace.generic) < len(trace.shapes):
         with torch.enable_grad(), plain_attention(), recorder:
             values = trace.network(inputs)
@@ -310,7 +324,7 @@ def _settled(
             [site for site in places if a is None or b is None or scales(site, a, b, factors)]
             for places, a, b in zip(fitting, plain, scaled, strict=True)
         ]
-    lost = {name for mark, places in zip(marks, fitting, strict=True) if not places for name in mark.names if name}
+    lost = {name for mark, places in zip(marks, fitting, strict=True) if not places for name in roots(mark.names)}
     if lost:
         raise UnsettledRowsError(lost)
     return [places[0] for places in fitting]
@@ -328,7 +342,7 @@ def _tangents(
     for k, site in enumerate(sites):
         if site is None or cotangents[k] is None:
             continue
-        names, uses = {name for name in site.names if name}, [k]
+        names, uses = roots(site.names), [k]
         for group in [group for group in groups if group[0] & names]:
             groups.remove(group)
             names, uses = names | group[0], group[1] + uses
@@ -345,9 +359,17 @@ def _tangent(
     assert found is not None
     assert call is not None
     cotangents[k] = mark.call = None  # the consumer of the tangent decides how long its tensors live
-    own = {name: shapes[name] for name in site.names if name}
+    made = {name: part for name, part in mark.made.items() if name in site.names}
+    own = {name: made[name][0].shape if name in made else shapes[name] for name in site.names if name}
     source = found[0].new_empty(n, 0) if call.source is None else site.lead(call.source, n, 0)
-    return stack([call.build(site.names, own, source, site.lead(D, n, 1)) for D in found])
+    inner = stack([call.build(site.names, own, source, site.lead(D, n, 1)) for D in found])
+    if not made:
+        return inner
+
+    def back(name: str, G: Tensor) -> dict[str, Tensor]:
+        return pulled_back(*made[name], G) if name in made else {name: G}
+
+    return Pulled({name: shapes[name] for name in sorted(roots(site.names))}, inner, back)
 
 
 def _deferred(trace: Trace, inputs: Any, classes: range, n: int) -> Deferred:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from dntk_fast.tangent.recorder import RecordedCall
+from dntk_fast.tangent.recorder import RecordedCall, roots
 
-__all__ = ["RowPlacement", "UnsettledRowsError", "placements", "powers_of_two", "scales", "without"]
+__all__ = ["RowPlacement", "UnsettledRowsError", "closed", "placements", "powers_of_two", "scales", "without"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,16 @@ def without(places: Sequence[RowPlacement], generic: Collection[str]) -> tuple[R
     return tuple(site for site in found if any(site.names))
 
 
+def closed(names: Iterable[Iterable[str | None]], generic: Collection[str]) -> set[str]:
+    """The parameters that the generic path serves, and all that made tensors are made of together with them."""
+    found, groups = set(generic), [roots([name]) for pair in names for name in pair if name]
+    while any(group & found and not group <= found for group in groups):
+        found |= {name for group in groups if group & found for name in group}
+    return found
+
+
 def _left(names: tuple[str | None, str | None], generic: Collection[str]) -> tuple[str | None, str | None]:
-    weight, bias = (None if name in generic else name for name in names)
+    weight, bias = (None if roots([name]) & set(generic) else name for name in names)
     return weight, bias
 
 

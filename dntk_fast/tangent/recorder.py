@@ -8,7 +8,8 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,28 @@ from dntk_fast.tangent.batch_norm import batch_norm
 from dntk_fast.tangent.recurrent import RECURRENT, recurrent
 from dntk_fast.tangent.rules import RULES, Call
 
-__all__ = ["RecordedCall", "Recorder", "names_by_identity", "refuse_changes"]
+__all__ = ["Made", "RecordedCall", "Recorder", "names_by_identity", "refuse_changes", "roots"]
+
+
+class Made(str):
+    """The name of a tensor that was made of parameters and constants alone, the same for every sample."""
+
+    roots: tuple[str, ...]
+
+    def __new__(cls, name: str, made_of: tuple[str, ...]) -> Made:
+        """Give a string its parameters."""
+        found = super().__new__(cls, name)
+        found.roots = made_of
+        return found
+
+
+def roots(names: Iterable[str | None]) -> set[str]:
+    """The parameters behind names.
+
+    >>> sorted(roots(["bias", None, Made("~0", ("g", "v"))]))
+    ['bias', 'g', 'v']
+    """
+    return {root for name in names if name is not None for root in (name.roots if isinstance(name, Made) else (name,))}
 
 
 @dataclass
@@ -38,6 +60,9 @@ class RecordedCall:
     shape: torch.Size
     version: int
     function: Any
+    made: dict[
+        str, tuple[Tensor, dict[str, Tensor]]
+    ]  # of the names that are `Made`: the tensor, and its parameters' leaves
 
     def changed(self) -> bool:
         """Whether an activation that the weight's gradient needs is no longer what it was."""
@@ -71,8 +96,18 @@ DERIVING = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 class Recorder(TorchFunctionMode):
     """Marks the output of every call that has a rule, and remembers the parameters that met a function without one."""
 
-    def __init__(self, names: dict[int, str | None]) -> None:
+    def __init__(
+        self,
+        names: dict[int, str | None],
+        constants: Iterable[Tensor] = (),
+        rows: int = 0,
+        direct: Collection[Any] = (),
+    ) -> None:
         super().__init__()
+        self.fixed = {id(part): (part, part._version) for part in constants if not part.is_inference()}
+        self.rows, self.direct, self.counts = rows, set(direct), Counter[Any]()
+        self.leaves: dict[str, Tensor] = {}  # of parameters that others were made of
+        self.made: dict[int, tuple[Tensor, Tensor]] = {}  # by identity of what the model got: that, and with its graph
         self.names = dict(names)  # by identity; None: a parameter whose gradient is not wanted
         self.twins: dict[int, Tensor] = {}
         self.marks: list[RecordedCall] = []
@@ -83,10 +118,19 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         self.looked |= func in LOOKING or (func in INDEXING and _by_tensor(args[1]))
         self.derived |= func in DERIVING
-        _refuse_randomness(func, args, kwargs)
-        found = {id(leaf): leaf for leaf in _leaves((*args, *kwargs.values())) if id(leaf) in self.names}
+        given = [leaf for leaf in _leaves((*args, *kwargs.values())) if isinstance(leaf, Tensor)]
+        found = {id(leaf): leaf for leaf in given if id(leaf) in self.names}
         if not found:
-            return func(*args, **kwargs)
+            _refuse_randomness(func, args, kwargs)
+            result = func(*args, **kwargs)
+            if all(map(self._constant, given)):
+                self._keep(result)
+            return result
+        if any(self.names[key] for key in found) and all(id(leaf) in found or self._constant(leaf) for leaf in given):
+            known, result = self._make(func, args, kwargs, list(found.values()))
+            if known:
+                return result
+        _refuse_randomness(func, args, kwargs)
         if func is functional.multi_head_attention_forward:
             with self:
                 attended = attention(*args, **kwargs)
@@ -106,9 +150,73 @@ class Recorder(TorchFunctionMode):
             or not isinstance(result, Tensor)
             or {id(call.weight), id(call.bias)} & set(found) != set(found)
         ):
-            self.unruled |= {name for leaf in found.values() if (name := self.names[id(leaf)]) is not None}
+            self.unruled |= roots(self.names[key] for key in found)
             return result
         return self._mark(func, call, result)
+
+    def _constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a buffer, or made of such and of numbers, and was not changed since."""
+        kept = self.fixed.get(id(tensor))
+        return kept is not None and kept[1] == tensor._version
+
+    def _keep(self, result: Any) -> None:
+        for part in _leaves([result]):
+            if isinstance(part, Tensor) and not part.requires_grad and not part.is_inference():
+                self.fixed[id(part)] = part, part._version
+
+    def _make(self, func: Any, args: Any, kwargs: Any, found: list[Tensor]) -> tuple[bool, Any]:
+        """A call on parameters and constants alone: its result becomes a parameter of its own, its graph beside the model's.
+
+        Not where a rule sees the rows in the result already (a class token that is expanded): as was found with two samples.
+        """
+        live = {id(leaf): self._live(leaf) for leaf in found}
+        versions = {key: part._version for key, part in live.items()}
+
+        def alive(part: Any) -> Any:
+            return live.get(id(part), part)
+
+        with torch.enable_grad():
+            result = func(*tree_map(alive, args), **tree_map(alive, kwargs))
+        if not isinstance(result, Tensor) or not result.requires_grad:
+            if any(isinstance(part, Tensor) and part.requires_grad for part in _leaves([result])):
+                return False, None  # several at once
+            self._keep(result)
+            return True, result
+        same = next((leaf for leaf in found if live[id(leaf)] is result), None)
+        if same is not None:
+            changed = result._version != versions[id(same)]
+            self.unruled |= roots(self.names[id(leaf)] for leaf in found) if changed else set()
+            return True, same
+        use = (func, tuple(self.names[id(leaf)] for leaf in found))
+        key = (*use, self.counts[use])
+        self.counts[use] += 1
+        if (
+            self.rows
+            and result.dim()
+            and result.shape[0] == self.rows
+            and func in RULES
+            and RULES[func](*args, **kwargs)
+        ):
+            self.direct.add(key)
+        if key in self.direct:
+            return False, None
+        handle = nn.Parameter(result.detach(), requires_grad=False)
+        self.names[id(handle)] = Made(
+            f"~{len(self.made)}", tuple(sorted(roots(self.names[id(leaf)] for leaf in found)))
+        )
+        self.made[id(handle)] = handle, result
+        return True, handle
+
+    def _live(self, leaf: Tensor) -> Tensor:
+        """A parameter as a leaf that no gradient of the model reaches, a made tensor with its graph."""
+        name = self.names[id(leaf)]
+        if id(leaf) in self.made:
+            return self.made[id(leaf)][1]
+        if name is None:
+            return leaf.detach()
+        if name not in self.leaves:
+            self.leaves[name] = leaf.detach().requires_grad_()
+        return self.leaves[name]
 
     def _linear(self, *args: Any) -> Tensor:
         found: Tensor = self.__torch_function__(functional.linear, (), args)
@@ -129,13 +237,18 @@ class Recorder(TorchFunctionMode):
         names = (self.names.get(id(call.weight)), self.names.get(id(call.bias)))
         if names == (None, None):
             return output
-        leaf = not output.requires_grad
+        leaf, parts = not output.requires_grad, (call.weight, call.bias)
         if leaf:
             output.requires_grad_()
         source = call.source.detach() if call.source is not None else None
         call = Call(source, None, None, call.build, call.place)
         version = source._version if source is not None else 0
-        self.marks.append(RecordedCall(call, names, get_gradient_edge(output), output.shape, version, func))
+        made: dict[str, tuple[Tensor, dict[str, Tensor]]] = {
+            name: (self.made[id(part)][1], {root: self.leaves[root] for root in name.roots})
+            for name, part in zip(names, parts, strict=True)
+            if isinstance(name, Made)
+        }
+        self.marks.append(RecordedCall(call, names, get_gradient_edge(output), output.shape, version, func, made))
         # A leaf must not be changed in place by what follows; its copy may.
         return output.clone() if leaf else output
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dntk_fast.tangent.layers import Elementwise, Lookup, Outer, Tangent, unchanged
+from dntk_fast.tangent.layers import Elementwise, Lookup, Outer, Sum, Tangent, unchanged
 
 __all__ = ["RULES", "Call"]
 
@@ -260,7 +261,7 @@ def _broadcast(source: Tensor, weight: Any, bias: Any, unit: Callable[[Tensor], 
         return _sum_to(d, shape).reshape(len(d), *shape)
 
     used = source if weight is not None else None
-    return Call(used, weight, bias, _elementwise(unit, reduce), "exact")
+    return Call(used, weight, bias, _elementwise(unit, reduce), "first")
 
 
 def _add(input: Any, other: Any, *, alpha: float = 1) -> Call | None:
@@ -279,6 +280,65 @@ def _mul(input: Any, other: Any) -> Call | None:
     return _broadcast(input, other, None, unchanged)
 
 
+def _addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Call | None:
+    """Bias + weight x, as global response normalisation writes it."""
+    if isinstance(tensor2, torch.nn.Parameter):
+        tensor1, tensor2 = tensor2, tensor1
+    parameters = isinstance(input, torch.nn.Parameter) and isinstance(tensor1, torch.nn.Parameter)
+    if value != 1 or not parameters or input.dim() > tensor2.dim() or input.shape != tensor1.shape:
+        return None
+    found = _broadcast(tensor2, tensor1, None, unchanged)
+    return found and Call(found.source, tensor1, input, found.build, found.place)
+
+
+def _transposed_convolution(
+    input: Tensor,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Call | None:
+    """y[p s + k d] += W[k] x[p]: the gradient pairs x with patches of the cotangent, not the cotangent with those of x."""
+    kernel = list(weight.shape[2:])
+    dims = len(kernel)
+    if input.dim() != dims + 2:
+        return None
+    step, gap = _spread(stride, dims), _spread(dilation, dims)
+    margins, positions = _margins(padding, kernel, gap), list(input.shape[2:])
+
+    def unfold(x: Tensor) -> Tensor:
+        images = x.reshape(-1, *x.shape[-dims - 1 :])
+        return _positions(images.reshape(len(x), -1, groups, images.shape[1] // groups, math.prod(images.shape[2:])))
+
+    def patches(D: Tensor) -> Tensor:
+        (C, n), images = D.shape[:2], D.reshape(-1, *D.shape[-dims - 1 :])
+        images = functional.pad(images, margins) if any(margins) else images
+        used = [(size - 1) * s + g * (k - 1) + 1 for size, s, g, k in zip(positions, step, gap, kernel, strict=True)]
+        short = [max(0, need - have) for need, have in zip(used, images.shape[2:], strict=True)]
+        images = functional.pad(images, [v for part in reversed(short) for v in (0, part)]) if any(short) else images
+        for axis, need in enumerate(used, 2):
+            images = images.narrow(axis, 0, need)
+        A = _patches(images.contiguous(), kernel, step, gap)
+        A = A.view(C * n, -1, groups, A.shape[1] // groups, A.shape[2])
+        return _positions(A).unflatten(0, (C, n))
+
+    def build(names: Names, shapes: Shapes, source: Tensor, D: Tensor) -> Tangent:
+        weight, bias = names
+        parts: list[Tangent] = []
+        if weight is not None:
+            own = {weight: shapes[weight]}
+            parts.append(Outer(weight, None, own, source, patches(D), unfold, transposed=True))
+        if bias is not None:
+            own = {bias: shapes[bias]}
+            parts.append(Elementwise(None, bias, own, source, D, unchanged, partial(_channels, spatial=dims)))
+        return parts[0] if len(parts) == 1 else Sum(shapes, tuple(parts))
+
+    return Call(input, weight, bias, build, "first")
+
+
 RULES: dict[Any, Callable[..., Call | None]] = {
     functional.linear: _linear,
     functional.conv1d: _convolution,
@@ -294,6 +354,12 @@ RULES: dict[Any, Callable[..., Call | None]] = {
     torch.matmul: _matmul,
     Tensor.matmul: _matmul,
     torch.addmm: _addmm,
+    functional.conv_transpose1d: _transposed_convolution,
+    functional.conv_transpose2d: _transposed_convolution,
+    functional.conv_transpose3d: _transposed_convolution,
+    torch.addcmul: _addcmul,
+    Tensor.addcmul: _addcmul,
+    Tensor.add_: _add,
     torch.add: _add,
     Tensor.add: _add,
     torch.mul: _mul,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dntk_fast.projection import Sketch
 from dntk_fast.projection.maps import Contiguous, Map, TensorSketch
-from dntk_fast.tangent.layers import Deferred, Lookup, Outer, Tangent
+from dntk_fast.tangent.layers import Deferred, Lookup, Outer, Pulled, Tangent
 
 __all__ = ["QUALITY", "Projector", "choose_kinds", "second_moment"]
 
@@ -107,13 +107,13 @@ class Projector:
         """Any tangent, by its gradients, as many samples at a time as the budget holds: dense maps are drawn each time."""
         C, n = tangent.extent
         size = max(shape.numel() for shape in tangent.shapes.values())
-        if isinstance(tangent, Deferred):  # gives the gradients of all its parameters at once
+        if isinstance(tangent, Deferred | Pulled):  # gives the gradients of all its parameters at once
             size = sum(shape.numel() for shape in tangent.shapes.values())
         step = max(1, min(n, self.budget // (2 * C * size * self.wide.element_size())))
         for start in range(0, n, step):
             chunk = slice(start, min(start + step, n))
             part = tangent.rows(chunk)
-            if isinstance(part, Deferred):
+            if isinstance(part, Deferred | Pulled):
                 for name, gradient in part.gradients().items():
                     self._rows(name, gradient, chunk)
             else:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from dntk_fast.tangent.batches import Wrapped
@@ -134,14 +135,29 @@ def test_some_outputs_in_any_chunks():
 
 
 class Last(nn.Module):
-    """The last state of a recurrent network."""
+    """The last state of a recurrent network on sequences that are packed."""
 
     def __init__(self):
         super().__init__()
         self.recurrent, self.head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.head(self.recurrent(x)[0][:, -1])
+        packed = pack_padded_sequence(x, [x.shape[1]] * len(x), batch_first=True)
+        return self.head(self.recurrent(packed)[1][0][-1])
+
+
+class Squared(nn.Bilinear):
+    """A quadratic form."""
+
+    def forward(self, x):
+        return super().forward(x, x)
+
+
+class Contracted(nn.Linear):
+    """A product that is written with einsum."""
+
+    def forward(self, x):
+        return torch.einsum("ni,oi->no", x, self.weight) + self.bias
 
 
 class Twice(nn.Module):
@@ -187,11 +203,11 @@ class Unseen(nn.Module):
         (Twice, (3, 3), "w"),
         (Unseen, (3, 3), "w"),
         (
-            lambda: nn.Sequential(nn.ConvTranspose1d(2, 2, 2), nn.Flatten(), nn.Linear(8, 2)),
-            (3, 2, 3),
+            lambda: nn.Sequential(Squared(3, 3, 4), nn.Linear(4, 2)),
+            (3, 3),
             "0.weight, 0.bias",
         ),
-        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), (3, 3), "parametrizations"),
+        (lambda: nn.utils.parametrizations.weight_norm(Contracted(3, 2)), (3, 3), "parametrizations"),
         (lambda: nn.Sequential(nn.Embedding(4, 2, scale_grad_by_freq=True), nn.Flatten()), (3, 2), "0.weight"),
     ],
 )

@@ -106,8 +106,12 @@ def test_the_plan_reads_as_a_table():
 
 
 def test_parameters_without_a_rule_are_in_the_table_too():
-    model = nn.Sequential(nn.ConvTranspose1d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2))
+    class Squared(nn.Bilinear):
+        def forward(self, x):
+            return super().forward(x, x)
+
+    model = nn.Sequential(Squared(3, 3, 4), nn.Linear(4, 2))
     with pytest.warns(UserWarning, match="no rule"):
-        plan = kernel_plan(model, torch.randn(4, 1, 3))
+        plan = kernel_plan(model, torch.randn(4, 3))
     assert plan.generic == ("0.weight", "0.bias")
     assert [line.split() for line in str(plan).splitlines()[-2:]] == [[name, "generic", "-"] for name in plan.generic]
