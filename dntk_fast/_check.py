@@ -88,6 +88,8 @@ def _number(name: str, value: Any) -> float:
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     try:
         found = float(value)
+    except OverflowError:
+        refuse(name, "a number that float64 holds", "a larger one")
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a real number, got {value!r}") from None
     if not abs(found) < float("inf"):
@@ -149,6 +151,8 @@ def array_namespace(value: Any) -> Any:
 
 
 def _namespace(name: str, value: Any) -> Any:
+    if isinstance(value, np.matrix):  # its products are of another kind
+        raise TypeError(f"{name}: expected an array, got a matrix (numpy.asarray makes it one)")
     if isinstance(value, np.ma.MaskedArray):  # the mask would be lost on the way
         raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
     try:
@@ -164,6 +168,16 @@ def tensor(name: str, value: Any) -> Tensor:
     return value
 
 
+def _plain(name: str, value: Tensor) -> None:
+    """Refuse tensors on which torch computes nothing, or not with others."""
+    if value.is_meta:
+        refuse(name, "a tensor that holds numbers", "one on the meta device")
+    if value.layout != torch.strided:
+        refuse(name, "a dense tensor", f"one of layout {value.layout}")
+    if value.is_floating_point() and value.dtype.itemsize == 1:
+        raise TypeError(f"{name}: expected numbers of two bytes or more, got dtype {value.dtype}")
+
+
 def _finite(value: Any) -> bool:
     # torch looks at one entry at a time; a NaN or an infinity anywhere shows in the sum, which is an order cheaper. A sum
     # that is not finite may have overflowed: only then every entry is looked at.
@@ -175,6 +189,8 @@ def _finite(value: Any) -> bool:
 
 def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> Any:
     """A finite real floating-point array with exactly `ndim` axes, or at least `least` of them."""
+    if isinstance(value, Tensor):
+        _plain(name, value)
     xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "real floating"):
         raise TypeError(f"{name}: expected real floating-point numbers, got dtype {value.dtype}")
@@ -199,6 +215,8 @@ def partition(name: str, value: Any, n: int) -> Any:
     xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "integral"):
         raise TypeError(f"{name}: expected integer labels, got dtype {value.dtype}")
+    if value.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch has no comparisons of them
+        raise TypeError(f"{name}: expected integers that torch compares (int64), got dtype {value.dtype}")
     if tuple(value.shape) != (n,):
         refuse(name, f"shape ({n},)", f"shape {tuple(value.shape)}")
     return value
@@ -253,6 +271,8 @@ def inputs(name: str, value: Any) -> Any:
     """A tensor, or a tuple or dict of tensors, with one finite entry per sample along the first axis."""
     samples(name, value)
     for part in tensors(name, value):
+        if part.is_meta or part.layout == torch.strided:  # what is sparse a model may take
+            _plain(name, part)
         if part.is_floating_point() and not _finite(part):
             refuse(name, "finite entries", "some that are NaN or infinite")
     return value

@@ -28,6 +28,7 @@ from dntk_fast.kernels.joint import (
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
@@ -79,8 +80,8 @@ class DistilledNTK:
         How they are made, one of `METHODS`; used only with `gradients`.
     lam : float or None
         Un-normalised ridge; None lets leaving out images choose.
-    memory : int
-        Bytes that kernels and predictions may take beside the model and their results.
+    memory : int or None
+        Bytes that kernels and predictions may take beside the model and their results; None is an eighth of the machine's.
 
     Attributes
     ----------
@@ -191,7 +192,7 @@ class DistilledNTK:
             cotangents=self.cotangents, steps=self.steps, memory=self.memory, progress=progress,
         )  # fmt: skip
         with torch.no_grad():
-            targets = torch.cat([self.model(part) for part in kept.images.split(256)]).double().T
+            targets = torch.cat([self.model(own_copy(part)) for part in kept.images.split(256)]).double().T
         weights = self._joint(kept, targets) if self.solve == "joint" else self._per_class(kept, targets)
         like = _check.parameter(self.model)
         self.weights_ = {name: w.to(like.dtype) for name, w in weights.items()}
@@ -432,7 +433,10 @@ def _tensor(name: str, value: Any) -> Tensor:
     try:
         # Torch takes neither negative strides nor another machine's order of bytes.
         plain = isinstance(value, np.ndarray)
-        return torch.as_tensor(np.asarray(value, value.dtype.newbyteorder("="), order="C") if plain else value)
+        if plain:
+            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
+            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
+        return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
         got = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
@@ -442,9 +446,10 @@ def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
     labels = _tensor("y", y)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
+    labels = labels.long()  # torch compares no unsigned integers of more than a byte
     if len(labels) != n:
         raise ValueError(f"y: expected {n} classes, one for each row of X, got {len(labels)}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
         got = f"classes from {int(labels.min())} to {int(labels.max())}"
         raise ValueError(f"y: expected classes 0 ... {outputs - 1}, the outputs of the model, got {got}")
-    return labels.long()
+    return labels

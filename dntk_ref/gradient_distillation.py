@@ -305,7 +305,9 @@ def kmeans_rows(kernel: Any, m: int, *, rng: np.random.Generator) -> IntArray:
     [0, 1, 2]
     """
     pairs = eigenpairs(kernel)
-    rows = pairs.vectors * np.sqrt(pairs.values)
+    # The root of what rounding left of a zero would be 1e-8, and tell equal rows apart.
+    rounding = pairs.values.size * np.finfo(np.float64).eps * pairs.values[0]
+    rows = pairs.vectors * np.sqrt(np.where(pairs.values > rounding, pairs.values, 0.0))
     centres = barycenter(rows, m, rng=rng).points
     return np.unique(nearest(centres, rows))
 

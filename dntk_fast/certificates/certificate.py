@@ -235,7 +235,9 @@ def held_out_bounds(measured: SubsetResidual, test: HeldOut, *, gap: Tensor | No
     """
     if test.subset is not measured.subset:
         remedy = "measure them with held_out(measured.subset, x)"
-        _check.refuse("test", "inputs measured by the subset of the residual", "inputs of another subset", remedy=remedy)
+        _check.refuse(
+            "test", "inputs measured by the subset of the residual", "inputs of another subset", remedy=remedy
+        )
     problem, lam, t = measured.subset.problem, measured.subset.problem.ridge, test.scale.shape[1]
     shift = problem.predict(measured.solved, test.x)
     # Of the rounding nothing is known but its norm: it has no centre, and counts with its full radius.

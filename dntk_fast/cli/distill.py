@@ -10,6 +10,7 @@ import typer
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.output import finish, folder_exists, place, show, terminal
 from dntk_fast.experiment import scoreboard as board
+from dntk_fast.experiment.scoreboard_figure import write_figure
 from dntk_fast.experiment.scoreboard_table import cost_table, energy_table, error_table
 from dntk_fast.workflow.data import load
 
@@ -27,11 +28,15 @@ def distill(
     per_class: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,2,5,10,20",
     seeds: Annotated[int, typer.Option(help="Seeds of the choice.")] = board.Setting.seeds,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
+    images: Annotated[
+        int | None, typer.Option(help="Only so many training images, and at most as many held-out ones.")
+    ] = None,
     folder: Annotated[
         str | None,
         typer.Option(metavar="DIRECTORY", help="Folder of finished stages; runs/distill-<data> if not given."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="The SVG of error against passes to write.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a comparison with other settings in that folder.")
     ] = False,
@@ -41,20 +46,24 @@ def distill(
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
     folder_exists("out", out)
+    folder_exists("figure", figure)
     sizes = _sizes(per_class)
-    console, images = terminal(), load(data)
-    show(console, [cost_table(len(images.x_train), len(images.classes), sizes)])
+    console, loaded = terminal(), load(data)
+    n = len(loaded.x_train) if images is None else min(images, len(loaded.x_train))
+    show(console, [cost_table(n, len(loaded.classes), sizes)])
     if not compare:
         return
     chosen = tuple(name.strip() for name in methods.split(";"))
-    setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed)
-    kept = place("folder", folder) or Path("runs") / f"distill-{images.name}"
+    setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed, images=images)
+    kept = place("folder", folder) or Path("runs") / f"distill-{loaded.name}"
     try:
         with Bars(console) as bars:
             record = board.run(setting, kept, overwrite=overwrite, progress=bars.update)
     except KeyboardInterrupt:
         console.print(f"Stopped. Finished stages are kept in {kept}; the same command goes on from there.")
         raise typer.Exit(130) from None
+    if figure is not None:
+        write_figure(record, figure)
     finish(console, (error_table(record), energy_table(record)), record, out)
 
 

@@ -6,7 +6,6 @@ support point, and the nearest-point map is a coupling with the Voronoi weights.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
 from dntk_fast._arrays import Array, double, from_numpy, namespace, to_numpy, transpose
+from dntk_fast.tangent.isolation import Quiet
 
 __all__ = ["Barycenter", "barycenter", "quantisation_cost"]
+
+_QUIET = Quiet("", ConvergenceWarning)
 
 # k-means finds a local minimum; this many seeded starts, the best kept.
 STARTS = 10
@@ -46,10 +48,9 @@ def barycenter(points: Array, m: int, *, seed: int, starts: int = STARTS) -> Bar
     Z = to_numpy(double(_check.rows("points", points, ndim=2)))
     n = len(Z)
     m, seed, starts = _check.integer("m", m, 1, n), _check.seed(seed), _check.integer("starts", starts, 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than m: said in the answer's shape
-        with threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
-            labels = KMeans(m, n_init=starts, random_state=seed % 2**32).fit_predict(Z)
+    # fewer distinct rows than m: said in the answer's shape
+    with _QUIET.held(), threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
+        labels = KMeans(m, n_init=starts, random_state=seed % 2**32).fit_predict(Z)
     _, labels = np.unique(labels, return_inverse=True)
     counts = np.bincount(labels)
     # The means once more in full precision: a support point is the mean of the points nearest to it.

@@ -20,6 +20,7 @@ from dntk_fast.distillation.barycenter import barycenter
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.tangent.head import final_linear, recorded_inputs
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["ClassMoments", "DistilledImages", "class_moments", "distil_images"]
 
@@ -174,7 +175,7 @@ class _Goal:
         classes = len(images) // m
         here = slice(first, first + classes)
         with recorded_inputs(self.modules) as seen:
-            logits = model(images)
+            logits = model(own_copy(images))
         matching = (seen[HEAD] - self.points[here].flatten(0, 1)).square().sum().double()
         labels = torch.arange(classes, device=images.device).repeat_interleave(m)
         spread = matching.new_zeros(())
@@ -194,7 +195,7 @@ def _survey(
     statistics: dict[str, ClassMoments] = {}
     for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
         with torch.no_grad(), recorded_inputs(modules) as seen:
-            model(images.to(device))
+            model(own_copy(images.to(device)))
         features.append(seen.pop(HEAD))
         for name, values in seen.items():
             batch = class_moments(values, labels.to(device), classes)
@@ -463,7 +464,7 @@ def _keeper(
 
 @torch.no_grad()
 def _first_logits(model: nn.Module, x: Tensor) -> Tensor:
-    found: Tensor = model(x[:1].to(_device(model)))
+    found: Tensor = model(own_copy(x[:1].to(_device(model))))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from itertools import product
 
@@ -29,6 +28,7 @@ from dntk_fast._arrays import (
 from dntk_fast.kernels.locality import Eigenspaces, eigenspaces, gap_mask
 from dntk_fast.kernels.nystrom import nystrom_factor
 from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
+from dntk_fast.tangent.isolation import Quiet
 
 __all__ = [
     "BudgetChoice",
@@ -40,6 +40,8 @@ __all__ = [
     "local_global_synthesis",
     "spectral_clusters",
 ]
+
+_QUIET = Quiet("Graph is not fully connected", UserWarning)
 
 # docs/measures.md: Algorithm 1 has no budget, so a budget tries these settings.
 CLUSTERS = (1, 2, 3, 5, 8)
@@ -101,11 +103,9 @@ def spectral_clusters(kernel: Array, clusters: int, *, seed: int, affinity: str 
     if H in (1, n):
         return integers(n, kernel) * int(n == H)
     estimator = SpectralClustering(H, affinity="precomputed", random_state=seed % 2**32)
-    with warnings.catch_warnings():
-        # Blocks without any affinity between them are the clearest clusters there are.
-        warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        with threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
-            found = estimator.fit_predict(A)
+    # Blocks without any affinity between them are the clearest clusters there are.
+    with _QUIET.held(), threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
+        found = estimator.fit_predict(A)
     _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     return from_numpy(np.argsort(np.argsort(first))[inverse].astype(np.int64), kernel)
 

@@ -5,8 +5,6 @@ A class gets the same rows alone as in a batch: every class starts from the same
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -15,8 +13,11 @@ from threadpoolctl import threadpool_limits
 from dntk_fast import _check
 from dntk_fast._arrays import Array, diagonal, double, from_numpy, identity, integers, namespace, to_numpy
 from dntk_fast.kernels.ridge import leverage
+from dntk_fast.tangent.isolation import Quiet
 
 __all__ = ["farthest_point_rows", "kmeans_rows", "leverage_rows", "random_rows", "selection"]
+
+_QUIET = Quiet("", ConvergenceWarning)
 
 
 def random_rows(n: int, m: int, *, seed: int) -> np.ndarray:
@@ -134,8 +135,8 @@ def selection(n: int, rows: Array) -> Array:
 
 
 def _medoids(points: np.ndarray, m: int, seed: int, starts: int) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than means: filled up below
+    # fewer distinct points than means: filled up below
+    with _QUIET.held():
         found = KMeans(m, n_init=starts, random_state=seed % 2**32).fit(points)
     own = found.labels_[:, None] == np.arange(m)
     distance = np.where(own, found.transform(points), np.inf)

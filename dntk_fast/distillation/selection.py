@@ -18,6 +18,7 @@ from dntk_fast import _check
 from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.row_samplers import medoid_rows
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["CHOICES", "Cost", "activation_kernel", "choose_rows", "choosing_cost", "greedy_rows"]
 
@@ -186,7 +187,8 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     ----------
     model : network in evaluation mode
     x : (n, ...)
-    memory : bytes for the activations; where they do not fit, blocks of images go through the network more than once
+    memory : bytes for the activations (None: an eighth of the machine's); where they do not fit, blocks of images go through
+        the network more than once
 
     Returns
     -------
@@ -199,7 +201,7 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     _check.frozen_statistics(model)
     n = _check.samples("x", x)
     one = sum(part.nbytes for part in _activations(model, x[:1]))
-    memory = default_memory() if memory is None else int(_check.integer("memory", memory, 1))
+    memory = default_memory(x.device) if memory is None else int(_check.integer("memory", memory, 1))
     if 2 * one > memory:
         _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
     step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
@@ -231,7 +233,7 @@ def _squares(activations: list[Tensor]) -> Tensor:
 def _activations(model: nn.Module, x: Tensor) -> list[Tensor]:
     """What each activation gives or else what each layer after the first is given, (n, d) in the order of the calls."""
     with _recorded(model) as (given, taken):
-        model(x)
+        model(own_copy(x))
     found = [[part for part in parts if len(part) == len(x)] for parts in (given, taken[1:], [x])]
     return [part.flatten(1) for part in next(parts for parts in found if parts)]
 

@@ -103,7 +103,7 @@ def tune_images(
     x : (n, ...), the data
     start : (n_S, ...), the images to begin with
     seed, steps, lr, batch
-    memory : bytes for the gradients of the images and of a batch, which are formed
+    memory : bytes for the gradients of the images and of a batch, which are formed (None: an eighth of the machine's)
     progress : called with (steps done, steps)
     checkpoint, every : a file that keeps the state every so many steps; the same call goes on from there
 
@@ -122,7 +122,6 @@ def tune_images(
     >>> made.images.shape, made.missed.shape, made.backward_passes
     (torch.Size([2, 1]), torch.Size([2]), 28)
     """
-    memory = default_memory() if memory is None else int(_check.integer("memory", memory, 1))
     step_of = _Step.of(model, x, start, _check.seed(seed), _check.integer("batch", batch, 1), memory)
     steps, every = _check.integer("steps", steps, 0), _check.integer("every", every, 1)
     rate = _check.positive("lr", lr)
@@ -163,7 +162,7 @@ class _Step:
     outputs: int
 
     @classmethod
-    def of(cls, model: nn.Module, x: Tensor, start: Tensor, seed: int, batch: int, memory: int) -> _Step:
+    def of(cls, model: nn.Module, x: Tensor, start: Tensor, seed: int, batch: int, memory: int | None) -> _Step:
         _check.frozen_statistics(model)
         _check.array("x", x, least=2)
         if tuple(_check.array("start", start, least=2).shape[1:]) != tuple(x.shape[1:]):
@@ -173,6 +172,7 @@ class _Step:
         names = tuple(name for name, p in own.items() if p.requires_grad and not name.startswith(f"{head}."))
         size = sum(own[name].numel() for name in names) * x.element_size()
         least = (min(len(x), batch) + 3 * len(start)) * size  # the gradients, and twice more to differentiate them
+        memory = default_memory(x.device) if memory is None else _check.integer("memory", memory, 1)
         if least > memory:
             _check.refuse("memory", f"at least {readable_bytes(least)} for the gradients of one step", memory)
         return cls(model, x, names, seed, batch, last.out_features)

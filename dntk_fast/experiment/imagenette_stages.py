@@ -28,6 +28,7 @@ from dntk_fast.kernels.redundancy import truncation_rank_of_spectrum
 from dntk_fast.kernels.ridge import choose_ridge, grid_at, ridge_spectrum
 from dntk_fast.kernels.subspace import energy_gap
 from dntk_fast.tangent.features import tangent_features
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.workflow import stages
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
@@ -270,7 +271,7 @@ def _within(value: Tensor) -> float:
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([model(part) for part in x.split(256)]).T.contiguous()
+        return torch.cat([model(own_copy(part)) for part in x.split(256)]).T.contiguous()
 
 
 def _share(logits: Tensor, labels: Tensor) -> float:

@@ -25,6 +25,7 @@ from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.kernels.joint import BlockProblem, captured_energy, random_cotangents
 from dntk_fast.kernels.predictors import Fit, KernelProblem, scores
 from dntk_fast.tangent.head import final_linear, penultimate
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.kernel import tangent_kernel_full
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset, load
@@ -195,7 +196,7 @@ class _Board:
     def of(cls, model: nn.Module, data: Dataset) -> _Board:
         x = torch.cat([data.x_train, data.x_test])
         with torch.no_grad():
-            logits = torch.cat([model(part) for part in x.split(256)]).double()
+            logits = torch.cat([model(own_copy(part)) for part in x.split(256)]).double()
         body = tangent_kernel_full(model, x, parameters=_body(model, x))
         return cls(model, data, body, _hidden(model, x), logits)
 

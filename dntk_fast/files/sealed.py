@@ -62,10 +62,10 @@ def _no_number(word: str) -> NoReturn:
 def of_kinds(path: Path, found: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     """Return a record if it has these entries, each of its kind (a bool is no int), or refuse the file by its name.
 
-    >>> of_kinds(Path("config.json"), {"n": True}, {"n": int})
+    >>> of_kinds(Path("kept"), {"n": True}, {"n": int})
     Traceback (most recent call last):
         ...
-    dntk_fast._check.ArgumentError: config.json: expected n as int, got True
+    dntk_fast._check.ArgumentError: kept: expected n as int, got True
     """
     for name, kind in kinds.items():
         value = found.get(name) if isinstance(found, dict) else None

@@ -129,7 +129,11 @@ def moments_of(features: Tensor, targets: Tensor) -> Moments:
     """
     Phi = _check.rows("features", _check.tensor("features", features), ndim=3).double()
     y = _check.array_like("targets", targets, features, tuple(Phi.shape[:2])).double()
-    return Moments(Phi.mT @ Phi, apply(Phi.mT, y), y.square().sum(1), Phi.shape[1])
+    found = Moments(Phi.mT @ Phi, apply(Phi.mT, y), y.square().sum(1), Phi.shape[1])
+    if not all(bool(torch.isfinite(sums).all()) for sums in (found.gram, found.right, found.squares)):
+        largest = max(float(Phi.abs().max()), float(y.abs().max()))
+        _check.refuse("features", "numbers whose squares float64 holds", f"some up to {largest:.3g}")
+    return found
 
 
 def merge(first: Moments, second: Moments) -> Moments:

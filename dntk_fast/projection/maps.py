@@ -16,6 +16,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dntk_fast.projection import hashing
 
@@ -25,10 +26,12 @@ __all__ = ["SPARSITY", "Contiguous", "Dense", "Map", "Rows", "SparseJL", "Subsam
 SPARSITY = 4
 # Entries of the accumulator that stay in a core's own cache while the runs pass through it.
 _TILE = 2**17
-# Runs shorter than this are turned many at a time: one call for each would cost more than its additions.
+# Runs shorter than this are given back many at a time: one call for each would cost more than its copies.
 _SHORT = 256
-# Entries that are turned at a time.
-_TURNED = 2**18
+# Where there are more runs than this share of k, those of one shift are summed first: of k shifts k^2 entries are left.
+_MANY = 1 / 2
+# Entries whose runs are summed at a time: they stay in a core's cache with their signs.
+_SUMMED = 2**18
 # Coordinates of a dense map that are drawn at a time: 4 M entries.
 _DENSE_BLOCK = 2**22
 
@@ -59,6 +62,7 @@ class Contiguous:
         self.signs = hashing.signs(stream, 0, d, dtype=dtype, device=device)
         runs = hashing.key(key[0], key[1], "contiguous", "shift")
         self.shifts: list[int] = hashing.shifts(runs, -(-d // k), k).tolist()
+        self._order: tuple[Tensor, Tensor] | None = None
 
     def _runs(self) -> list[tuple[int, int, int]]:
         starts = range(0, self.d, self.k)
@@ -66,21 +70,37 @@ class Contiguous:
 
     def accumulate(self, rows: Tensor, wide: Tensor) -> None:
         """Add A u of rows (..., d) to `wide` (..., 2 k), where a shifted run lies in one piece; `fold` gives A u."""
-        whole = self.d // self.k if self.k < _SHORT else 0
-        self._turn(rows, wide[..., : self.k], whole)
+        whole = self.d // self.k if self.d // self.k >= self.k * _MANY else 0
+        if whole:
+            flat, total = rows.reshape(-1, self.d), wide.reshape(-1, 2 * self.k)
+            step = max(1, _SUMMED // self.d)
+            for first in range(0, len(flat), step):
+                total[first : first + step, :-1] += self._by_shift(flat[first : first + step], whole)
+            wide.copy_(total.view(wide.shape))
         for start, stop, shift in self._runs()[whole:]:
             wide[..., shift : shift + stop - start].addcmul_(rows[..., start:stop], self.signs[start:stop])
 
-    def _turn(self, rows: Tensor, total: Tensor, whole: int) -> None:
-        """Add the first runs to `total` (..., k), many at a time: bucket j of a run takes its entry (j - shift) mod k."""
-        step = max(1, _TURNED // max(1, rows[..., : self.k].numel()))
-        shifts, places = torch.tensor(self.shifts, device=rows.device), torch.arange(self.k, device=rows.device)
-        for first in range(0, whole, step):
-            last = min(first + step, whole)
-            part = slice(first * self.k, last * self.k)
-            runs = (rows[..., part] * self.signs[part]).unflatten(-1, (last - first, self.k))
-            source = (places - shifts[first:last, None]) % self.k
-            total += runs.gather(-1, source.expand_as(runs)).sum(-2)
+    def _by_shift(self, rows: Tensor, whole: int) -> Tensor:
+        """The first runs of rows (m, d), those of one shift summed first: (m, 2 k - 1).
+
+        Of the sums M (k, k) bucket b is sum_s M[s, b - s]: padded to (k, 2 k) and read with one column less, row s stands
+        s places further to the right, and the columns are added.
+        """
+        m, k, size = len(rows), self.k, self.d // self.k * self.k
+        order, starts = self._sorted(whole)
+        runs, copies = (rows[:, :size] * self.signs[:size]).reshape(-1, k), torch.arange(m, device=rows.device)[:, None]
+        sums = functional.embedding_bag(
+            (order + whole * copies).reshape(-1), runs, (starts + whole * copies).reshape(-1), mode="sum"
+        )
+        return functional.pad(sums.view(m, k, k), (0, k)).flatten(1)[:, :-k].view(m, k, 2 * k - 1).sum(1)
+
+    def _sorted(self, whole: int) -> tuple[Tensor, Tensor]:
+        """The first runs in the order of their shifts, and where each shift begins."""
+        if self._order is None:
+            shifts = torch.tensor(self.shifts[:whole], device=self.signs.device)
+            count = torch.bincount(shifts, minlength=self.k)
+            self._order = shifts.argsort(stable=True), count.cumsum(0) - count
+        return self._order
 
     @staticmethod
     def fold(wide: Tensor) -> Tensor:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.loaders import joined
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "differentiable",
     "ends",
     "network",
-    "plain_attention",
     "take",
 ]
 
@@ -92,6 +90,7 @@ class Wrapped(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
+        batch = own_copy(batch)
         found = call(self.model, batch) if self.function is None else self.function(self.model, batch)
         if self.function is not None and (not isinstance(found, Tensor) or found.ndim != 2):
             got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -155,18 +154,6 @@ def cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module
     if any(p.is_floating_point() and p.dtype != dtype for p in (*model.parameters(), *model.buffers())):
         model = copy.deepcopy(model).to(dtype)
     return model, tree_map_only(Tensor, lambda part: part.to(dtype) if part.is_floating_point() else part, x)
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention by plain products, restored after: the fused inference path has no derivative, the fused kernel no vmap."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def described(batch: Any) -> str:

@@ -6,7 +6,6 @@ what one forward and C plain backward passes take.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
 from dntk_fast import _check
-from dntk_fast.tangent.batches import Wrapped, ends, plain_attention, take
+from dntk_fast.tangent.batches import Wrapped, ends, take
 from dntk_fast.tangent.generic import gradients, gradients_one_by_one
+from dntk_fast.tangent.isolation import plain_attention, silent
 from dntk_fast.tangent.probes import agree_to_rounding, chunk_rows
 
 __all__ = ["Products"]
@@ -194,9 +194,7 @@ class Products:
 
         # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates, and
         # says where vmap goes one by one.
-        with plain_attention(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+        with plain_attention(), silent():
             return jvp(values, (primal,), (tangent,))[1]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +12,8 @@ from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.batches import Wrapped, ends, plain_attention, take
+from dntk_fast.tangent.batches import Wrapped, ends, take
+from dntk_fast.tangent.isolation import plain_attention, silent
 from dntk_fast.tangent.probes import agree_to_rounding, probe
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "per_sample_gradients",
     "projected",
     "sample_gradients",
-    "silent",
     "vectorises",
 ]
 
@@ -125,14 +123,6 @@ def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classe
             for name in names:
                 parts[name].append(torch.stack([found[name] for _, found in chunk]))
     return {name: torch.cat(found, 1) for name, found in parts.items()}
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Without the warning about a missing batching rule: it costs time only."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        yield
 
 
 def projected(

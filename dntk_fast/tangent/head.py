@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
-from dntk_fast.tangent.batches import Wrapped, ends, plain_attention
+from dntk_fast.tangent.batches import Wrapped, ends
+from dntk_fast.tangent.isolation import own_copy, plain_attention
 from dntk_fast.tangent.probes import accepted
 
 __all__ = [
@@ -288,7 +289,7 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     ]
     try:
         with torch.no_grad():
-            result = model(x[:1])
+            result = model(own_copy(x[:1]))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).partition("\n")[0]
         _check.refuse("x", f"what the model takes ({reason})", f"shape {tuple(x.shape)} of {x.dtype}")
@@ -332,6 +333,6 @@ def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor
     features = []
     with recorded_inputs({"head": head}) as seen:
         for batch in x.split(_check.integer("batch_size", batch_size, 1)):
-            model(batch)
+            model(own_copy(batch))
             features.append(seen["head"])
     return torch.cat(features)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dntk_fast import _check
 from dntk_fast.tangent.batches import Outputs, Parameters, Wrapped, ends, network, take
-from dntk_fast.tangent.generic import sample_gradients, silent
+from dntk_fast.tangent.generic import sample_gradients
+from dntk_fast.tangent.isolation import plain_attention, silent
 from dntk_fast.tangent.layers import Deferred, Tangent, merge, stack
 from dntk_fast.tangent.placement import RowPlacement, UnsettledRowsError, placements, powers_of_two, scales, without
 from dntk_fast.tangent.probes import saved_bytes, single_sample_output, trainable, unmixed
@@ -30,6 +33,9 @@ __all__ = ["Trace", "capture", "following", "inspect"]
 # GPU, where a launch costs more than memory that is moved, it is memory alone; not measured.
 PASS_BYTES = {"cpu": 10 * 2**20, "cuda": 2**28}
 FEW = 4
+
+# Parameters, or modules, that a warning names.
+NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Trace:
 
     def without(self, names: Collection[str]) -> Trace:
         """The trace with some more parameters left to the generic path."""
-        _warn(self.shapes, names)
+        _warn(self.network.model, names)
         generic = {*self.generic, *names}
         sites = tuple(without(places, generic) for places in self.sites)
         return replace(self, sites=sites, generic=tuple(name for name in self.shapes if name in generic))
@@ -90,17 +96,17 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own function kept with its history would never be freed
 
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), saved_tensors_hooks(pack, lambda t: t), recorder:
+        with torch.enable_grad(), plain_attention(), saved_tensors_hooks(pack, lambda t: t), recorder:
             values = wrapped(pair)
     except (RuntimeError, TypeError, NotImplementedError):  # transforms of torch.func inside; unrecorded it has run
         recorder.derived = True
     if recorder.derived:
         recorder = Recorder({})
         recorder.unruled = set(shapes)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), plain_attention():
             values = wrapped(pair)
         saved = {0: 2 * saved_bytes(wrapped, inputs)}
     values = unmixed(values, again)
@@ -128,7 +134,7 @@ def _judge(
         if not places:
             generic |= {name for name in mark.names if name}
     if generic:
-        _warn(shapes, generic)
+        _warn(wrapped.model, generic)
     sites = tuple(without(places, generic) for places, _ in found)
     settled = not recorder.looked and all(sure for places, (_, sure) in zip(sites, found, strict=True) if places)
     kept = [places[0] if places else None for places in sites]
@@ -141,9 +147,29 @@ def _judge(
     )  # fmt: skip
 
 
-def _warn(shapes: dict[str, torch.Size], generic: Collection[str]) -> None:
-    named = ", ".join(name for name in shapes if name in generic)
-    warnings.warn(f"no rule for the use of {named}: their gradients take the slower generic path", stacklevel=5)
+def _warn(model: nn.Module, generic: Collection[str]) -> None:
+    """Say once, at the line of the caller, which parts take the generic path: few by name, many by their modules."""
+    names = [name for name, _ in model.named_parameters() if name in generic]
+    if len(names) > NAMED:
+        counts = Counter(name.rpartition(".")[0] for name in names)
+        parts = [
+            f"{type(model.get_submodule(name)).__name__} {name} ({count})".strip() for name, count in counts.items()
+        ]
+        more = f" and {len(parts) - NAMED} more modules" if len(parts) > NAMED else ""
+        told = f"{len(names)} parameters of {', '.join(parts[:NAMED])}{more}"
+    else:
+        told = ", ".join(names)
+    warnings.warn(
+        f"no rule for the use of {told}: their gradients take the slower generic path", stacklevel=_outside() + 1
+    )
+
+
+def _outside() -> int:
+    """Frames from the caller of this function to the first one that is not of this package."""
+    frame, level, package = sys._getframe(1), 1, str(Path(__file__).parents[1])
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _apart(values: Tensor, marks: list[RecordedCall]) -> tuple[list[list[Tensor | None]], bool]:
@@ -243,7 +269,7 @@ def capture(
     n = _check.samples("inputs", inputs)
     recorder = Recorder(names_by_identity(trace.network.model, set(trace.shapes) - set(trace.generic)))
     if len(trace.generic) < len(trace.shapes):
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
+        with torch.enable_grad(), plain_attention(), recorder:
             values = trace.network(inputs)
         _check.logits(values, n)
         marks = recorder.marks

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.tangent.batches import Wrapped, described, ends, plain_attention, take
+from dntk_fast.tangent.batches import Wrapped, described, ends, take
+from dntk_fast.tangent.isolation import plain_attention, without_chance
 
 __all__ = [
     "accepted",
@@ -75,21 +76,11 @@ def probe(module: Wrapped, batch: Any) -> Tensor:
 
 def single_sample_output(module: Wrapped, batch: Any) -> Tensor:
     """Outputs (C,) of the first sample in a batch with a copy of itself; a refusal says why the model does not take it."""
-    with torch.enable_grad(), plain_attention(), accepted(batch), _without_chance():
+    with torch.enable_grad(), plain_attention(), accepted(batch), without_chance():
         values = module(take(batch, torch.tensor([0, 0])))
     first, second = _check.logits(values, 2).detach()
     _refuse_mixing(first, second)
     return first
-
-
-@contextmanager
-def _without_chance() -> Iterator[None]:
-    """Refuse a model that draws random numbers, however few of them show; the generator is left as it was."""
-    before = torch.get_rng_state()
-    yield
-    if not torch.equal(before, torch.get_rng_state()):
-        torch.set_rng_state(before)
-        _check.refuse("model", "outputs that are not drawn at random", "random numbers drawn by it")
 
 
 @contextmanager
@@ -136,7 +127,7 @@ def saved_bytes(module: Wrapped, batch: Any) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own function kept with its history would never be freed
 
     one = take(batch, torch.tensor([0]))  # a copy: a slice would count the storage of all samples
     with torch.enable_grad(), plain_attention():

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dntk_fast import _check
 from dntk_fast.tangent.attention import attention
 from dntk_fast.tangent.batch_norm import batch_norm
+from dntk_fast.tangent.recurrent import RECURRENT, recurrent
 from dntk_fast.tangent.rules import RULES, Call
 
 __all__ = ["RecordedCall", "Recorder", "names_by_identity", "refuse_changes"]
@@ -91,6 +92,10 @@ class Recorder(TorchFunctionMode):
                 attended = attention(*args, **kwargs)
             if attended is not None:
                 return attended
+        if func in RECURRENT and not kwargs:
+            unrolled = recurrent(self._linear, func, *args)
+            if unrolled is not None:
+                return unrolled
         function = batch_norm if func is functional.batch_norm else func
         result = function(*map(self._plain, args), **{name: self._plain(part) for name, part in kwargs.items()})
         if not any(isinstance(leaf, Tensor) for leaf in _leaves([result])) or id(result) in self.names:
@@ -104,6 +109,10 @@ class Recorder(TorchFunctionMode):
             self.unruled |= {name for leaf in found.values() if (name := self.names[id(leaf)]) is not None}
             return result
         return self._mark(func, call, result)
+
+    def _linear(self, *args: Any) -> Tensor:
+        found: Tensor = self.__torch_function__(functional.linear, (), args)
+        return found
 
     def _plain(self, part: Any) -> Any:
         return tree_map(self._twin, part) if isinstance(part, list | tuple | dict) else self._twin(part)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dntk_fast._device import readable_bytes
-from dntk_fast.projection import Sketch, hashing
+from dntk_fast.projection import Sketch
+from dntk_fast.projection.maps import SPARSITY
 
-__all__ = ["FeaturePlan", "TangentFeatures"]
+__all__ = ["FeaturePlan", "TangentFeatures", "error_squares"]
 
 # Rows from which the sketch error is estimated at most: the estimate's own cost stays a few n k products.
 _ERROR_ROWS = 512
@@ -85,19 +86,51 @@ class TangentFeatures:
     def sketch_error(self) -> float:
         """Estimate of ||K~ - K||_F / ||K||_F of the body over all outputs, without K (`split_half`).
 
-        The k coordinates are split at random into two halves, K1 and K2 their kernels, each twice the half's Gram matrix:
-        E ||K1 - K2||_F^2 / 4 = E ||K~ - K||_F^2 and E tr(K1 K2) = ||K||_F^2 where the halves are independent (dense maps).
-        Where a coordinate is hashed to one bucket the estimate of the first is larger by about
-        ||diag(Phi^T Phi)||_F^2, a share k / P of it for flat gradients: an upper estimate. Taken over at most 512 rows.
+        The root of `error_squares` over ||K~||_F^2 less it, for E ||K~||_F^2 = ||K||_F^2 + E ||K~ - K||_F^2. Taken over at
+        most 512 rows; NaN where k = 1.
         """
         n, k = self.body.shape[1:]
         if k < 2 or not self.body.any():
             return 0.0 if k > 1 else float("nan")
         rows = torch.linspace(0, n - 1, min(n, _ERROR_ROWS), device=self.body.device).round().long()
-        order = hashing.permutations(hashing.key(self.plan.sketch.seed, "", "halves"), 1, k, device=self.body.device)[0]
-        some = self.body[:, rows].double()
-        halves = order[: k // 2], order[k // 2 :]
-        k1, k2 = (some[..., half] @ some[..., half].mT * (k / len(half)) for half in halves)
-        # Halves of l and k - l coordinates: Var (K1 - K2) = k^2 / (l (k - l)) Var K~, four times for l = k / 2.
-        share = len(halves[0]) * len(halves[1]) / k**2
-        return float((share * (k1 - k2).square().sum() / (k1 * k2).sum().clamp(min=1e-300)).sqrt())
+        kinds = self.plan.sketch.kinds
+        draws = SPARSITY if not isinstance(kinds, str) and set(kinds.values()) == {"sjlt"} else 1
+        error, whole, apart = (float(part.sum()) for part in error_squares(self.body[:, rows], draws))
+        return float((error / max(whole - error, apart)) ** 0.5)
+
+
+def error_squares(body: Tensor, draws: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Estimates of E ||K~ - K||_F^2 and, by two ways, of what stands for ||K||_F^2, from features (C, n, k): (C,) each.
+
+    With z_b (n,) the b-th coordinate of all rows,
+
+        E ||K~ - K||_F^2 ~ sum_{b != b'} (|z_b|^2 |z_b'|^2 + <z_b, z_b'>^2) / (k - 1).
+
+    Exact in the mean for Gaussian maps, where the draws of a pair are independent; and where each entry of the gradient is
+    hashed to one coordinate, whatever the sizes of the entries: two that meet with probability 1/k err by as much as they
+    show where they do not meet. Entries of one run of a contiguous map never meet: there it is an upper estimate.
+
+    Parameters
+    ----------
+    draws : independent maps into k / draws coordinates each, of which K~ is the mean (`SparseJL`): pairs within each
+
+    Returns
+    -------
+    the estimate; ||K~||_F^2; sum_{b != b'} <z_b, z_b'>^2 k / (k - 1), which has the mean ||K||_F^2 for Gaussian maps and
+    less for hashed ones
+
+    >>> one = torch.zeros(1, 2, 4)
+    >>> one[0, 0, 1] = 3.0  # all in one coordinate: nothing to collide with
+    >>> [float(part) for part in error_squares(one)]
+    [0.0, 81.0, 0.0]
+    """
+    some, k = body.double(), body.shape[2]
+    own = some.square().sum(1)
+    whole = (some @ some.mT).square().sum((1, 2))
+    apart = (whole - own.square().sum(1)) * k / (k - 1)
+    error = torch.zeros_like(whole)
+    for part in some.chunk(draws, 2):
+        sizes, kernel = part.square().sum(1), part @ part.mT
+        pairs = sizes.sum(1).square() + kernel.square().sum((1, 2)) - 2 * sizes.square().sum(1)
+        error += pairs / max(1, part.shape[2] - 1)
+    return error, whole, apart

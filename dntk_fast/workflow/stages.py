@@ -20,6 +20,7 @@ from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, score
 from dntk_fast.kernels.redundancy import spectrum
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.result import TangentFeatures
@@ -256,7 +257,7 @@ def _splits(data: Dataset) -> dict[str, Tensor]:
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([model(part) for part in x.split(256)]).T.contiguous()
+        return torch.cat([model(own_copy(part)) for part in x.split(256)]).T.contiguous()
 
 
 def _head_features(model: nn.Module, x: Tensor) -> Tensor:

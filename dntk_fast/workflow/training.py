@@ -18,6 +18,7 @@ from dntk_fast import _check
 from dntk_fast._device import seeded
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["Training", "train"]
 
@@ -176,7 +177,7 @@ def _checkpoint(path: str | Path, model: nn.Module, x: Tensor, y: Tensor, settin
     owner = {"network": fingerprint(model), "data": digest({"x": x, "y": y})}
     owner |= {name: json.dumps(value) for name, value in settings.items()}
     with torch.no_grad():
-        found = copy.deepcopy(model).eval()(x[:1].to(_check.parameter(model).device))
+        found = copy.deepcopy(model).eval()(own_copy(x[:1].to(_check.parameter(model).device)))
     first = ("outputs at the first input", found)
     return Checkpoint(_check.path("checkpoint", path), "training", owner, first, found.dtype)
 

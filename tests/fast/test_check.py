@@ -161,3 +161,28 @@ def test_entries_that_are_not_finite_are_refused_whatever_their_sum(entries):
 def test_parameters_without_numbers_are_refused(model, message):
     with pytest.raises(ValueError, match=message):
         _check.frozen_statistics(model)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: _check.inputs("x", torch.ones(2, 3, device="meta")),
+            "x: expected a tensor that holds numbers, got one on",
+        ),
+        (
+            lambda: _check.inputs("x", torch.ones(2, 3).to(torch.float8_e4m3fn)),
+            "x: expected numbers of two bytes or more",
+        ),
+        (lambda: _check.array("x", torch.ones(2, 3).to_sparse()), "x: expected a dense tensor, got one of layout"),
+        (lambda: _check.array("x", np.ones((2, 2)).view(np.matrix)), "x: expected an array, got a matrix"),
+        (lambda: _check.positive("lam", 10**400), "lam: expected a number that float64 holds"),
+        (
+            lambda: _check.partition("y", torch.zeros(3, dtype=torch.uint16), 3),
+            "y: expected integers that torch compares",
+        ),
+    ],
+)
+def test_what_torch_does_not_compute_with_is_refused_by_its_name(call, message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        call()

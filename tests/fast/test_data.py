@@ -2,6 +2,9 @@
 
 import io
 import os
+import struct
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -268,6 +271,131 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     path = write(tmp_path, **made() | {"labels": np.array([Bomb()] * 30, object)})
     with pytest.raises(ValueError, match="allow_pickle=False"):
         load(path)
+
+
+# --- hostile packs ----------------------------------------------------------------------------------------------------
+
+
+def pictures(*files):
+    """A pack of these files, each twice ten times."""
+    blobs = [np.frombuffer(file, np.uint8) for file in files] * 20
+    labels = (np.arange(len(blobs)) % 2).astype(np.uint8)
+    return {"jpeg": np.concatenate(blobs), "offsets": np.cumsum([0, *map(len, blobs)]), "labels": labels}
+
+
+def encoded(kind, size=(8, 8), **options):
+    stream, pixels = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "BMP", "TIFF", "PPM", "WEBP", "MPO", "text"])
+def test_no_decoder_but_those_of_jpeg_and_png_is_asked(tmp_path, kind, monkeypatch):
+    """Some start programs: with `Image.open` an EPS from a pack would reach Ghostscript."""
+    content = {"EPS": EPS, "text": b"a picture"}.get(kind) or encoded(kind)
+    asked = []
+    monkeypatch.setattr("subprocess.Popen", lambda *command, **_: asked.append(command))
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: asked.append("any"))
+    path = write(tmp_path, **pictures(content))
+    if kind == "MPO":  # several JPEG files in one: the first is a JPEG, and that is what is read
+        assert load(path).image_shape == (3, 8, 8)
+    else:
+        with pytest.raises(
+            ValueError, match=r"expected readable pictures \(JPEG or PNG\) .* number 0, which cannot be dec"
+        ):
+            load(path)
+    assert asked == []
+
+
+def test_png_files_are_read_bit_for_bit(tmp_path):
+    data = load(write(tmp_path, **pictures(encoded("PNG"))))
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    found = (data.pixels(data.x_train[:1])[0].permute(1, 2, 0) * 255).round().numpy()
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, monkeypatch):
+    bomb = bytearray(encoded("JPEG"))
+    at = bomb.index(b"\xff\xc0")
+    bomb[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("decoded"))
+    with pytest.raises(
+        ValueError, match=r"expected pictures of 33,554,432 pixels at most .*, got 60000 x 60000 in number 0"
+    ):
+        load(write(tmp_path, **pictures(bytes(bomb))))
+
+
+def test_more_than_the_free_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("dntk_fast.workflow.data.available_memory", lambda _: 1000)
+    with pytest.raises(ValueError, match=r"^data: expected an image pack .*of arrays, more than the free memory\)$"):
+        load(write(tmp_path, **made()))
+    sizes = iter([10**6, 1000])
+    monkeypatch.setattr("dntk_fast.workflow.data.available_memory", lambda _: next(sizes))
+    with pytest.raises(ValueError, match=r"expected pictures that fit into the free memory .*, got 3.8 KiB$"):
+        load(write(tmp_path, **pictures(encoded("PNG"))))
+
+
+def rewritten(path, change):
+    """The same archive, its members changed before they are written."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, content in change(members):
+            archive.writestr(name, content)
+    return path
+
+
+def test_members_that_no_pack_has_are_not_unpacked(tmp_path, monkeypatch):
+    path = rewritten(write(tmp_path, **made()), lambda members: [*members, ("evil.npy", bytes(10**6))])
+    read, honest = [], zipfile.ZipExtFile.read
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, *n: read.append(file.name) or honest(file, *n))
+    assert load(path).image_shape == (3, 6, 5)
+    assert set(read) == {"images.npy", "labels.npy", "split.npy"}
+
+
+def test_an_array_that_is_there_twice_or_under_a_damaged_name_is_refused(tmp_path):
+    twice = rewritten(write(tmp_path, **made()), lambda members: [*members, members[1]])
+    with pytest.raises(ValueError, match=r"\(an array that is there twice\)$"):
+        load(twice)
+    path = write(tmp_path, **made())
+    content = path.read_bytes()
+    at = content.rindex(b"split.npy")  # in the list at the end: taken for absent, a fifth would be held out instead
+    path.write_bytes(content[:at] + b"splat" + content[at + 5 :])
+    with pytest.raises(ValueError, match=r"^data: expected an image pack .*differ"):
+        load(path)
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+def test_labels_that_would_wrap_are_refused(tmp_path, value):
+    labels = LABELS.astype(np.uint64)
+    labels[-1] = value
+    with pytest.raises(ValueError, match=f"expected labels 0, 1, .* labels 0 to {value}"):
+        load(write(tmp_path, **made() | {"labels": labels}))
+
+
+def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
+    def homeless(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", classmethod(homeless))
+    monkeypatch.delenv("DNTK_DATA", raising=False)
+    assert load("digits").image_shape == (1, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"^data: expected a folder of data sets, in the variable DNTK_DATA, or a home"
+    ):
+        load("cifar10")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_name_that_names_nothing_is_refused(name, tmp_path, monkeypatch):
+    write(tmp_path, **made())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^data: expected a path, got "):
+        load(name)
 
 
 def test_too_few_images_to_hold_any_out(tmp_path):

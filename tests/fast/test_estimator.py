@@ -442,3 +442,12 @@ def test_the_ten_lines_of_the_readme_run():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout.split("tensor(")[1].split(")")[0]) > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_labels_of_any_integers_and_read_only_arrays_are_taken(fitted, dtype):
+    x, y = data()
+    images, labels = x.numpy().copy(), y.numpy().astype(dtype)
+    images.flags.writeable = labels.flags.writeable = False
+    again = DistilledNTK(network(), per_class=8, seed=0).fit(images, labels)
+    np.testing.assert_array_equal(again.logits(images), fitted.logits(x).numpy())

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dntk_fast.files.tensors import write_tensors
+from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.moments import accumulate, load_moments, merge, moments_of
 from dntk_fast.kernels.ridge import ridge_weights
 from dntk_fast.kernels.subspace import energy_gap
@@ -185,3 +185,34 @@ def test_refused(tmp_path):
     write_tensors(other, {"gram": Phi})
     with pytest.raises(ValueError, match="path: expected saved moments"):
         load_moments(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gram": torch.zeros(2, 3, 4, dtype=torch.float64)},
+        {"gram": torch.full((2, 4, 4), torch.nan, dtype=torch.float64)},
+        {"gram": torch.arange(32, dtype=torch.float64).reshape(2, 4, 4)},
+        {"right": torch.zeros(2, 3, dtype=torch.float64)},
+        {"right": torch.zeros(2, 4)},
+        {"squares": -torch.ones(2, dtype=torch.float64)},
+    ],
+    ids=["shape", "NaN", "skew", "right", "precision", "negative"],
+)
+def test_moments_of_another_kind_are_refused_though_their_checksum_is_right(tmp_path, change):
+    path = tmp_path / "moments"
+    moments_of(torch.ones(2, 3, 4), torch.ones(2, 3)).save(path)
+    tensors, words = read_tensors(path)
+    write_tensors(path, tensors | change, words)
+    with pytest.raises(ValueError, match=r"^path: expected (moments|finite sums)"):
+        load_moments(path)
+    write_tensors(path, tensors, words | {"n": "-3"})
+    with pytest.raises(ValueError, match=r"^path: expected a number of rows, and of parts"):
+        load_moments(path)
+
+
+def test_sums_that_overflow_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^features: expected numbers whose squares float64 holds, got some up to 1e\+200"
+    ):
+        moments_of(torch.ones(1, 2, 3).double() * 1e200, torch.ones(1, 2))

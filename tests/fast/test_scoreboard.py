@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from dntk_fast.cli import app
 from dntk_fast.experiment.scoreboard import METHODS, Method, Setting, _Board, _some, run
+from dntk_fast.experiment.scoreboard_figure import error_against_passes, write_figure
 from dntk_fast.experiment.scoreboard_table import cost_table, energy_table, error_table, passes_at_equal_error
 from dntk_fast.kernels.joint import BlockProblem, block_kernel, random_cotangents
 from dntk_fast.tangent.kernel import tangent_kernel
@@ -117,6 +118,17 @@ def test_tables_show_every_row(record):
         assert len(table.rows) == len(record["rows"])
         assert all(len(row) == len(table.head) for row in table.rows)
     assert ("pool", "5", "300", "500", "0.043", "0.0086") in cost_table(1437, 10, (5,)).rows
+
+
+def test_the_figure_has_a_line_for_every_method_and_is_the_same_bytes_again(record, tmp_path):
+    figure = error_against_passes(record)
+    for axes in figure.axes:
+        labels = axes.get_legend_handles_labels()[1]
+        assert set(METHODS) < set(labels)
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+    write_figure(record, tmp_path / "a.svg")
+    write_figure(record, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_a_choice_that_saves_nothing_never_pays():
