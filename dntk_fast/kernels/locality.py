@@ -154,6 +154,7 @@ def locality(
     """
     spaces = eigenspaces(kernel, labels)
     xp, threshold = namespace(kernel), _check.fraction("coverage_threshold", coverage_threshold)
+    _check.fraction("epsilon_global", epsilon_global), _check.fraction("epsilon_local", epsilon_local)
     global_rank, ranks = truncation_rank_of_spectrum(spaces.values, epsilon_global), spaces.local_ranks(epsilon_local)
     kept = spaces.kept(ranks)
     inside = integers(kernel.shape[-1], kernel) < global_rank[..., None]

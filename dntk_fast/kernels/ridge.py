@@ -350,7 +350,8 @@ def regularised_solve(matrix: Array, right: Array, ridge: Array) -> Array:
 
 def _steps(grid: Array) -> list[Array]:
     """The entries of a grid along its first axis, at least one."""
-    if getattr(grid, "ndim", 1) == 0 or not (hasattr(grid, "shape") or isinstance(grid, Iterable)):
+    several = hasattr(grid, "shape") or (isinstance(grid, Iterable) and not isinstance(grid, str))
+    if getattr(grid, "ndim", 1) == 0 or not several:
         raise TypeError(f"grid: expected numbers along an axis, got {grid!r}")
     steps = [grid[i, ...] for i in range(grid.shape[0])] if hasattr(grid, "shape") else list(grid)
     if not steps:
