@@ -103,6 +103,27 @@ def sentences():
         yield f"{min(steps)}-{max(steps)} at lam = {ridge}"
 
 
+def scores():
+    """The errors of distilled sets over those of random images solved per class, from the scoreboard's file."""
+    record = json.loads((RESULTS.parent / "epyc-2-cores" / "distillation_digits_500.json").read_text())
+    errors = {(row["method"], row["per_class"]): row["error"] for row in record["rows"]}
+
+    def ratio(method, each):
+        return f"{errors[method, each] / errors['random, per class', each]:.2f}"
+
+    assert (record["setting"]["images"], record["setting"]["seeds"]) == (500, 3)
+    yield f"images solved jointly err {ratio('random, joint', 5)}"
+    yield f"a pool chosen by forward passes {ratio('pool, joint', 5)}"
+    yield f"one random mixture of logits of each of all 500 images {ratio('one cotangent, joint', 5)}"
+    yield f"At ten per class the first two err {ratio('random, joint', 10)} and {ratio('pool, joint', 10)}"
+
+
+def test_readme_quotes_the_scoreboard():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert [sentence for sentence in scores() if sentence not in text] == []
+    assert "err 0.01" not in text
+
+
 def test_readme_quotes_what_was_measured():
     text = " ".join((ROOT / "README.md").read_text().split())
     assert [row for row in floor_rows() if row not in text] == []
