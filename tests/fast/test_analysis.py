@@ -198,7 +198,7 @@ def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_rea
     labels = model(X).argmax(1)
     machine = Retraining(model, seed=4).fit(X, labels)
     half = torch.randperm(N, generator=torch.Generator().manual_seed(4))[: N // 2].sort().values
-    loss = float(nn.functional.cross_entropy(model(X), labels))
+    loss = float(nn.functional.cross_entropy(model(X), labels).detach())
     assert machine.lam_ == pull_ridge(machine._source.products(half), labels[half], C, loss=loss)
     real = Retraining([network(outputs=1), network(1, outputs=1)]).fit(X, X[:, 0])
     assert (real.lam_, real.lam_relative_) == (1.0, 0.5)

@@ -427,13 +427,15 @@ def test_refusals(call, message):
 
 @pytest.mark.parametrize("k", [1, 2, 7, 64, 255])
 @pytest.mark.parametrize("d", [1, 63, 64, 65, 500, 513])
-def test_short_runs_turned_together_are_the_same_map(k, d, monkeypatch):
+def test_short_runs_summed_by_shift_are_the_same_map(k, d, monkeypatch):
     """Against the loop over runs, which serves long runs: bucket by bucket the same signed sums."""
     rows = torch.linspace(-1, 1, 3 * d, dtype=torch.float64).reshape(3, d).sin()
     weights = torch.linspace(-1, 1, 2 * k, dtype=torch.float64).reshape(2, k).cos()
     one = maps.Contiguous((5, "w"), d, k, torch.float64, torch.device("cpu"))
-    monkeypatch.setattr(maps, "_TURNED", 100)  # several steps, the last one short
+    monkeypatch.setattr(maps, "_SUMMED", 2 * d)  # several steps, the last one short
+    monkeypatch.setattr(maps, "_MANY", 0)
     together = one.apply(rows), one.adjoint(weights)
+    monkeypatch.setattr(maps, "_MANY", d + 1)
     monkeypatch.setattr(maps, "_SHORT", 0)
     torch.testing.assert_close(together[0], one.apply(rows), rtol=0, atol=TOL["features"] * d)
     assert torch.equal(together[1], one.adjoint(weights))
