@@ -151,7 +151,7 @@ def test_bytes_are_those_of_the_arrays_that_stand(subject):
         assert sum(array.nbytes for array in arrays) == found[way.predict], name
 
 
-@pytest.mark.parametrize("memory", [3_000_000, 7_000_000])
+@pytest.mark.parametrize("memory", [5_000_000, 7_000_000])
 def test_an_exact_kernel_in_parts_is_counted_by_its_plan(subject, memory):
     """At a larger scale images are passed again for every block, or part of the logits: planned from two images."""
     scale = claims.Scale("conv8", 8, 4, n=144, outputs=CLASSES, memory=memory)
