@@ -33,7 +33,7 @@ EQ_2 = Statement(
     readings=(
         Reading(
             key="linearised model, squared loss, ridge",
-            formula=r"\theta^*(S)=\arg\min_w\tfrac12\|\Phi_Sw-y_S\|^2+\tfrac\lambda2\|w\|^2"
+            formula=r"\theta^*(S)=\arg\min_w\frac{1}{2}\|\Phi_Sw-y_S\|^2+\frac{\lambda}{2}\|w\|^2"
             r"=\Phi_S^T(\Phi_S\Phi_S^T+\lambda)^{-1}y_S",
             verdict=Verdict.DEFINITION,
             steps=(
@@ -112,8 +112,8 @@ LEMMA_C_1 = Statement(
     readings=(
         Reading(
             key="labels of any sum",
-            formula=r"\nabla_\theta\mathcal{L}_S=\frac1mJ_S^T\varsigma,\quad"
-            r"\varsigma_{ic}=\Big(\sum_jy_{ij}\Big)p_{ic}-y_{ic},\quad\sum_c\varsigma_{ic}=0",
+            formula=r"\nabla_\theta\mathcal{L}_S=\frac{1}{m}J_S^T\varsigma,\quad"
+            r"\varsigma_{ic}=\left(\sum_jy_{ij}\right)p_{ic}-y_{ic},\quad\sum_c\varsigma_{ic}=0",
             verdict=Verdict.HOLDS,
             proof=PROOFS["lemma_c_1_cross_entropy", "labels of any sum"],
             steps=(

@@ -115,8 +115,8 @@ COMPLETED = Statement(
     readings=(
         Reading(
             key="the average of the rest",
-            formula=r"r_\varepsilon(K)\leq r+\Big\lceil(n-r)"
-            r"\frac{(1-\varepsilon)\mathrm{tr}K-\mathrm{tr}Z^TKZ}{\mathrm{tr}K-\mathrm{tr}Z^TKZ}\Big\rceil",
+            formula=r"r_\varepsilon(K)\leq r+\left\lceil(n-r)"
+            r"\frac{(1-\varepsilon)\mathrm{tr}K-\mathrm{tr}Z^TKZ}{\mathrm{tr}K-\mathrm{tr}Z^TKZ}\right\rceil",
             verdict=Verdict.HOLDS,
             proof=PROOFS["completed_rank", "the average of the rest"],
             steps=(
@@ -239,7 +239,7 @@ INTERVAL = Statement(
     readings=(
         Reading(
             key="three kinds of estimate",
-            formula=r"\Pr\Big(\frac{T}{1+a}\leq\mathrm{tr}K\leq\frac{T}{1-b}\Big)\geq1-\delta",
+            formula=r"\Pr\left(\frac{T}{1+a}\leq\mathrm{tr}K\leq\frac{T}{1-b}\right)\geq1-\delta",
             verdict=Verdict.HOLDS,
             proof=PROOFS["trace_interval", "three kinds of estimate"],
             steps=(

@@ -299,7 +299,7 @@ FIRST_ORDER = Statement(
         Reading(
             key="small weights, small leverage",
             formula=r"\frac{\partial f(x)}{\partial\omega_i}=\lambda[k(x)^TA]_i\alpha_i,\quad"
-            r" |f_{-G}(x)-f(x)+\sum_{i\in G}\tfrac{\partial f(x)}{\partial\omega_i}|"
+            r" |f_{-G}(x)-f(x)+\sum_{i\in G}\frac{\partial f(x)}{\partial\omega_i}|"
             r"\leq\frac{\ell}{1-\ell}\,\lambda\|A_{G:}k(x)\|\|\alpha_G\|,\ \ell=\mathrm{tr}\,L_{GG}<1",
             verdict=Verdict.HOLDS,
             proof=PROOFS["attribution_first_order", "small weights, small leverage"],

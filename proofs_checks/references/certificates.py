@@ -237,7 +237,8 @@ CERTIFICATES: dict[str, tuple[Agreement, ...]] = {
             lambda f, c: f(c.Phi, 2.0, c.X, c.lam),
             lambda e: np.array([2 * length(x) for x in shrunk(e)], dtype=object),
             size=lambda e: 2 * norm2(e.X),
-            loss=lambda c: 16.0,
+            # Rounded up by what the singular values of the rows may be off, which the root of the condition number carries.
+            loss=lambda c: 16 * root_condition(c),
         ),
     ),
     "certificate_primal": (

@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 
-from proofs_checks.references import certificates, distillation, joint, projections, regression, structure, training
+from proofs_checks.references import (
+    certificates,
+    distillation,
+    joint,
+    machines,
+    projections,
+    regression,
+    structure,
+    training,
+)
 from proofs_checks.references.agreement import Agreement
 
 __all__ = ["UNNAMED", "named", "of_statement"]
 
-MODULES = (structure, training, joint, projections, regression, certificates, distillation)
+MODULES = (structure, training, joint, projections, regression, certificates, distillation, machines)
 
 # Rows whose sides are computed by functions that another row lists first.
 ALSO: Mapping[str, tuple[str, ...]] = {

@@ -209,6 +209,13 @@ OTHERWISE = {
         "features": RNG.standard_normal((3, 4)),
         "pulls": np.ones(3),
     },
+    "joint": {
+        "features": RNG.standard_normal((3, 5, 4)),
+        "targets": RNG.standard_normal((3, 2)),
+        "cotangents": RNG.standard_normal((3, 2)),
+        "residuals": RNG.standard_normal((3, 2)),
+    },
+    "joint.pooled_pca_energy": {"gradients": 2},
     "uncertainty": MACHINES | {"variance": np.ones((2, 3)), "jacobian": RNG.standard_normal((3, 2, 5))},
     "uncertainty.joint_variance": {
         "own": np.stack([np.eye(2)] * 4),
