@@ -87,8 +87,8 @@ def measure(
     dataset = load(data)
     settings = settings_of(dataset, quick=quick)
     kept = {"data": dataset.name, "seed": _check.seed(seed), "settings": asdict(settings)}
-    store = StageStore(out or default_folder(data), kept)
-    with pinned(threads):
+    inputs = {"data": dataset.fingerprint}
+    with pinned(threads), StageStore(out or default_folder(data), kept, inputs=inputs) as store:
         retrained = Retrained(dataset, settings, seed, store, progress)
         new, y_new = (
             dataset.x_test[: QUICK_HELD_OUT if quick else None],

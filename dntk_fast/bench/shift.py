@@ -144,7 +144,7 @@ def _scores(
     whole = _variances(network, x, everything)
     progress("scores", 1, 3)
     small = distil_images(
-        network, x, y, per_class=2 if quick else PER_CLASS, seed=seeds["distillation"], steps=2 if quick else STEPS
+        network, x, y, per_class=1 if quick else PER_CLASS, seed=seeds["distillation"], steps=2 if quick else STEPS
     ).images
     few = Uncertainty(network).fit(small).shift_score(everything)
     progress("scores", 2, 3)

@@ -49,6 +49,7 @@ def test_trainings_are_kept_and_the_seeds_are_each_their_own(tmp_path, monkeypat
     assert not torch.equal(outputs[0, 0], outputs[0, 1])
     assert first.subsets.sum(1).tolist() == [10, 10]
     assert len(set(first.rows)) == 20
+    first.store.close()
     monkeypatch.setattr(Retrained, "_train", lambda *_: pytest.fail("trained again"))
     assert torch.equal(retrained(tmp_path / "a").outputs(), outputs)
     assert not np.array_equal(retrained(tmp_path / "b", seed=1).subsets, first.subsets)
