@@ -121,15 +121,22 @@ class Recorder(TorchFunctionMode):
         given = [leaf for leaf in _leaves((*args, *kwargs.values())) if isinstance(leaf, Tensor)]
         found = {id(leaf): leaf for leaf in given if id(leaf) in self.names}
         if not found:
-            _refuse_randomness(func, args, kwargs)
+            alone = all(map(self._constant, given))
+            if not alone:  # a weight that is standardised has no batch
+                _refuse_randomness(func, args, kwargs)
             result = func(*args, **kwargs)
-            if all(map(self._constant, given)):
+            if alone:
                 self._keep(result)
             return result
-        if any(self.names[key] for key in found) and all(id(leaf) in found or self._constant(leaf) for leaf in given):
+        alone = all(id(leaf) in found or self._constant(leaf) for leaf in given)
+        if alone and any(self.names[key] for key in found):
             known, result = self._make(func, args, kwargs, list(found.values()))
             if known:
                 return result
+        elif alone:  # of parameters that are not asked for: a constant
+            result = func(*map(self._plain, args), **{name: self._plain(part) for name, part in kwargs.items()})
+            self._keep(result)
+            return result
         _refuse_randomness(func, args, kwargs)
         if func is functional.multi_head_attention_forward:
             with self:

@@ -119,6 +119,13 @@ def test_gradients_go_back_through_what_was_made(name):
     assert within(made @ made.mT, J @ J.mT)
 
 
+def test_a_standardised_weight_may_be_left_out():
+    torch.manual_seed(0)
+    model, x = CASES["a standardised weight"]().double().eval(), torch.randn(4, 5, 3, dtype=torch.float64)
+    J = features(model, x)[:, :, -18:]
+    assert within(tangent_kernel(model, x, parameters=["3.weight", "3.bias"]), J @ J.mT)
+
+
 def test_batch_statistics_of_activations_are_refused_still():
     def centred(model, x):
         return model.head(functional.batch_norm(x.mean(1) * model.scale, None, None, training=True))
