@@ -77,7 +77,8 @@ def joint_weights(jacobian: ArrayLike, targets: ArrayLike, lam: float) -> Array:
     >>> joint_weights([[[2.0, 0.0]], [[0.0, 1.0]]], [[5.0], [2.0]], 1.0).tolist()
     [2.0, 1.0]
     """
-    return np.asarray(np.einsum("cmp,cm->p", np.asarray(jacobian, float), joint_coefficients(jacobian, targets, lam)))
+    alpha = joint_coefficients(jacobian, targets, lam)
+    return np.asarray(np.einsum("cmp,cm->p", np.asarray(jacobian, float), alpha))
 
 
 def joint_prediction(features: ArrayLike, jacobian: ArrayLike, targets: ArrayLike, lam: float) -> Array:

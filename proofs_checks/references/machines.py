@@ -103,7 +103,7 @@ def weighed(e: Instance) -> np.ndarray:
 
 
 def slopes(e: Instance) -> np.ndarray:
-    """df / d omega_i by the implicit derivative of (K Omega + lam) a = y in f = k^T Omega a, at Omega = I; (C, t, n)."""
+    """The slopes df / d omega_i by the implicit derivative of (K Omega + lam) a = y in f = k^T Omega a, at Omega = I; (C, t, n)."""
     found = []
     for k, K, y in zip(e.cross, e.kernel, e.y, strict=True):
         A = inverse(K + eye(e.n) * e.lam)
@@ -112,7 +112,7 @@ def slopes(e: Instance) -> np.ndarray:
 
 
 def one_by_one(e: Instance) -> np.ndarray:
-    """f - f_-i by n refits; (C, t, n)."""
+    """The effects f - f_-i by n refits; (C, t, n)."""
     everything = by_kernel(e)
     return np.stack([everything - by_kernel(e, np.delete(np.arange(e.n), i)) for i in range(e.n)], axis=2)
 
@@ -159,7 +159,7 @@ def variance(e: Instance) -> np.ndarray:
 
 
 def variance_by_features(e: Instance) -> np.ndarray:
-    """lam phi^T (Phi^T Phi + lam)^-1 phi; (C, t)."""
+    """The same in the primal: lam phi^T (Phi^T Phi + lam)^-1 phi; (C, t)."""
     return np.stack(
         [
             np.sum(phi * solve(Phi.T @ Phi + eye(e.k) * e.lam, phi.T).T, axis=1) * e.lam
@@ -191,7 +191,8 @@ def amplitude(e: Instance) -> np.ndarray:
 
 def probit(e: Instance) -> np.ndarray:
     """Softmax over classes of f / (1 + pi v / 8)^1/2."""
-    z = np.array([[(f / (1 + arb.pi() * v / 8).sqrt()).exp() for f, v in zip(*x, strict=True)] for x in zip(e.f, e.v)])
+    flat = [(f / (1 + arb.pi() * v / 8).sqrt()).exp() for f, v in zip(e.f.ravel(), e.v.ravel(), strict=True)]
+    z = np.array(flat, dtype=object).reshape(e.f.shape)
     return z / np.sum(z, axis=0)
 
 
