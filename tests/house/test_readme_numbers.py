@@ -26,6 +26,10 @@ def test_readme_quotes_the_ledger():
     found = [re.search(rf"(\d+) {name}[,;]", ledger) for name in names]
     counts = [int(number[1]) if number else 0 for number in found]  # a verdict that no reading has is not named
     assert quoted((ROOT / "README.md").read_text()) == counts
+    kinds = re.search(r"proof: (\d+) algebra, (\d+) moments, (\d+) finite;", ledger)
+    told = "all that hold, {} by algebraic certificates, {} by moments of random maps, {} about finitely many cases"
+    assert told.format(*kinds.groups()) in " ".join((ROOT / "README.md").read_text().split())
+    assert sum(map(int, kinds.groups())) == sum(counts[:2])
     assert json.loads((ROOT / "proofs_checks" / "ledger.json").read_text())
     assert quoted("| holds | x |\n| ---: | ---: |\n| 1 | 2 |") == [1, 2]
 
