@@ -103,7 +103,7 @@ def weighed(e: Instance) -> np.ndarray:
 
 
 def slopes(e: Instance) -> np.ndarray:
-    """The slopes df / d omega_i by the implicit derivative of (K Omega + lam) a = y in f = k^T Omega a, at Omega = I; (C, t, n)."""
+    """The slopes by the implicit derivative of (K Omega + lam) a = y in f = k^T Omega a, at Omega = I; (C, t, n)."""
     found = []
     for k, K, y in zip(e.cross, e.kernel, e.y, strict=True):
         A = inverse(K + eye(e.n) * e.lam)
