@@ -21,7 +21,7 @@ def toy(tmp_path, monkeypatch):
     for folder in ("dntk_ref", "tests/ref"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(mutation.ROOT / "pyproject.toml", tmp_path)
-    # A folder without it would be passed over for any installed dntk_ref.
+    # A folder without it would be passed over for a dntk_ref elsewhere on the path.
     (tmp_path / "dntk_ref" / "__init__.py").write_text('"A toy."\n')
     (tmp_path / "dntk_ref" / "toy.py").write_text(TOY)
     (tmp_path / "tests" / "ref" / "test_toy.py").write_text(WEAK)
