@@ -326,7 +326,7 @@ def _population(rng: np.random.Generator, i: int) -> Instance:
     half = rng.standard_normal((P, P + 1))
     other = rng.standard_normal((P, P + 1))
     return Instance(
-        whole=error.population(rng.standard_normal((N, P)), rng.standard_normal(N), p),
+        whole=error.Population(rng.standard_normal((N, P)), rng.standard_normal(N), p),
         sample=np.array([0, 2, 2, 3]),
         lam=float((1.0, 0.1, 1e-3)[i % 3]),
         mu=mu,

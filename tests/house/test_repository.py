@@ -85,7 +85,7 @@ def test_no_page_asks_another_host():
 
 
 def test_readme_is_short_and_its_commands_are_the_guarded_ones():
-    assert len((ROOT / "README.md").read_text().splitlines()) < 100
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
     for name, end in (("main", ".venv/bin/dntk run"), ("test", ".venv/bin/python -m pytest")):
         block = readme_block(name)
         assert block.startswith(

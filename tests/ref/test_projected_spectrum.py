@@ -170,7 +170,7 @@ K2 = np.eye(2)
         (lambda: ps.projected_ratio_bound(K2, 0.5, -0.5), r"embedding: expected a number in \[0, 1\)"),
         (
             lambda: ps.embedding_dimension(1, 1e-17, 0.5),
-            r"epsilon: expected a number that 1 \+ epsilon tells",
+            r"epsilon: expected a number above 2\^-52, below which 1 \+ epsilon is 1",
         ),
     ],
 )
