@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
 from dntk_fast.projection import KINDS, Sketch
-from dntk_fast.tangent.batches import Wrapped, call, take
+from dntk_fast.tangent.batches import Wrapped, take
 from dntk_fast.tangent.head import Head, head_inputs
 from dntk_fast.tangent.passes import Trace, capture, following
 from dntk_fast.tangent.plan import largest
@@ -94,7 +94,7 @@ def stream_features(
                 inputs[start] = head_inputs(module, part, head)
             if trace is None or not any(trace.sites):
                 with torch.set_grad_enabled(trace is not None):  # it may differentiate inside
-                    call(model, part)
+                    module(part)
             if trace is None:
                 continue
             for first in range(0, plan.outputs, plan.classes):

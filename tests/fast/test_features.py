@@ -428,3 +428,11 @@ def test_inputs_that_the_model_does_not_take_are_refused_in_one_line(x):
         ValueError, match=r"^inputs: expected what the model takes \(mat1 and mat2 .*\), got shape \(3, "
     ):
         tangent_features(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), x, k=4, seed=0)
+
+
+def test_the_head_alone_is_given_what_the_output_function_gives_it():
+    """Where there is no body, no other forward pass tells what the head was given."""
+    model, x = nn.Linear(3, 2).double(), batch(None)[:4, :3].double()
+    found = tangent_features(model, x, k=1, seed=0, outputs=lambda net, some: net(2 * some))
+    assert found.plan.head == ""
+    assert close(found.head[:, :3], 2 * x)
