@@ -230,9 +230,7 @@ class Retraining:
         source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
         if source.digest != words["inputs"]:
             _check.refuse("X", "the training inputs that were fitted", "others")
-        place = _check.parameter(self.models[0]).device
-        found = {name: part.to(place) for name, part in tensors.items()}
-        source.restore(found)
+        found = source.restored(tensors)
         self._set(source, found["targets"], found.get("labels"), found["offset"], float(found["lam"]))
         return self
 

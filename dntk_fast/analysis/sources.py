@@ -100,6 +100,13 @@ class Source:
         """Put that back."""
         raise NotImplementedError
 
+    def restored(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put back what a file held, and return all of it where the networks are."""
+        place = _check.parameter(self.models[0]).device
+        found = {name: part.to(place) for name, part in tensors.items()}
+        self.restore(found)
+        return found
+
     def _features(self, m: int, x: Any) -> Tensor:
         """Projected features of one network (C, t, k'), not yet divided; the first call settles the kinds of its map."""
         k = _check.integer("k", self.forecast.k, 1)

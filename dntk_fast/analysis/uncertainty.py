@@ -158,8 +158,7 @@ class Uncertainty:
         source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
         if source.digest != words["inputs"]:
             _check.refuse("X", "the inputs that were fitted", "others")
-        found = {name: part.to(_check.parameter(self.models[0]).device) for name, part in tensors.items()}
-        source.restore(found)
+        found = source.restored(tensors)
         self._set(source, found["said"])
         return self
 
