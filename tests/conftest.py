@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, set before torch is imported: workers must not share cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # A machine with a GPU may have torch, numpy and pytest alone: `pytest -m gpu` then sees what needs no more.
 _NEEDED = ("array_api_compat", "flint", "hypothesis", "safetensors", "scipy", "sklearn")
 if any(importlib.util.find_spec(name) is None for name in _NEEDED):
