@@ -1,6 +1,7 @@
 """Networks of the experiments: their size, their seeds, their head, their fingerprint, their training."""
 
 import copy
+
 import numpy as np
 import pytest
 import torch
