@@ -15,9 +15,7 @@ from dntk_fast import _check
 from dntk_fast.analysis.inputs import batches, groups_of, joined, networks, outputs_of, own_kind, targets_of
 from dntk_fast.analysis.machines import Machine, whitened
 from dntk_fast.analysis.pull import pull_ridge
-from dntk_fast.analysis.sources import MEMORY, Forecast, Source, source_of
-from dntk_fast.files.fingerprint import fingerprint
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
 
 __all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "margin", "trak_scores"]
 
@@ -199,15 +197,10 @@ class Retraining:
     def save(self, path: str | Path) -> None:
         """Write targets, ridge, and what the kernel needs, as a safetensors file; neither networks nor inputs."""
         self._fitted()
-        words = {"kind": "retraining", "networks": " ".join(map(fingerprint, self.models)), "seed": str(self.seed)}
-        words |= {"k": str(self._source.forecast.k or 0), "inputs": self._source.digest}
         labels = {} if self._labels is None else {"labels": self._labels}
-        numbers = torch.tensor([self.lam_], dtype=torch.float64)
-        write_tensors(
-            path,
-            {"targets": self._targets, "offset": self._offset, "lam": numbers} | labels | self._source.state(),
-            words,
-        )
+        lam = torch.tensor([self.lam_], dtype=torch.float64)
+        kept = {"targets": self._targets, "offset": self._offset, "lam": lam} | labels
+        write_source(path, "Retraining", self._source, kept)
 
     @classmethod
     def load(
@@ -221,16 +214,8 @@ class Retraining:
         ValueError
             Another file, other networks or other inputs.
         """
-        tensors, words = read_tensors(path)
-        if words.get("kind") != "retraining":
-            _check.refuse("path", "a saved Retraining", str(path))
-        self = cls(models, k=int(words["k"]) or None, seed=int(words["seed"]), outputs=outputs, memory=memory)
-        if " ".join(map(fingerprint, self.models)) != words["networks"]:
-            _check.refuse("models", "the networks that were fitted", "others")
-        source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
-        if source.digest != words["inputs"]:
-            _check.refuse("X", "the training inputs that were fitted", "others")
-        found = source.restored(tensors)
+        source, found, words = read_source(path, "Retraining", models, X, outputs, memory)
+        self = cls(models, k=int(words["k"]) or None, seed=source.seed, outputs=outputs, memory=memory)
         self._set(source, found["targets"], found.get("labels"), found["offset"], float(found["lam"]))
         return self
 

@@ -15,9 +15,7 @@ from dntk_fast import _check
 from dntk_fast.analysis.inputs import batches, joined, networks, outputs_of, own_kind
 from dntk_fast.analysis.machines import Machine
 from dntk_fast.analysis.shift import shift_score
-from dntk_fast.analysis.sources import MEMORY, Forecast, Source, source_of
-from dntk_fast.files.fingerprint import fingerprint
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
 
 __all__ = ["Uncertainty", "probit_probabilities"]
 
@@ -132,9 +130,7 @@ class Uncertainty:
     def save(self, path: str | Path) -> None:
         """Write what the kernel needs as a safetensors file; neither networks nor inputs."""
         self._fitted()
-        words = {"kind": "uncertainty", "networks": " ".join(map(fingerprint, self.models)), "seed": str(self.seed)}
-        words |= {"k": str(self._source.forecast.k or 0), "ridge": repr(self.ridge), "inputs": self._source.digest}
-        write_tensors(path, {"said": self._said} | self._source.state(), words)
+        write_source(path, "Uncertainty", self._source, {"said": self._said}, {"ridge": repr(self.ridge)})
 
     @classmethod
     def load(
@@ -148,17 +144,9 @@ class Uncertainty:
         ValueError
             Another file, other networks or other inputs.
         """
-        tensors, words = read_tensors(path)
-        if words.get("kind") != "uncertainty":
-            _check.refuse("path", "a saved Uncertainty", str(path))
-        settings: dict[str, Any] = {"k": int(words["k"]) or None, "seed": int(words["seed"]), "outputs": outputs}
-        self = cls(model, ridge=float(words["ridge"]), memory=memory, **settings)
-        if " ".join(map(fingerprint, self.models)) != words["networks"]:
-            _check.refuse("model", "the networks that were fitted", "others")
-        source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
-        if source.digest != words["inputs"]:
-            _check.refuse("X", "the inputs that were fitted", "others")
-        found = source.restored(tensors)
+        source, found, words = read_source(path, "Uncertainty", model, X, outputs, memory)
+        k, ridge = int(words["k"]) or None, float(words["ridge"])
+        self = cls(model, k=k, seed=source.seed, ridge=ridge, outputs=outputs, memory=memory)
         self._set(source, found["said"])
         return self
 

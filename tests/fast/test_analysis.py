@@ -89,13 +89,17 @@ def test_what_is_saved_says_the_same_when_it_is_read(tmp_path, k):
     np.testing.assert_allclose(again.scores(NEW), machine.scores(NEW), **CLOSE)
     with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
         Retraining.load(tmp_path / "machine", network(5), X)
-    with pytest.raises(ValueError, match=r"^X: expected the training inputs that were fitted"):
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
         Retraining.load(tmp_path / "machine", network(), X + 1)
     sure = Uncertainty(network(), k=k).fit(X)
     sure.save(tmp_path / "sure")
     np.testing.assert_allclose(
         Uncertainty.load(tmp_path / "sure", network(), X).probabilities(NEW), sure.probabilities(NEW), **CLOSE
     )
+    with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(5), X)
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(), X + 1)
     with pytest.raises(ValueError, match=r"^path: expected a saved Uncertainty"):
         Uncertainty.load(tmp_path / "machine", network(), X)
     with pytest.raises(ValueError, match=r"^path: expected a saved Retraining"):
