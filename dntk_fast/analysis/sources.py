@@ -6,6 +6,7 @@ stand side by side.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,10 @@ class Source(ABC):
     @abstractmethod
     def prepare(self, targets: Tensor | None, progress: Callable[[int, int], object] | None) -> None:
         """Compute what is kept."""
+
+    def with_targets(self, targets: Tensor) -> Source:
+        """Give the same kernel for other targets (C, n)."""
+        return self
 
     @abstractmethod
     def machine(self, targets: Tensor, lam: float) -> Machine:
@@ -205,6 +210,17 @@ class Features(Source):
         root = self._root(total.gram)
         self.moments = Moments(total.gram * root * root[:, None], total.right * root, total.squares, total.n)
         self._kept = torch.cat(kept, 1) * root.to(kept[0].dtype) if kept else None
+
+    def with_targets(self, targets: Tensor) -> Features:
+        """The moments again, with other right-hand sides: features that are not kept are made again."""
+        found, at = copy.copy(self), 0
+        right = torch.zeros_like(self.moments.right)
+        for part in batches(self.x, self.batch):
+            rows = torch.arange(at, at + _check.samples("X", part), device=right.device)
+            phi, at = self.rows(rows).double(), at + len(rows)
+            right += (targets[:, None, rows].to(right) @ phi)[:, 0]
+        found.moments = Moments(self.moments.gram, right, targets.double().square().sum(1).to(right), self.moments.n)
+        return found
 
     def machine(self, targets: Tensor, lam: float) -> PrimalMachine:
         """Solve in the primal."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast.analysis.attribution import Retraining
 from dntk_fast.analysis.inputs import batches, joined, networks, outputs_of, own_kind
 from dntk_fast.analysis.machines import Machine
 from dntk_fast.analysis.shift import shift_score
@@ -100,7 +101,7 @@ class Uncertainty:
         progress : callable(done, total) or None
         """
         x = joined("X", X, self.models[0])
-        said = torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0).T.contiguous()
+        said = self._says(x)
         source = source_of(self.models, x, self.k, self.seed, self.outputs, self.memory)
         source.prepare(said, progress)
         self._set(source, said)
@@ -119,13 +120,38 @@ class Uncertainty:
         """
         self._fitted()
         x = joined("X", X, self.models[0])
-        said = torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0)
+        said = self._says(x)
         variance = torch.as_tensor(self.variance(x)) * self.amplitude_ * len(self.models)
-        return own_kind(probit_probabilities(said.T, variance.T).T, X)
+        return own_kind(probit_probabilities(said, variance.T).T, X)
 
     def shift_score(self, X: Any) -> Tensor | np.ndarray:
         """Return the mean over classes of the variance, (t,): larger is less like the fitted inputs."""
         return own_kind(shift_score(torch.as_tensor(self.variance(X)).T), X)
+
+    def leave_one_out(self) -> Tensor:
+        """Return the variance of each fitted row by the others, (n, C): rows are less unusual to a kernel that has them."""
+        self._fitted()
+        return self._machine.left_out_variance().T / len(self.models)
+
+    def rarity(self, X: Any) -> Tensor | np.ndarray:
+        """Return the share of the fitted rows that are as unusual to the others as an input is to all, or more so, (t,).
+
+        Of an input like the fitted ones it is spread evenly over [0, 1]; near 0 few of them are so unusual.
+        """
+        own = shift_score(self.leave_one_out().T).sort().values
+        found = shift_score(torch.as_tensor(self.variance(X)).to(own.device).T)
+        below = torch.searchsorted(own, found.contiguous())  # rows strictly below
+        return own_kind(1 - below.double() / len(own), X)
+
+    @classmethod
+    def beside(cls, machine: Retraining, *, ridge: float = RIDGE) -> Uncertainty:
+        """Fit to the rows of a fitted `Retraining`, whose kernel serves again where there is one."""
+        self = cls(machine.models, k=machine.k, seed=machine.seed, ridge=ridge, outputs=machine.outputs,
+                   memory=machine.memory)  # fmt: skip
+        source = machine.source
+        said = self._says(source.x)
+        self._set(source.with_targets(said), said)
+        return self
 
     def save(self, path: str | Path) -> None:
         """Write what the kernel needs as a safetensors file; neither networks nor inputs."""
@@ -157,6 +183,10 @@ class Uncertainty:
         fitted = self._machine.fitted(said)
         self.amplitude_ = ((said - fitted) * said).mean(1) / self._machine.lam
         self.forecast_ = source.forecast
+
+    def _says(self, x: Any) -> Tensor:
+        """What the networks say on average, (C, t)."""
+        return torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0).T.contiguous()
 
     def _asked(self, X: Any) -> Iterator[tuple[Machine, Tensor, Tensor]]:
         """The machine, and new inputs as it wants them with their own kernels, some at a time."""

@@ -140,7 +140,7 @@ def _function(address: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         _check.refuse("model", f"a function {name} in {place}", "none" if function is None else type(function).__name__)
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _taken(address: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
