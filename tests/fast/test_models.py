@@ -196,12 +196,13 @@ def test_unfitting_or_unreadable_weights_are_refused_in_one_line(tmp_path):
     path.write_bytes(b"\x80\x04K\x01.")  # a pickle of the number one
     with pytest.raises(ValueError, match=r"^path: expected a safetensors file, got "):
         load_weights(model, path)
-    for tensors, name in (
-        ({"weight": torch.ones(2, 2)}, "bias"),
-        ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, "weight"),
+    for tensors, told in (
+        ({"weight": torch.ones(2, 2)}, "lacks 'bias'"),
+        ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, r"has 'weight' of shape \(3, 2\) for \(2, 2\)"),
+        ({str(i): torch.ones(1) for i in range(5)}, "lacks 'bias', 'weight'; has besides '0', '1', '2' and 2 more"),
     ):
         save_file(tensors, path)
-        with pytest.raises(ValueError, match=rf"^path: expected the weights of Linear, .* which differs in '{name}'$"):
+        with pytest.raises(ValueError, match=rf"^path: expected the weights of Linear, .* which {told}$"):
             load_weights(model, path)
 
 
@@ -240,8 +241,11 @@ def test_a_flipped_bit_in_weights_is_found_or_means_nothing(tmp_path, bits):
 @pytest.mark.parametrize(
     ("weight", "told"),
     [
-        (torch.ones(2, 2, dtype=torch.int64), r"the weights of Linear, .* differs in 'weight'"),
-        (torch.ones(2, 2, dtype=torch.complex64), r"the weights of Linear, .* differs in 'weight'"),
+        (
+            torch.ones(2, 2, dtype=torch.int64),
+            r"the weights of Linear, .* has 'weight' in torch.int64 for torch.float32",
+        ),
+        (torch.ones(2, 2, dtype=torch.complex64), r"the weights of Linear, .* has 'weight' in torch.complex64"),
         (torch.full((2, 2), torch.nan), r"finite weights, .* 'weight' has entries that are NaN or infinite"),
     ],
     ids=["integers", "complex", "NaN"],
