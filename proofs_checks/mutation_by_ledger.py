@@ -41,7 +41,9 @@ def reached() -> Mapping[str, list[Agreement]]:
     os.environ[WHICH] = "stats"
     for agreement in {id(one): one for many in named().values() for one in many}.values():
         if noticed(agreement):
-            raise ValueError(f"{agreement.path}: expected agreement with the exact values before any line is made wrong")
+            raise ValueError(
+                f"{agreement.path}: expected agreement with the exact values before any line is made wrong"
+            )
         state()._stats.clear()
         for case in agreement.cases(QUICK):
             agreement.value(case)
