@@ -29,12 +29,26 @@ from scipy.stats import binomtest
 
 from proofs_checks.instances import SEED
 
-__all__ = ["RESULT", "SINGLE", "WORK", "change", "codes", "footer", "main", "sample", "score", "status"]
+__all__ = [
+    "BY_LEDGER",
+    "RESULT",
+    "SAMPLE",
+    "SINGLE",
+    "WORK",
+    "change",
+    "codes",
+    "footer",
+    "main",
+    "sample",
+    "score",
+    "status",
+]
 
 Result = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("mutation.json")
+SAMPLE, BY_LEDGER = (RESULT.with_name(f"mutation_{name}.json") for name in ("sample", "by_ledger"))
 WORK = ROOT / "mutants"
 BATCH = 50
 # mutmut forks; a forked process waits for ever on the thread pools of its parent, which reads like a timeout.
@@ -225,7 +239,20 @@ def footer(path: Path = RESULT) -> str:
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), timeouts ({result['timeouts']}) counted apart; "
         f"{result['tried']} tried of {result['mutants']}, seed {result['seed']}, mutmut "
         f"{result['versions']['mutmut']}. Of the {result['survived']} survivors {since} were killed by tests "
-        f"written since and {explained} are explained in [mutation.json](mutation.json).{before}"
+        f"written since and {explained} are explained in [mutation.json](mutation.json).{before}{_by_ledger()}"
+    )
+
+
+def _by_ledger() -> str:
+    if not BY_LEDGER.exists():
+        return ""
+    found = json.loads(BY_LEDGER.read_text(encoding="utf-8"))
+    low, high = found["interval"]
+    return (
+        f" The ledger alone notices {found['killed']} of {found['killed'] + found['survived']} "
+        f"({100 * found['score']:.1f} %, {100 * low:.1f} to {100 * high:.1f} %), the first of the same sample whose lines "
+        f"still stand; {len(found['explained'])} of the others are explained in "
+        "[mutation_by_ledger.json](mutation_by_ledger.json)."
     )
 
 

@@ -1,9 +1,9 @@
 """The mutation score of the ledger: how many wrong lines of `dntk_ref` it notices by itself.
 
-`python -m proofs_checks.mutation_by_ledger` takes the first mutants of the sample that `mutation` draws (same seed, same
-order; `mutation` has written them into `mutants/`), and holds against each the agreements whose functions reach the wrong
-line's own, which mutmut's counters tell. The first that fails ends it. Finished mutants are kept in
-`mutants/ledger.json`: the same command goes on where it stopped, and writes its numbers into `mutation.json`.
+`python -m proofs_checks.mutation_by_ledger` takes the first mutants of `mutation_sample.json`, drawn before the checks were
+mended for them (`mutation` writes all mutants into `mutants/`), and holds against each the agreements whose functions
+reach the wrong line's own, which mutmut's counters tell. The first that fails ends it. Finished mutants are kept in
+`mutants/ledger.json`: the same command goes on where it stopped. It writes `mutation_by_ledger.json`.
 """
 
 import argparse
@@ -21,10 +21,9 @@ from mutmut.state import state
 from rich.progress import track
 
 import dntk_ref
-from proofs_checks.instances import SEED
 from proofs_checks.judge import QUICK
 from proofs_checks.mutants import noticed
-from proofs_checks.mutation import SINGLE, WORK, change, codes, sample, score
+from proofs_checks.mutation import BY_LEDGER, SAMPLE, SINGLE, WORK, change, codes, score
 from proofs_checks.references.agreement import Agreement
 from proofs_checks.references.table import named
 
@@ -91,8 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the score; return 0, or 2 if there are no mutants yet."""
     parser = argparse.ArgumentParser("python -m proofs_checks.mutation_by_ledger", description="Measure the score.")
     parser.add_argument("--count", type=int, default=200, help="mutants to try, the first of the sample")
-    parser.add_argument("--sample", type=int, default=600, help="size of the sample of `mutation`")
-    parser.add_argument("--seed", type=int, default=SEED, help="of that sample")
     options = parser.parse_args(arguments)
     if not (WORK / "mutants" / "dntk_ref").is_dir():
         print(f"expected mutants in {WORK.name}/, found none: run python -m proofs_checks.mutation", file=sys.stderr)
@@ -102,14 +99,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = os.pathsep.join([str(WORK / "mutants"), str(WORK.parent)])
         environment = os.environ | SINGLE | {"PYTHONPATH": path}
         return subprocess.run(command, cwd=WORK / "mutants", env=environment, check=False).returncode
-    names = sample(list(codes(WORK)), options.sample, options.seed)[: options.count]
+    known, drawn = codes(WORK), json.loads(SAMPLE.read_text(encoding="utf-8"))
+    names = [name for name in drawn["names"][: options.count] if name in known]
     found = _try(names)
     number = Counter(found.values())
     share, low, high = score(number["killed"], number["survived"])
-    result = {"score": round(share, 4), "interval": [round(low, 4), round(high, 4)], "seed": options.seed}
-    result |= {"tried": len(names)} | {word: number[word] for word in ("killed", "survived", "timeout")}
+    result = {"score": round(share, 4), "interval": [round(low, 4), round(high, 4)], "seed": drawn["seed"]}
+    result |= {"tried": len(names), "lost": len(drawn["names"][: options.count]) - len(names)} | {
+        word: number[word] for word in ("killed", "survived", "timeout")
+    }
     result |= {"survivors": [{"mutant": n, "change": change(WORK, n)} for n in names if found[n] == "survived"]}
-    (WORK / "by_ledger.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    old = json.loads(BY_LEDGER.read_text(encoding="utf-8")) if BY_LEDGER.exists() else {}
+    result |= {
+        "explained": [e for e in old.get("explained", []) if e["mutant"] in {s["mutant"] for s in result["survivors"]}]
+    }
+    BY_LEDGER.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for mutant in result["survivors"]:
         print(f"{mutant['mutant']}: {mutant['change']}")
     print(f"the ledger notices {number['killed']} of {number['killed'] + number['survived']}, {100 * share:.1f} %")
