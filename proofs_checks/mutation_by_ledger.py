@@ -3,7 +3,7 @@
 `python -m proofs_checks.mutation_by_ledger` takes the first mutants of `mutation_sample.json`, drawn before the checks were
 mended for them (`mutation` writes all mutants into `mutants/`), and holds against each the agreements whose functions
 reach the wrong line's own, which mutmut's counters tell. The first that fails ends it. Finished mutants are kept in
-`mutants/ledger.json`: the same command goes on where it stopped. It writes `mutation_by_ledger.json`.
+that folder: the same command goes on where it stopped. It writes `mutation_by_ledger.json`.
 """
 
 import argparse
