@@ -58,7 +58,10 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        str, typer.Option(help=f"A data set ({escape(', '.join(known()))}), an .npz pack, or a folder with one.")
+        str,
+        typer.Option(
+            help=f"A data set ({escape(', '.join(known()))}), an .npz pack, a folder with one, or class folders."
+        ),
     ] = "digits",
     model: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(MODELS)}.")] = "auto",
     per_class: Annotated[int, typer.Option(help="Distilled images per class.")] = 50,
