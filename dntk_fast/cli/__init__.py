@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
+from dntk_fast.cli.options import Model, Weights
 from dntk_fast.cli.output import place, show, terminal
 from dntk_fast.report.distance import certificate_table, refinement_table
 from dntk_fast.report.page import write_page
@@ -22,7 +22,6 @@ from dntk_fast.report.record import write_record
 from dntk_fast.report.table import method_table, predictor_table, stage_table
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import known, load
-from dntk_fast.workflow.models import MODELS
 from dntk_fast.workflow.pipeline import explain as explain_run
 from dntk_fast.workflow.pipeline import run as run_pipeline
 
@@ -63,7 +62,8 @@ def run(
             help=f"A data set ({escape(', '.join(known()))}), an .npz pack, a folder with one, or class folders."
         ),
     ] = "digits",
-    model: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(MODELS)}.")] = "auto",
+    model: Model = "auto",
+    weights: Weights = None,
     per_class: Annotated[int, typer.Option(help="Distilled images per class.")] = 50,
     k: Annotated[int, typer.Option(help="Coordinates kept of each projected gradient.")] = 2048,
     seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
@@ -87,10 +87,10 @@ def run(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    _check.choice("model", model, ("auto", *MODELS))
     config = Config(
         data=data,
         model=model,
+        weights=weights,
         per_class=per_class,
         k=k,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dntk_fast import _check
 from dntk_fast.certificates.certificate import FullProblem
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
+from dntk_fast.files.fingerprint import same_to_rounding
 from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.locality import locality
 from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
@@ -26,6 +29,7 @@ from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.network import Network
 from dntk_fast.workflow.training import train
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "held_out_features",
     "last_layer",
     "local_structure",
+    "network_with_weights",
     "train_network",
 ]
 
@@ -44,18 +49,36 @@ EXACT_KERNEL_BYTES = 3_000_000_000
 COVERAGE_THRESHOLD = 0.9
 
 
-def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
-    """Train the network; keep its weights and its logits (C, n) on both splits."""
-    options: dict[str, Any] = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
-    training = train(blank, data.x_train, data.y_train, **options)
-    logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
-    weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
+def train_network(network: Network, data: Dataset, *, epochs: int, seed: int, progress: Progress, file: Path) -> Stage:
+    """Train the network, unless its weights were given; keep its weights and its logits (C, n) on both splits."""
+    model, forward, backward = network.module, 0, 0
+    if not network.trained:
+        training = train(
+            model, data.x_train, data.y_train, epochs=epochs, seed=seed, progress=progress, checkpoint=file
+        )
+        model, forward, backward = training.model, training.forward_passes, training.backward_passes
+    logits = {f"logits.{part}": _logits(model, x) for part, x in _splits(data).items()}
+    weights = {f"weights.{name}": value for name, value in model.state_dict().items()}
     numbers = {
         "accuracy": _share(logits["logits.test"], data.y_test),
         "train_accuracy": _share(logits["logits.train"], data.y_train),
     }
-    forward = training.forward_passes + len(data.x_train) + len(data.x_test)
-    return Stage(weights | logits, numbers, forward, training.backward_passes, sum(w.nbytes for w in weights.values()))
+    forward += len(data.x_train) + len(data.x_test)
+    return Stage(weights | logits, numbers, forward, backward, sum(w.nbytes for w in weights.values()))
+
+
+def network_with_weights(network: Network, stage: Stage, data: Dataset) -> nn.Module:
+    """Return the network that the stage kept, or refuse one whose code says something else now.
+
+    No digest sees what a `forward` does between its modules; two logits do.
+    """
+    mark, model = "weights.", copy.deepcopy(network.module)
+    model.load_state_dict({key.removeprefix(mark): w for key, w in stage.arrays.items() if key.startswith(mark)})
+    kept = stage.arrays["logits.train"][:, :2]
+    if not same_to_rounding(_logits(model, data.x_train[:2]), kept, kept.dtype):
+        remedy = "choose another folder or pass --overwrite"
+        _check.refuse("model", "the network of the finished stages", "one of other outputs", remedy=remedy)
+    return model.eval()
 
 
 def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config) -> Stage:

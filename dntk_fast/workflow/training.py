@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,6 +22,19 @@ from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["Training", "train"]
+
+
+def _cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _one_cycle(done: float) -> float:
+    return done / WARM if done < WARM else _cosine((done - WARM) / (1 - WARM))
+
+
+WARM = 0.25  # share of the steps over which the rate of one cycle rises
+#: share of the learning rate after a share of the steps
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType({"cosine": _cosine, "one-cycle": _one_cycle})
 
 
 @dataclass(frozen=True)
@@ -56,10 +70,12 @@ def train(
     optimiser: str = "adam",
     shift: int = 0,
     flip: bool = False,
+    schedule: str = "cosine",
+    augmentation: str = "batch",
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
 ) -> Training:
-    """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
+    """Train a copy of a classifier by cross-entropy, with a learning rate that ends at zero.
 
     Parameters
     ----------
@@ -75,8 +91,12 @@ def train(
         Start of the order, the augmentation and whatever the network draws; the same seed gives the same weights.
     learning_rate, weight_decay, optimiser
         Of "adam" (decoupled decay) or "sgd" (Nesterov momentum 0.9).
-    shift, flip
-        Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
+    schedule
+        "cosine": the rate falls to zero along a cosine; "one-cycle": it first rises linearly over a quarter of the steps
+        (Smith and Topin 2019).
+    shift, flip, augmentation
+        Images moved by at most so many pixels, zeros coming in, and mirrored half the time: all of a batch alike
+        ("batch"), or each by itself ("image").
     progress
         Called with (epochs done, epochs) after each epoch.
     checkpoint
@@ -99,6 +119,8 @@ def train(
     for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
         _check.nonnegative(name, value)
     _check.integer("shift", shift, 0)
+    _check.choice("schedule", schedule, tuple(SCHEDULES))
+    _check.choice("augmentation", augmentation, ("batch", "image"))
     device, largest = _check.parameter(model).device, int(y.max())
     network = copy.deepcopy(model).train()
     descent = _descent(network, optimiser, learning_rate, weight_decay)
@@ -109,6 +131,8 @@ def train(
         "batch_size": batch_size,
     }
     settings |= {"weight_decay": weight_decay, "optimiser": optimiser, "shift": shift, "flip": flip}
+    settings |= {"schedule": schedule, "augmentation": augmentation}
+    augmented = _augmented if augmentation == "batch" else _augmented_each
     with seeded(_check.seed(seed), device):
         file = None if checkpoint is None else _checkpoint(checkpoint, model, x, y, settings)
     with seeded(seed, device):
@@ -116,10 +140,10 @@ def train(
         for epoch in range(len(losses), epochs):
             total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
             for number, rows in enumerate(batches):
-                rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
+                rate = learning_rate * SCHEDULES[schedule]((epoch + number / len(batches)) / epochs)
                 for group in descent.param_groups:
                     group["lr"] = rate
-                images = _augmented(x[rows].to(device), shift, flip)
+                images = augmented(x[rows].to(device), shift, flip)
                 logits = network(images)
                 if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
                     _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
@@ -195,6 +219,23 @@ def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
         height, width = images.shape[-2:]
         top, left = torch.randint(2 * shift + 1, (2,)).tolist()
         images = functional.pad(images, (shift,) * 4)[..., top : top + height, left : left + width]
+    return images
+
+
+def _augmented_each(images: Tensor, shift: int, flip: bool) -> Tensor:
+    """Move and mirror each image by itself."""
+    n, _, height, width = images.shape
+    if flip:
+        images = torch.where((torch.rand(n) < 0.5).to(images.device)[:, None, None, None], images.flip(-1), images)
+    if shift:
+        top, left = torch.randint(2 * shift + 1, (2, n, 1), device="cpu").to(images.device)
+        rows, columns = (
+            torch.arange(height, device=images.device) + top,
+            torch.arange(width, device=images.device) + left,
+        )
+        padded = functional.pad(images, (shift,) * 4).movedim(1, -1)
+        each = torch.arange(n, device=images.device)[:, None, None]
+        images = padded[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
     return images
 
 
