@@ -33,6 +33,7 @@ from dntk_fast.files.distilled import (
     refuse_unfitting,
 )
 from dntk_fast.files.fingerprint import fingerprint, same_to_rounding
+from dntk_fast.forecast import Forecast, fit_forecast
 from dntk_fast.inputs import batches_of, class_numbers, gives_numpy, labelled_batch, names_of_classes
 from dntk_fast.kernels.joint import (
     BlockProblem,
@@ -93,7 +94,7 @@ class Settings:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        if self.steps is not None and self.images not in STEPS:
+        if self.steps and self.images not in STEPS:
             _check.refuse("steps", f"None for images={self.images!r}, which are not updated", self.steps)
         if self.cotangents and (self.solve != "joint" or self.k is not None or self.images in STEPS):
             expected = "None, or the joint solve of images of the data with k=None"
@@ -257,21 +258,26 @@ class DistilledNTK(Conventions):
         self.k, self.seed, self.steps, self.gradients, self.method = k, seed, steps, gradients, method
         self.lam, self.memory, self.outputs, self.classes = lam, memory, outputs, classes
 
-    def forecast(self, X: Any, y: Any = None) -> Cost:
-        """Say what `fit(X, y)` will cost, without doing it: passes, their share of the full kernel's, break-even.
+    def forecast(self, X: Any, y: Any = None) -> Forecast:
+        """Say what `fit(X, y)` will take, without doing it: passes, bytes, seconds, the share of the full kernel's passes.
 
         >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
-        >>> cost = DistilledNTK(model, per_class=5).forecast(torch.ones(100, 4), torch.arange(100) % 2)
-        >>> cost.choosing_forward, cost.kept_backward, cost.share
-        (50, 20, 0.2)
+        >>> told = DistilledNTK(model, per_class=5).forecast(torch.ones(100, 4), torch.arange(100) % 2)
+        >>> told.choosing_forward, told.kept_backward, told.share, told.forward, told.backward
+        (50, 20, 0.2, 80, 30)
         """
         with plainly(self.model if isinstance(self.model, nn.Module) else None):
             task = self._task(X, y)
-            use, outputs = task.settings, len(task.classes)
-            return spanning_cost(
-                use.images, task.n, per_class=use.per_class, outputs=outputs, cotangents=use.cotangents, steps=use.steps
-            )
+            use = task.settings
+            cost = spanning_cost(
+                use.images, task.n, per_class=use.per_class, outputs=len(task.classes), cotangents=use.cotangents,
+                steps=use.steps,
+            )  # fmt: skip
+            return fit_forecast(
+                cost, task.network, task.x, images=use.images, solve=use.solve, cotangents=use.cotangents, k=use.k,
+                memory=use.memory,
+            )  # fmt: skip
 
     def fit(self, X: Any, y: Any = None, *, progress: Callable[[int, int], None] | None = None) -> DistilledNTK:
         """Choose or make images of (X, y), form the kernel of their gradients, and solve.

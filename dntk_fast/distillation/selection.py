@@ -21,7 +21,7 @@ from dntk_fast.distillation.row_samplers import medoid_rows
 from dntk_fast.tangent.batches import network, take
 from dntk_fast.tangent.head import penultimate
 
-__all__ = ["CHOICES", "Cost", "activation_kernel", "choose_rows", "choosing_cost", "greedy_rows"]
+__all__ = ["CHOICES", "Cost", "activation_kernel", "activation_passes", "choose_rows", "choosing_cost", "greedy_rows"]
 
 # The pool holds so many times the images that are kept: at 5 its forward passes cost a quarter of the kept Jacobians.
 POOL = 5
@@ -201,14 +201,8 @@ def activation_kernel(model: nn.Module, x: Any, *, memory: int | None = None) ->
     """
     _check.frozen_statistics(model)
     n = _check.samples("x", x)
-    first = _activations(model, take(x, slice(0, 1)))
-    one, place = sum(part.nbytes for part in first), first[0].device
-    memory = default_memory(place) if memory is None else int(_check.integer("memory", memory, 1))
-    if 2 * one > memory:
-        _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
-    step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
-    parts = [slice(at, min(at + step, n)) for at in range(0, n, step)]
-    whole = _activations(model, x) if step == n else None
+    parts = _blocks(model, x, n, memory)
+    whole = _activations(model, x) if len(parts) == 1 else None
 
     def given(rows: slice) -> list[Tensor]:
         return _activations(model, take(x, rows)) if whole is None else whole
@@ -225,6 +219,29 @@ def activation_kernel(model: nn.Module, x: Any, *, memory: int | None = None) ->
             if columns is not rows:
                 kernel[columns, rows] = kernel[rows, columns].T
     return kernel
+
+
+def _blocks(model: nn.Module, x: Any, n: int, memory: int | None) -> list[slice]:
+    """The blocks of images whose activations fit, two at a time, into the memory."""
+    first = _activations(model, take(x, slice(0, 1)))
+    one, place = sum(part.nbytes for part in first), first[0].device
+    memory = default_memory(place) if memory is None else int(_check.integer("memory", memory, 1))
+    if 2 * one > memory:
+        _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
+    step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
+    return [slice(at, min(at + step, n)) for at in range(0, n, step)]
+
+
+def activation_passes(model: nn.Module, x: Any, n: int, *, memory: int | None = None) -> int:
+    """Forward passes of `activation_kernel` for n images such as the first of x: n where their activations fit, else more.
+
+    >>> activation_passes(nn.Sequential(nn.ReLU()), torch.ones(1, 2), 4, memory=16)
+    18
+    """
+    parts = _blocks(model, x, n, memory)
+    # Once for the traces, once for each block, once more for each later one beside it.
+    sizes = [part.stop - part.start for part in parts]
+    return n if len(parts) == 1 else 2 * n + sum(at * size for at, size in enumerate(sizes))
 
 
 def _squares(activations: list[Tensor]) -> Tensor:

@@ -18,13 +18,16 @@ from dntk_fast import _check
 from dntk_fast._arrays import RTOL, eigenvalues, eigh
 from dntk_fast.kernels.ridge import choose_ridge, grid_at
 from dntk_fast.tangent.batches import Outputs, network
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel_full
+from dntk_fast.tangent.plan import KernelPlan
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = [
     "BlockProblem",
     "JointFit",
     "block_kernel",
+    "block_plan",
     "captured_energy",
     "joint_logits",
     "joint_weights",
@@ -87,6 +90,25 @@ def block_kernel(
         return tangent_kernel_full(model, x, memory=memory, outputs=outputs, **options)
     batch = _with_cotangents(model, x, cotangents)
     return tangent_kernel_full(model, batch, memory=memory, outputs=_mixture(outputs), **options)
+
+
+def block_plan(
+    model: nn.Module,
+    x: Any,
+    cotangents: Tensor | None = None,
+    *,
+    memory: int | None = None,
+    outputs: Outputs = None,
+) -> KernelPlan:
+    """Return what `block_kernel` would do with these arguments: passes, predicted peak.
+
+    >>> block_plan(nn.Linear(2, 3), torch.ones(4, 2)).backward_passes
+    12
+    """
+    if cotangents is None:
+        return Jacobian(model, outputs=outputs, memory=memory).plan(x, pairing="full")
+    batch = _with_cotangents(model, x, cotangents)
+    return Jacobian(model, outputs=_mixture(outputs), memory=memory).plan(batch, pairing="full")
 
 
 def _with_cotangents(model: nn.Module, x: Any, cotangents: Tensor) -> Any:

@@ -258,12 +258,13 @@ def recorded_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tens
 
 
 def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
-    """Find the head: the linear layer whose output is, as an object, the output of the model, or is selected from.
+    """Find the head: the linear layer whose output is, as an object, the output of the model.
 
     Parameters
     ----------
     model
-        A network in evaluation mode, as it is or with the outputs that are asked for (`network`).
+        A network in evaluation mode; one with the outputs that are asked for (`network`) may select them from the layer's,
+        as far as its first and last samples show.
     x
         A batch; only its first and last samples are looked at.
 
@@ -283,6 +284,8 @@ def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
     '2'
     """
     inner = model.model if isinstance(model, Wrapped) else _check.module(model)
+    if not isinstance(x, tuple | Mapping):
+        _check.tensor("x", x)
     module = network(model, None)
     linear = {name: part for name, part in inner.named_modules() if isinstance(part, nn.Linear)}
     outputs: list[tuple[str, Tensor]] = []
@@ -299,7 +302,8 @@ def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
     for name, output in outputs:
         if output is result:
             return name, linear[name]
-    found = find_head(module, x, [name for name, p in inner.named_parameters() if p.requires_grad])
+    names = [name for name, p in inner.named_parameters() if p.requires_grad]
+    found = find_head(module, x, names) if isinstance(model, Wrapped) else None
     if found is not None:
         return found.name, linear[found.name]
     _check.refuse("model", "a network whose output is that of a Linear layer", type(inner).__name__)

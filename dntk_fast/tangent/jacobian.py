@@ -120,10 +120,14 @@ class Jacobian:
         return squared_norms_of_rows(trace, plan_kernel(trace, 1, n, self.memory, "sum"), x, n)
 
     @differentiable
-    def plan(self, x1: Any, x2: Any = None) -> KernelPlan:
-        """Return what `kernel` would do with these inputs: rules, passes, predicted peak; `str` is a table."""
+    def plan(self, x1: Any, x2: Any = None, *, pairing: str = "class") -> KernelPlan:
+        """Return what `kernel` would do with these inputs: rules, passes, predicted peak; `str` is a table.
+
+        With pairing "sum" or "full" what `kernel_sum` or `kernel_full` would.
+        """
         x1, n1 = self._inputs("x1", x1)
-        return plan_kernel(self._trace(x1), n1, None if x2 is None else _check.samples("x2", x2), self.memory)
+        _check.choice("pairing", pairing, ("class", "sum", "full"))
+        return plan_kernel(self._trace(x1), n1, None if x2 is None else _check.samples("x2", x2), self.memory, pairing)
 
     # --- features -------------------------------------------------------------------------------------------------------
 

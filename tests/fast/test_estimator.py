@@ -103,16 +103,6 @@ def test_the_joint_solve_is_one_ridge_solve_on_the_gradients_of_all_logits():
     assert not torch.allclose(fitted.logits(new), alone.logits(new), atol=TOL["apart"])
 
 
-@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd", "tuned"])
-def test_the_forecast_is_what_is_spent(way):
-    x, y = data()
-    estimator = DistilledNTK(network(), **{"per_class": 4, "seed": 0} | WAYS[way])
-    told = estimator.forecast(x, y)
-    assert estimator.fit(x, y).cost_ == told
-    assert len(estimator.images_) == told.kept_forward
-    assert told.full == 60 * 7
-
-
 def test_its_weights_in_parameter_space_predict_the_same_and_can_be_certified(fitted):
     model, (x, _) = network(), data()
     weights = fitted.parameter_weights()
