@@ -61,7 +61,10 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        str, typer.Option(help=f"A data set ({escape(', '.join(known()))}), an .npz pack, or a folder with one.")
+        str,
+        typer.Option(
+            help=f"A data set ({escape(', '.join(known()))}), an .npz pack, a folder with one, or class folders."
+        ),
     ] = "digits",
     model: Model = "auto",
     weights: Weights = None,

@@ -20,7 +20,7 @@ __all__ = ["distill"]
 
 
 def distill(
-    data: Annotated[str, typer.Option(help="A data set or an .npz pack.")] = "digits",
+    data: Annotated[str, typer.Option(help="A data set, an .npz pack, or a folder of class folders.")] = "digits",
     compare: Annotated[
         bool, typer.Option("--compare", help="Train a network and compare; without it only the costs are printed.")
     ] = False,
