@@ -24,7 +24,7 @@ class Mind:
     Attributes
     ----------
     answer : the class that is asked about, the network's
-    said : what the machine of all rows says
+    said, margin : what the machine of all rows says, and the answer's margin there
     order : (n,) training rows, the most supporting first
     scores : (n,) what each contributes to the margin of the answer, in that order
     sizes : how many of the most supporting rows were taken away, ascending; each set leaves a row of every class
@@ -33,6 +33,7 @@ class Mind:
 
     answer: int
     said: int
+    margin: float
     order: Tensor
     scores: Tensor
     sizes: tuple[int, ...]
@@ -40,7 +41,9 @@ class Mind:
 
     @property
     def changes_at(self) -> int | None:
-        """The first of the sizes without which the machine says another class; None: none of them does."""
+        """The first of the sizes without which the machine says another class; None: none, or it never said the answer."""
+        if self.said != self.answer:
+            return None
         other = torch.nonzero(self.without.argmax(1) != self.answer)[:, 0].tolist()
         return self.sizes[other[0]] if other else None
 
@@ -75,14 +78,16 @@ def minds(asked: Asked, answers: Tensor, *, most: int, sizes: tuple[int, ...] = 
     labels = asked.labels
     if labels is None:
         _check.refuse("y", "classes: real targets have no answer that changes", "real targets")
-    scores, said = asked.scores(answers), asked.machine.predict(asked.new).argmax(0)
+    scores, whole = asked.scores(answers), asked.logits().T
+    said, margins = whole.argmax(0), margin(whole, answers)
     found = []
     for place, own in enumerate(scores):
         order = own.argsort(descending=True, stable=True)
         taken = _sizes(order, labels, most, sizes)
         one = Asked(asked.machine, asked.new[:, place : place + 1], asked.offset, labels)
         without = one.without([order[:size] for size in taken])[:, 0]
-        found.append(Mind(int(answers[place]), int(said[place]), order, own[order], taken, without))
+        first = int(answers[place]), int(said[place]), float(margins[place])
+        found.append(Mind(*first, order, own[order], taken, without))
     return found
 
 

@@ -15,7 +15,7 @@ from dntk_fast import _check
 from dntk_fast.analysis.attribution import Retraining
 from dntk_fast.analysis.inputs import batches, joined, networks, outputs_of, own_kind
 from dntk_fast.analysis.machines import Machine
-from dntk_fast.analysis.shift import shift_score
+from dntk_fast.analysis.shift import rarity, shift_score
 from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
 
 __all__ = ["Uncertainty", "probit_probabilities"]
@@ -138,10 +138,8 @@ class Uncertainty:
 
         Of an input like the fitted ones it is spread evenly over [0, 1]; near 0 few of them are so unusual.
         """
-        own = shift_score(self.leave_one_out().T).sort().values
-        found = shift_score(torch.as_tensor(self.variance(X)).to(own.device).T)
-        below = torch.searchsorted(own, found.contiguous())  # rows strictly below
-        return own_kind(1 - below.double() / len(own), X)
+        own = shift_score(self.leave_one_out().T)
+        return own_kind(rarity(own, torch.as_tensor(self.shift_score(X)).to(own.device)), X)
 
     @classmethod
     def beside(cls, machine: Retraining, *, ridge: float = RIDGE) -> Uncertainty:

@@ -14,9 +14,11 @@ from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
+from dntk_fast.cli.explain import explain as explain_command
 from dntk_fast.cli.options import Model, Weights
 from dntk_fast.cli.output import place, show, terminal
 from dntk_fast.report.distance import certificate_table, refinement_table
+from dntk_fast.report.mind import mind_table
 from dntk_fast.report.page import write_page
 from dntk_fast.report.record import write_record
 from dntk_fast.report.table import method_table, predictor_table, stage_table
@@ -33,6 +35,7 @@ TABLES = (
     refinement_table,
     method_table,
     stage_table,
+    mind_table,
 )
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +46,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
 app.command()(distill)
+app.command("explain")(explain_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -112,7 +116,7 @@ def run(
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
     write_record(result.record, folder / "report.json")
-    write_page(result.record, result.images, result.labels, folder / "report.html")
+    write_page(result.record, result.images, result.labels, folder / "report.html", pictures=result.pictures)
     show(console, (table(result.record) for table in TABLES))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
 

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from dntk_fast import _check
-from dntk_fast._device import seeded
+from dntk_fast._chance import seeded
 from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.files.tensors import load_weights
 from dntk_fast.tangent.isolation import own_copy

@@ -24,12 +24,13 @@ from dntk_fast.workflow import stages
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import Dataset, load
 from dntk_fast.workflow.distance import Inputs, distance_to_full, refinement_steps
+from dntk_fast.workflow.mind import change_of_mind, pictures_of
 from dntk_fast.workflow.models import parameter_count
 from dntk_fast.workflow.network import Network, network_of
 
 __all__ = ["Report", "explain", "run"]
 
-REFINEMENT = "distance to the full kernel"
+REFINEMENT, MIND = "distance to the full kernel", "what would change its mind"
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -46,12 +47,15 @@ class Report:
         The distilled images (n, H, W, channels) in [0, 1], and their classes (n,).
     folder
         Where the stages are kept.
+    pictures
+        The images that the section on changed minds shows (height, width, channels) in [0, 1], by name.
     """
 
     record: Mapping[str, Any]
     images: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     folder: Path
+    pictures: Mapping[str, np.ndarray] = field(repr=False)
 
 
 def run(
@@ -101,7 +105,10 @@ def _stages(config: Config, start: Network, data: Dataset, runner: _Runner) -> R
     }
     network = runner.long("network", lambda file: stages.train_network(start, data, **training, file=file))
     model = stages.network_with_weights(start, network, data)
-    full = do("full kernel", stages.full_kernel, model, data, network, config)
+    kernels = stages.ExactKernels(model, data)
+    full = do("full kernel", stages.full_kernel, model, data, network, config, kernels)
+    do(MIND, change_of_mind, model, data, network, kernels)
+    del kernels  # the largest of all that is held
     do("last layer", stages.last_layer, model, data, network)
     test = do("features, held-out", stages.held_out_features, model, data, config)
     do("drawn images", stages.drawn_kernel, model, data, test, network, config)
@@ -119,7 +126,8 @@ def _stages(config: Config, start: Network, data: Dataset, runner: _Runner) -> R
     record = _record(config, start.name, model, data, runner.done)
     store.announce("report.json", "report.html")
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
-    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
+    seen = pictures_of(data, (record["mind"] or {"images": []})["images"])
+    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder, seen)
 
 
 def explain(config: Config) -> str:
@@ -212,6 +220,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         "drawn": done["drawn images"].numbers,
         "distilled": sizes[-1],
         **done[REFINEMENT].numbers,
+        **done[MIND].numbers,
         "distilled_sizes": sizes,
         "spectra": _spectra(
             done[f"distilled kernel, {largest} per class"].arrays["spectrum"],

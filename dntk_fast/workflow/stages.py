@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ from dntk_fast.workflow.network import Network
 from dntk_fast.workflow.training import train
 
 __all__ = [
+    "ExactKernels",
     "compare_methods",
     "distil",
     "distilled_kernel",
     "full_kernel",
     "held_out_features",
+    "label_targets",
     "last_layer",
     "local_structure",
     "network_with_weights",
@@ -81,13 +84,32 @@ def network_with_weights(network: Network, stage: Stage, data: Dataset) -> nn.Mo
     return model.eval()
 
 
-def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config) -> Stage:
+@dataclass(frozen=True, eq=False)
+class ExactKernels:
+    """The exact class kernels (C, n, n) of the training images and (C, t, n) of the held-out ones, formed when asked for."""
+
+    model: nn.Module
+    data: Dataset
+
+    @property
+    def fit(self) -> bool:
+        """Whether they are to be formed: in double precision they fit into a bound."""
+        return 8 * len(self.data.classes) * len(self.data.x_train) ** 2 <= EXACT_KERNEL_BYTES
+
+    @cached_property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Both, in the network's precision."""
+        x = self.data.x_train
+        return tangent_kernel(self.model, x), tangent_kernel(self.model, self.data.x_test, x)
+
+
+def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config, kernels: ExactKernels) -> Stage:
     """Ridge regression on all real training images: exact kernels where they fit, projected features beyond."""
     n, n_test, C = len(data.x_train), len(data.x_test), len(data.classes)
-    targets = {"full_kernel": network.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
+    targets = {"full_kernel": network.arrays["logits.train"], "full_kernel_labels": label_targets(data)}
     arrays: dict[str, Tensor] = {}
-    if C * n * n * 8 <= EXACT_KERNEL_BYTES:
-        kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
+    if kernels.fit:
+        kernel, cross = kernels.pair
         problem = KernelProblem(kernel, cross)
         fits = {key: problem.fit(y) for key, y in targets.items()}
         exact = _exact_solution(model, data, problem, fits["full_kernel"], targets["full_kernel"])
@@ -269,7 +291,8 @@ def _condition_number(eigenvalues: Tensor) -> float | None:
     return float((eigenvalues[..., 0] / eigenvalues[..., -1]).double().mean())
 
 
-def _label_targets(data: Dataset) -> Tensor:
+def label_targets(data: Dataset) -> Tensor:
+    """Return one-hot minus 1/C of the training images, (C, n)."""
     C = len(data.classes)
     return nn.functional.one_hot(data.y_train, C).T.to(data.x_train.dtype) - 1 / C
 
