@@ -315,7 +315,7 @@ class DistilledNTK(Conventions):
         self.weights_ = {name: w.to(like.dtype) for name, w in weights.items()}
         self.images_, self.labels_, self.rows_, self.masses_ = kept.images, kept.labels, kept.rows, kept.masses
         self.cost_, self.classes_ = kept.cost, task.classes
-        self._used, self._inputs = use, batch_described(task.x)
+        self._used, self._inputs, self._network_of = use, batch_described(task.x), fingerprint(self.model)
 
     def _joint(self, task: _Task, kept: Spanning, targets: Tensor) -> Weights:
         """One weight vector for all logits."""
@@ -364,7 +364,7 @@ class DistilledNTK(Conventions):
         own, rest = max(1, memory // 8), max(1, memory - memory // 4)
         outputs = self._used.outputs
         J = Jacobian(model, outputs=outputs, parameters=list(self.weights_), memory=rest)
-        with plainly(model), named("X"):
+        with plainly(model), named("X", "x"):
             pieces = batches_of("X", X, model, own, outputs)
             found = torch.cat([J.matvec(piece, self.weights_).T for piece in pieces])
         return found.numpy(force=True) if gives_numpy(X) else found
@@ -437,7 +437,7 @@ class DistilledNTK(Conventions):
         tensors |= named_tensors("images", self.images_) if include_images else {}
         record = {
             "format": FORMAT,
-            "fingerprint": fingerprint(self.model),
+            "fingerprint": self._network_of,
             "settings": self._used.saved,
             "inputs": self._inputs,
             "cost": {name: getattr(self.cost_, name) for name in COST},
@@ -458,10 +458,12 @@ class DistilledNTK(Conventions):
         folder = _check.path("folder", folder)
         names = set(Settings.__dataclass_fields__) - {"memory"}
         tensors, record = read_distilled(folder, names)
-        if fingerprint(model) != record["fingerprint"]:
-            saved, own = record["fingerprint"][:16], fingerprint(model)[:16]
-            raise ValueError(f"model: expected the network with fingerprint {saved}, got {own}")
+        own = fingerprint(model)
+        if own != record["fingerprint"]:
+            saved = record["fingerprint"][:16]
+            raise ValueError(f"model: expected the network with fingerprint {saved}, got {own[:16]}")
         self = cls(model, **record["settings"])
+        self._network_of = own
         try:
             self._used = self._settings()
             self.classes_ = names_of_classes(self.classes, tensors["first"].numel() if "first" in tensors else 0)
@@ -529,6 +531,8 @@ class DistilledNTK(Conventions):
     def _fitted(self) -> None:
         if not hasattr(self, "weights_"):
             raise ValueError("DistilledNTK: expected a fitted estimator, got one before fit(X, y)")
+        if fingerprint(self.model) != self._network_of:
+            _check.refuse("model", "the network that was distilled", "one that has changed since", remedy="fit again")
 
 
 def _refuse_empty(labels: Tensor, outputs: int) -> None:

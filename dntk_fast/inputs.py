@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
@@ -16,7 +17,7 @@ from dntk_fast.tangent.loaders import arguments, joined, labelled, ordered
 
 __all__ = ["batch_of", "batches_of", "class_numbers", "gives_numpy", "labelled_batch", "names_of_classes"]
 
-_ARRAYS = "a torch tensor or a NumPy array, or a tuple or dict of them"
+_ARRAYS = "a torch tensor or a NumPy array, a tuple or dict of them, or a DataLoader"
 
 
 def batch_of(name: str, X: Any, model: nn.Module) -> Any:
@@ -30,6 +31,8 @@ def batch_of(name: str, X: Any, model: nn.Module) -> Any:
     >>> batch_of("X", {"x": np.ones((2, 3)), "cached": False}, nn.Linear(3, 1))["x"].dtype
     torch.float32
     """
+    if isinstance(X, PackedSequence) or (isinstance(X, list) and any(isinstance(part, Tensor) for part in X)):
+        _check.tensors(name, X)  # which says what to do
     if isinstance(X, Mapping):
         found: Any = {key: _part(f"{name}[{key!r}]", part, model) for key, part in X.items()}
     elif isinstance(X, tuple):
@@ -57,6 +60,8 @@ def tensor_of(name: str, value: Any) -> Tensor:
     """A tensor of the numbers of a tensor, an array or a list."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
+    if isinstance(value, np.matrix):
+        raise TypeError(f"{name}: expected an array, got a matrix (numpy.asarray makes it one)")
     if not isinstance(value, Tensor | np.ndarray) and hasattr(value, "__array__"):
         value = np.asarray(value)
     try:
@@ -93,8 +98,9 @@ def batches_of(name: str, X: Any, model: nn.Module, memory: int, outputs: Output
         for batch in ordered(name, X):
             yield batch_of(name, arguments(name, batch, model, outputs), model)
         return
-    several = isinstance(X, Mapping | tuple)
-    parts = [part for part in (X.values() if isinstance(X, Mapping) else X if several else [X]) if _rows(part)]
+    several = isinstance(X, Mapping | tuple) and not isinstance(X, PackedSequence)
+    given = X.values() if isinstance(X, Mapping) else X if several else [X]
+    parts = [part for part in given if _rows(part)]
     n = max((len(part) for part in parts), default=0)
     if n < 2 or any(len(part) != n for part in parts):
         yield batch_of(name, X, model)

@@ -236,7 +236,7 @@ def activation_passes(model: nn.Module, x: Any, n: int, *, memory: int | None = 
     """Forward passes of `activation_kernel` for n images such as the first of x: n where their activations fit, else more.
 
     >>> activation_passes(nn.Sequential(nn.ReLU()), torch.ones(1, 2), 4, memory=16)
-    18
+    14
     """
     parts = _blocks(model, x, n, memory)
     # Once for the traces, once for each block, once more for each later one beside it.
@@ -273,6 +273,8 @@ def _recorded(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     kinds = tuple(getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__)
     handles = []
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # it takes no hooks
         if isinstance(module, kinds) and not isinstance(module, nn.MultiheadAttention):
             handles.append(module.register_forward_hook(lambda _module, _inputs, output: given.append(output)))
         elif next(module.parameters(recurse=False), None) is not None:

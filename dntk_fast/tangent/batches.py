@@ -62,14 +62,14 @@ def plainly(model: nn.Module | None) -> Iterator[None]:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
+def named(name: str, inner: str = "inputs") -> Iterator[None]:
     """Let a refusal of what a model was given name the caller's argument."""
     try:
         yield
     except _check.ArgumentError as error:
-        if not str(error).startswith("inputs: "):
+        if not str(error).startswith(f"{inner}: "):
             raise
-        raise type(error)(str(error).replace("inputs", name, 1)) from None
+        raise type(error)(str(error).replace(inner, name, 1)) from None
 
 
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
@@ -143,7 +143,7 @@ def network(model: nn.Module, outputs: Outputs) -> Wrapped:
         return model
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
-    if not isinstance(outputs, Iterable):
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
         expected = "indices (a list of them), a function of (model, batch), or None"
         raise TypeError(f"outputs: expected {expected}, got {outputs!r}")
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")

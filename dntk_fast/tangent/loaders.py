@@ -31,11 +31,22 @@ def ordered(name: str, loader: DataLoader[Any]) -> DataLoader[Any]:
         if isinstance(sampler, _RANDOM) or (isinstance(sampler, DistributedSampler) and sampler.shuffle):
             got = f"one that shuffles ({type(sampler).__name__})"
             _check.refuse(name, "a DataLoader whose order stays (shuffle=False), for rows are told apart by it", got)
-    n = len(loader.dataset) if loader.drop_last and hasattr(loader.dataset, "__len__") else 0
-    if loader.batch_size and n % loader.batch_size:
-        got = f"one that leaves out the last {n % loader.batch_size}"
-        _check.refuse(name, "a DataLoader that gives every sample (drop_last=False)", got)
+    left = _left_out(loader)
+    if left:
+        _check.refuse(name, "a DataLoader that gives every sample (drop_last=False)", f"one that leaves out {left}")
     return loader
+
+
+def _left_out(loader: DataLoader[Any]) -> str:
+    """Which samples are in no batch, in words."""
+    batches: Any = loader.batch_sampler
+    if not (loader.drop_last or getattr(batches, "drop_last", False)):
+        return ""
+    size: Any = getattr(batches, "batch_size", None)
+    sampler: Any = getattr(batches, "sampler", None)
+    if not size or not hasattr(sampler, "__len__"):
+        return "samples at its end"
+    return f"the last {len(sampler) % size}" if len(sampler) % size else ""
 
 
 def joined(name: str, loader: DataLoader[Any], model: nn.Module | None, outputs: Any) -> Any:
@@ -77,6 +88,8 @@ def _whole(name: str, batches: list[Any], device: torch.device | None) -> Any:
     if not batches:
         _check.refuse(name, "at least one batch", "a DataLoader without any")
     flat = [tree_flatten(batch) for batch in batches]
+    if any(isinstance(part, Tensor) and part.ndim == 0 for leaves, _ in flat for part in leaves):
+        _check.refuse(name, "batches of samples along a first axis", "samples one by one (batch_size=None)")
     for leaves, spec in flat:
         if spec != flat[0][1] or [_kind(part) for part in leaves] != [_kind(part) for part in flat[0][0]]:
             expected = "batches whose samples are alike (pad all to one length, with a mask)"

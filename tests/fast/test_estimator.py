@@ -23,7 +23,7 @@ from dntk_fast import (
     training_subset,
 )
 from dntk_fast.files.tensors import read_tensors, write_tensors
-from tests.fast.estimators import Computed, data, network
+from tests.fast.estimators import WAYS, Computed, data, network
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,21 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def fitted():
     return DistilledNTK(network(), per_class=8, seed=0).fit(*data())
-
-
-WAYS = {
-    "pool": {},
-    "random": {"images": "random"},
-    "stratified": {"images": "stratified"},
-    "medoids": {"images": "medoids"},
-    "one cotangent": {"images": "random", "cotangents": 1, "per_class": 4},
-    "wmdd": {"images": "wmdd", "steps": 5},
-    "tuned": {"images": "tuned", "steps": 3},
-    "sketched": {"k": 8 * 24 * 3},
-    "per class": {"solve": "per class"},
-    "wmdd, per class": {"images": "wmdd", "steps": 5, "solve": "per class"},
-    "sketched, per class": {"solve": "per class", "k": 40},
-}
 
 
 def wide(seed=0, outputs=3):
@@ -172,6 +157,19 @@ def test_every_solve_survives_the_disk(way, tmp_path):
     again, (x, _) = DistilledNTK.load(tmp_path, network()), data()
     assert torch.equal(again.logits(x), fitted.logits(x))
     assert (again.masses_ is None) == (fitted.masses_ is None)
+
+
+def test_a_network_that_changed_after_the_fit_is_refused():
+    model, (x, y) = network(), data()
+    kernel = DistilledNTK(model, per_class=2).fit(x, y)
+    with torch.no_grad():
+        model[3].bias += 1
+    for ask in (kernel.predict, kernel.logits):
+        with pytest.raises(
+            ValueError, match=r"^model: expected the network .*, got one that has changed since; fit again$"
+        ):
+            ask(x)
+    assert kernel.fit(x, y).logits(x).shape == (60, 3)
 
 
 def test_another_network_is_refused(fitted, tmp_path):
@@ -391,7 +389,11 @@ def wrong_fits():
     return {
         "shorter": (x, y[:-1], "y: expected 60 classes"),
         "float": (x, y.float(), "y: expected integer classes"),
-        "list": ([1, 2], y, "X: expected a torch tensor or a NumPy array, or a tuple or dict of them, got list"),
+        "list": (
+            [1, 2],
+            y,
+            "X: expected a torch tensor or a NumPy array, a tuple .*, or a DataLoader, got list",
+        ),
         "nan": (nan, y, "finite"),
         "too few": (x[:15], y[:15], "per_class"),
         "too large": (x, y + 1, "y"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.nn.utils.rnn import pack_sequence
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 from dntk_fast import DistilledNTK
 from tests.fast.estimators import data, network
@@ -214,6 +215,37 @@ def test_outputs_by_a_function_are_in_no_folder(tmp_path):
         kernel.save(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (list, r"^X: expected .*, got list of tensors \(torch.stack joins them; pad_sequence, and a mask"),
+        (
+            lambda x: pack_sequence(list(x[:, 0])),
+            r"^X: expected padded samples beside .*, got a PackedSequence$",
+        ),
+        (
+            lambda x: torch.nested.nested_tensor(list(x), layout=torch.jagged),
+            r"^X: expected samples of one length .*, got a nested tensor$",
+        ),
+        (lambda x: x.to("meta"), r"^X: expected a tensor that holds numbers, got one on the meta device$"),
+        (lambda x: TensorDataset(x), r"^X: expected a torch tensor .*, or a DataLoader, got TensorDataset$"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_a_way_out(make, message):
+    x, y = data()
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        fitted(network(), make(x), y)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_prediction_is_given_is_called_by_its_name():
+    x, y = data()
+    kernel = fitted(network(), x, y)
+    for wrong in (x[:, :, :2], {"wrong": x}, x * torch.nan, x[:0]):
+        with pytest.raises(ValueError, match=r"^X: expected "):
+            kernel.predict(wrong)
+
+
 # --- loaders ----------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +290,15 @@ def test_loaders_that_tell_no_rows_or_no_labels_are_refused():
         ),
         r"^X: expected a DataLoader that gives every sample \(drop_last=False\), got one that leaves out the last 12$": (
             DataLoader(pairs, batch_size=16, drop_last=True)
+        ),
+        r"^X: expected a DataLoader that gives every sample .*, got one that leaves out the last 4$": DataLoader(
+            pairs, batch_sampler=BatchSampler(SequentialSampler(pairs), 7, drop_last=True)
+        ),
+        r"^X: expected a DataLoader that gives every sample .*, got one that leaves out samples at its end$": DataLoader(
+            Stream(x, y), batch_size=16, drop_last=True
+        ),
+        r"^X: expected batches of samples along a first axis, got samples one by one": DataLoader(
+            pairs, batch_size=None
         ),
         r"^X: expected a DataLoader of \(inputs, labels\), or labels y beside": DataLoader(
             TensorDataset(x), batch_size=9

@@ -9,8 +9,7 @@ from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 from dntk_fast import DistilledNTK
 from dntk_fast.distillation.selection import Cost
-from tests.fast.estimators import data, network
-from tests.fast.test_estimator import WAYS
+from tests.fast.estimators import WAYS, data, network
 
 WIDTH = 80
 # What a forecast leaves out: the rows by which a network is looked at, whatever there is to do.
