@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ __all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "trak
 # Of the mean diagonal of the added kernel: what half an isolated row's target is fitted with two thirds of. For real
 # targets, where no cross-entropy pulls, nothing better was found.
 HALF = 0.5
+# Rows on which the rule of the ridge follows a training; it grows by a power of their number, known from half as many.
+PULL_ROWS = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,8 @@ class Retraining:
         Of the projection, and of the half of the rows on which the ridge is found.
     ridge : "auto" or float
         Un-normalised, for the added kernel, whose mean diagonal is the number of networks. "auto": `pull_ridge` on a random
-        half of the rows, where no retraining is needed; half the mean diagonal for real targets.
+        half of the rows, beyond 2,000 of them by a power of their number: no retraining is needed. Half the mean diagonal
+        for real targets.
     outputs : function (model, batch) -> (n, C) or None
         What is predicted; None: the output of the network.
     memory : int
@@ -230,10 +234,16 @@ class Retraining:
             return HALF * len(self.models)
         losses = [torch.nn.functional.cross_entropy(part, labels) for part in said]
         generator = torch.Generator().manual_seed(self.seed)
-        half = (
-            torch.randperm(len(labels), generator=generator)[: max(1, len(labels) // 2)].sort().values.to(labels.device)
-        )
-        return pull_ridge(source.products(half), labels[half], said[0].shape[1], loss=float(torch.stack(losses).mean()))
+        half = torch.randperm(len(labels), generator=generator)[: max(1, len(labels) // 2)].to(labels.device)
+
+        def found(count: int) -> float:
+            rows, loss = half[:count].sort().values, float(torch.stack(losses).mean())
+            return pull_ridge(source.products(rows), labels[rows], said[0].shape[1], loss=loss)
+
+        if len(half) <= PULL_ROWS:
+            return found(len(half))
+        fewer, lam = found(PULL_ROWS // 2), found(PULL_ROWS)
+        return lam * (lam / fewer) ** math.log2(len(half) / PULL_ROWS)
 
     def _asked(self, X: Any) -> Iterator[Asked]:
         """New inputs at the machine, some at a time."""

@@ -156,6 +156,37 @@ def test_a_machine_with_another_ridge_is_seen():
     assert not np.allclose(found, attribution.machine_prediction(cross, K, y, 0.11), rtol=TOL["apart"])
 
 
+@st.composite
+def real_cases(draw):
+    """Networks of one to three outputs, real targets, k or none, and groups that leave a row."""
+    outputs = draw(st.integers(1, 3))
+    models = [network(seed, outputs) for seed in draw(st.lists(st.integers(0, 99), min_size=1, max_size=2))]
+    groups = draw(st.lists(st.sets(st.integers(0, N - 1), min_size=1, max_size=N - 1), min_size=1, max_size=3))
+    k = draw(st.sampled_from([None, 2, 7]))
+    return models, outputs, k, draw(st.integers(0, 99)), 10.0 ** draw(st.integers(-2, 1)), [sorted(g) for g in groups]
+
+
+@settings(max_examples=15)
+@given(real_cases())
+def test_without_groups_of_real_targets_is_refitting(case):
+    """Regression, and soft labels: any real targets of as many outputs."""
+    models, outputs, k, seed, lam, groups = case
+    x, new = inputs(seed)
+    y = np.random.default_rng(seed).random((N, outputs))
+    machine = Retraining(models, ridge=lam, k=k, seed=3).fit(x, torch.tensor(y))
+    if k is None:
+        K, cross, _ = by_definition(models, x, new)
+    else:
+        parts = [[tangent_features(m, rows, k=k, seed=3).values.numpy() for rows in (x, new)] for m in models]
+        roots = [np.mean(np.sum(Phi**2, axis=2)) ** 0.5 for Phi, _ in parts]
+        Phi, phi = (np.concatenate([p[i] / r for p, r in zip(parts, roots, strict=True)], axis=2) for i in (0, 1))
+        K, cross = Phi @ Phi.swapaxes(1, 2), phi @ Phi.swapaxes(1, 2)
+    mean = y.mean(axis=0)
+    for group, found in zip(groups, machine.without(groups, new), strict=True):
+        refit = attribution.without_rows_by_refitting(cross, K, (y - mean).T, lam, group) + mean[:, None]
+        np.testing.assert_allclose(found.T, refit, **CLOSE)
+
+
 @pytest.mark.parametrize("k", [None, 4])
 def test_real_targets_are_fitted_about_their_mean(k):
     x, new = inputs(1)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dntk_fast import Retraining, Uncertainty
+from dntk_fast.analysis import attribution, machines
 from dntk_fast.analysis.mind import minds
 from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.shift import false_alarms, separation
@@ -57,6 +58,7 @@ def test_arrays_loaders_and_dicts_say_what_tensors_say(k):
 
 def test_features_that_are_made_again_give_the_same_as_kept_ones(monkeypatch):
     monkeypatch.setattr(Features, "batch", 5)
+    monkeypatch.setattr(machines, "STREAM", 8 * C * 8 * 5)  # five rows at a time
     models = [network(0), network(1)]
     found = []
     for kept in (True, False):
@@ -119,6 +121,15 @@ def test_a_function_of_outputs_is_attributed():
         (lambda: fitted().without([1, 1], NEW), "^rows: expected distinct rows"),
         (lambda: fitted().without([], NEW), "^rows: expected at least one row in a set, got none"),
         (lambda: fitted().without([0.5], NEW), "^rows: expected integers"),
+        (lambda: fitted().without(["first"], NEW), "^rows: expected integers, got str of <U5"),
+        (lambda: fitted().without([True, False], NEW), "^rows: expected integers"),
+        (lambda: fitted().without([[0, 1], [5, 12]], NEW), r"^rows: expected distinct rows in \[0, 11\]"),
+        (lambda: fitted().without([-1], NEW), "^rows: expected distinct rows"),
+        (
+            lambda: Retraining(network()).fit(X, ["a"] * N),
+            "^y: expected integer classes or real targets, got list of <U1",
+        ),
+        (lambda: Retraining(network()).fit(X, [[0], [1, 2]] * 6), "^y: expected integer classes .* unlike parts"),
         (lambda: fitted().without(3, NEW), "^rows: expected row numbers, or a list of sets of them, got int"),
         (lambda: fitted().without(range(12), NEW), "^rows: expected sets that leave some of the 12 rows"),
         (
@@ -245,7 +256,7 @@ def test_a_network_no_better_than_chance_needs_a_ridge_of_its_own():
         Retraining(network()).fit(X, torch.zeros_like(Y) + network()(X).argmin(1))
 
 
-def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_real_targets():
+def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_real_targets(monkeypatch):
     model = network()
     with torch.no_grad():
         model[2].weight.mul_(5)
@@ -254,6 +265,15 @@ def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_rea
     half = torch.randperm(N, generator=torch.Generator().manual_seed(4))[: N // 2].sort().values
     loss = float(nn.functional.cross_entropy(model(X), labels).detach())
     assert machine.lam_ == pull_ridge(machine._source.products(half), labels[half], C, loss=loss)
+    monkeypatch.setattr(attribution, "PULL_ROWS", 4)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(4))
+    two, four = (
+        pull_ridge(machine._source.products(rows), labels[rows], C, loss=loss)
+        for rows in (order[:2].sort().values, order[:4].sort().values)
+    )
+    extrapolated = Retraining(model, seed=4).fit(X, labels).lam_
+    assert extrapolated == pytest.approx(four * (4 / 6) ** -math.log2(four / two))
+    assert extrapolated != pytest.approx(four, rel=TOL["apart"])
     real = Retraining([network(outputs=1), network(1, outputs=1)]).fit(X, X[:, 0])
     assert (real.lam_, real.lam_relative_) == (1.0, 0.5)
 
