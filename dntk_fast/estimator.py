@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone, alone_with
 from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
 from dntk_fast.distillation.gradient_distillation import METHODS
 from dntk_fast.distillation.selection import Cost
@@ -26,6 +27,7 @@ from dntk_fast.kernels.joint import (
     sketched_weights,
 )
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
+from dntk_fast.tangent.batches import in_any_mode
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
 from dntk_fast.tangent.head import final_linear
 from dntk_fast.tangent.isolation import own_copy
@@ -160,6 +162,7 @@ class DistilledNTK:
             expected = 'None, or solve="per class" with coordinates k'
             _check.refuse("gradients", expected, f"{self.gradients} with solve={self.solve!r}, k={self.k}")
 
+    @in_any_mode
     def forecast(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray) -> Cost:
         """Say what `fit(X, y)` will cost, without doing it: passes, their share of the full kernel's, break-even.
 
@@ -173,6 +176,7 @@ class DistilledNTK:
         options = {"per_class": self.per_class, "outputs": outputs, "cotangents": self.cotangents, "steps": self.steps}
         return spanning_cost(self.images, len(x), **options)
 
+    @in_any_mode
     def fit(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray, *, progress: Any = None) -> DistilledNTK:
         """Choose or make images of (X, y), form the kernel of their gradients, and solve.
 
@@ -191,7 +195,7 @@ class DistilledNTK:
             self.model, x, labels, images=self.images, per_class=self.per_class, outputs=outputs, seed=self.seed,
             cotangents=self.cotangents, steps=self.steps, memory=self.memory, progress=progress,
         )  # fmt: skip
-        with torch.no_grad():
+        with torch.no_grad(), alone_with(self.model):
             targets = torch.cat([self.model(own_copy(part)) for part in kept.images.split(256)]).double().T
         weights = self._joint(kept, targets) if self.solve == "joint" else self._per_class(kept, targets)
         like = _check.parameter(self.model)
@@ -235,6 +239,7 @@ class DistilledNTK:
             weights = make(rows, rows @ rows.mT, y, m=self.gradients, lam=fit.lam, seed=self.seed).weights
         return parameter_weights(weights.to(sketch.body.dtype), self.model, sketch.plan)
 
+    @in_any_mode
     def logits(self, X: Tensor | np.ndarray) -> Tensor | np.ndarray:
         """Return the predicted logits (n, C), in the caller's kind of array.
 
@@ -248,6 +253,7 @@ class DistilledNTK:
         """Return the predicted classes (n,), in the caller's kind of array; ties go to the smallest class."""
         return self.logits(X).argmax(1)
 
+    @alone
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
@@ -345,9 +351,10 @@ class DistilledNTK:
     def _data(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray) -> tuple[Tensor, Tensor, int]:
         """Inputs, classes and the number of logits."""
         x = _check.array("X", self._inputs("X", X))
-        _check.samples("X", x)
         self._outputs = final_linear(self.model, x[:1])[1].out_features
         self._shape = list(x.shape[1:])
+        if self.per_class * self._outputs < 2:
+            _check.refuse("per_class", "two images or more, for the ridge is chosen by leaving one out", self.per_class)
         return x, _labels(y, len(x), self._outputs).to(x.device), self._outputs
 
     def _features(self, images: Tensor, k: int) -> TangentFeatures:
@@ -361,6 +368,7 @@ class DistilledNTK:
     def _note(self, fit: Any, sketch_error: float) -> None:
         self.lam_, self.lam_relative_, self.sketch_error_ = fit.lam, fit.lam_relative, sketch_error
 
+    @alone
     @torch.no_grad()
     def _first(self) -> Tensor:
         """The network's logits at a made-up input, which tells networks of equal weights apart without a picture."""
@@ -376,7 +384,7 @@ class DistilledNTK:
     def _inputs(self, name: str, X: Tensor | np.ndarray) -> Tensor:
         if not isinstance(X, np.ndarray | Tensor):
             raise TypeError(f"{name}: expected a torch tensor or a NumPy array, got {type(X).__name__}")
-        parameter, x = _check.parameter(self.model), _tensor(name, X)
+        parameter, x = _check.parameter(self.model), _check.inputs(name, _check.numbers(name, X))
         return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
 
 
@@ -399,6 +407,7 @@ def _record(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+@alone
 def _fitting(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any], model: nn.Module) -> None:
     """Refuse arrays that cannot be those of one kernel of this model."""
     weights = {name.removeprefix(_WEIGHT): w for name, w in tensors.items() if name.startswith(_WEIGHT)}
@@ -426,24 +435,8 @@ def _fitting(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any], m
         _check.refuse("folder", "the arrays of one distilled kernel", f"{folder} with other {odd[0]}")
 
 
-def _tensor(name: str, value: Any) -> Tensor:
-    """A tensor of the numbers of a tensor, an array or a list."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
-    try:
-        # Torch takes neither negative strides nor another machine's order of bytes.
-        plain = isinstance(value, np.ndarray)
-        if plain:
-            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
-            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
-
-
 def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
-    labels = _tensor("y", y)
+    labels = _check.numbers("y", y)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
     labels = labels.long()  # torch compares no unsigned integers of more than a byte

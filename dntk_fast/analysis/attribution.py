@@ -18,6 +18,7 @@ from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.sources import MEMORY, Forecast, Source, source_of
 from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.tangent.batches import in_any_mode
 
 __all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "margin", "trak_scores"]
 
@@ -107,12 +108,14 @@ class Retraining:
         self.outputs = outputs
         self.memory = _check.integer("memory", memory, 1)
 
+    @in_any_mode
     def forecast(self, X: Any) -> Forecast:
         """Return how `fit` would go about these inputs, before any long work; `str` says it in words."""
         return source_of(
             self.models, joined("X", X, self.models[0]), self.k, self.seed, self.outputs, self.memory
         ).forecast
 
+    @in_any_mode
     def fit(self, X: Any, y: Any, *, progress: Callable[[int, int], object] | None = None) -> Retraining:
         """Compute the kernel of (X, y), choose the ridge and solve.
 
@@ -134,11 +137,13 @@ class Retraining:
         self._set(source, targets, labels, offset, self._ridge(source, labels, said))
         return self
 
+    @in_any_mode
     def logits(self, X: Any) -> Tensor | np.ndarray:
         """Return what the machine of all rows says, (t, C): label targets plus 1/C are about probabilities."""
         found = [machine.predict(new) for machine, new in self._asked(X)]
         return own_kind(torch.cat(found, 1).T + self._offset, X)
 
+    @in_any_mode
     def without(self, rows: Any, X: Any) -> Tensor | np.ndarray:
         """Return what training without a set of rows would say, (t, C); for a list of S sets, (S, t, C).
 
@@ -153,6 +158,7 @@ class Retraining:
         found = found.transpose(1, 2) + self._offset
         return own_kind(found[0] if one else found, X)
 
+    @in_any_mode
     def scores(self, X: Any, y: Any = None) -> Tensor | np.ndarray:
         """Return what each training row contributes, (t, n): the margin with all rows minus the margin without row i.
 

@@ -76,6 +76,7 @@ def block_kernel(
     >>> block_kernel(model, torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])).flatten().tolist()
     [100.0]
     """
+    _check.inputs("x", x)
     if cotangents is None:
         return tangent_kernel_full(model, x, memory=memory, **options)
     return tangent_kernel_full(model, _with_cotangents(x, cotangents), memory=memory, outputs=_mixture, **options)

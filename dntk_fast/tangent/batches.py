@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.loaders import joined
 
@@ -27,6 +29,7 @@ __all__ = [
     "described",
     "differentiable",
     "ends",
+    "in_any_mode",
     "network",
     "take",
 ]
@@ -40,18 +43,60 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def _model_of(*values: Any) -> nn.Module | None:
+    """The first model among values, or that one of them holds, alone or among others."""
+    held = (getattr(value, "model", getattr(value, "models", value)) for value in values)
+    found = (value[0] if isinstance(value, list) and value else value for value in held)
+    return next((value for value in found if isinstance(value, nn.Module)), None)
+
+
+@contextmanager
+def _own_modes(model: nn.Module | None) -> Iterator[None]:
+    """Gradients are recorded, the precision is the model's, and what names no device lies on the CPU if the model does."""
+    device = None if model is None else next((p.device for p in model.parameters()), None)
+    kind = "cpu" if device is None else device.type
+    place = torch.device("cpu") if kind == "cpu" and torch.get_default_device().type != "cpu" else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False), place:
+        yield
+
+
+def in_any_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function do the same under `no_grad`, `inference_mode` and `autocast`, and with any default device.
+
+    Tensors that it is given come as plain ones, without a history.
+    """
+    names = list(signature(function).parameters)
+
+    def usable(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = _check.plain(name, value)
+        return value.clone() if value.is_inference() else value
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _own_modes(_model_of(*args, *kwargs.values())):
+            return function(
+                *(usable(name, value) for name, value in zip(names, args, strict=False)),
+                **{name: usable(name, value) for name, value in kwargs.items()},
+            )
+
+    return inner
+
+
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
 
     Inputs that were made in inference mode are copied, for autograd can save nothing of them; a DataLoader is read once,
     its batches joined on the model's device.
     """
-    names = list(signature(function).parameters)
+    names, settled = list(signature(function).parameters), alone(function)
 
     def usable(name: str, value: Any, model: nn.Module | None, outputs: Any) -> Any:
         if isinstance(value, DataLoader):
             return joined(name, value, model, outputs)
         if isinstance(value, Tensor):
+            value = _check.plain(name, value)
             return value.clone() if value.is_inference() else value
         if isinstance(value, Mapping):
             return {key: usable(name, part, model, outputs) for key, part in value.items()}
@@ -60,13 +105,9 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         outputs = getattr(args[0] if args else None, "outputs", None)
-        given = (getattr(value, "model", value) for value in (*args, *kwargs.values()))
-        model = next((found for found in given if isinstance(found, nn.Module)), None)
-        device = None if model is None else next((p.device for p in model.parameters()), None)
-        # The precision is the model's own, whatever the caller casts automatically.
-        kind = "cpu" if device is None else device.type
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
-            return function(
+        model = _model_of(*args, *kwargs.values())
+        with _own_modes(model):
+            return settled(
                 *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
             )

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.batches import Wrapped, ends
 from dntk_fast.tangent.isolation import own_copy, plain_attention
 from dntk_fast.tangent.probes import accepted
@@ -198,6 +199,7 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
     return True
 
 
+@alone
 def head_weights(model: nn.Module, head: str | None = None, columns: Sequence[int] | None = None) -> Tensor:
     """Weights of the network itself in the head's coordinates: rows (W_c, b_c), `theorem_r` with w_0 = (0; W_c, b_c).
 
@@ -257,6 +259,7 @@ def recorded_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tens
             handle.remove()
 
 
+@alone
 def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     """Find the head: the linear layer whose output is, as an object, the output of the model.
 
@@ -302,6 +305,7 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     _check.refuse("model", "a network whose output is that of a Linear layer", type(model).__name__)
 
 
+@alone
 def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor:
     """Give the penultimate features h(x): what the final linear layer is given, f(x) = W h(x) + b.
 
@@ -329,6 +333,7 @@ def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor
     >>> penultimate(nn.Sequential(nn.ReLU(), nn.Linear(2, 1)), torch.tensor([[-1.0, 2.0]])).tolist()
     [[0.0, 2.0]]
     """
+    _check.inputs("x", _check.tensor("x", x))
     _, head = final_linear(model, x)
     features = []
     with recorded_inputs({"head": head}) as seen:
