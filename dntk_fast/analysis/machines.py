@@ -70,6 +70,10 @@ class DualMachine:
         """Return f_-i(x_i) of every row, (C, n)."""
         return targets - self.alpha / self._diagonal
 
+    def left_out_variance(self) -> Tensor:
+        """Return v_-i(x_i) of every row, (C, n): 1 / A_ii - lam."""
+        return (1 / self._diagonal - self.lam).clamp(min=0.0)
+
     def variance(self, new: Tensor, own: Tensor) -> Tensor:
         """Return v = k(x, x) - k^T A k (C, t); `own` (C, t) is k(x, x)."""
         k = new.double()
@@ -145,6 +149,11 @@ class PrimalMachine:
         """Return f_-i(x_i) of every row, (C, n)."""
         near = self.rows(None)
         return targets - self._residual(near, None) / (1.0 - near.double().square().sum(2))
+
+    def left_out_variance(self) -> Tensor:
+        """Return v_-i(x_i) of every row, (C, n): lam h / (1 - h), h = |psi_i|^2."""
+        near = self.rows(None).double().square().sum(2)
+        return self.lam * near / (1.0 - near)
 
     def variance(self, new: Tensor, own: Tensor | None = None) -> Tensor:
         """Return v = lam phi^T (Phi^T Phi + lam I)^-1 phi (C, t)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
@@ -30,7 +31,9 @@ __all__ = [
     "differentiable",
     "ends",
     "in_any_mode",
+    "named",
     "network",
+    "plainly",
     "take",
 ]
 
@@ -42,22 +45,40 @@ Parameters = Callable[[str], bool] | Sequence[str] | None
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The device on which a model makes its tensors where the caller's default is not the CPU; our own are made there.
+_MODELS_OWN: ContextVar[torch.device | None] = ContextVar("_MODELS_OWN", default=None)
+
+
+@contextmanager
+def plainly(model: nn.Module | None) -> Iterator[None]:
+    """Take gradients whatever the caller's modes: `no_grad`, inference mode, automatic casts, another default device."""
+    device = None if model is None else next((p.device for p in model.parameters()), None)
+    kind = "cpu" if device is None else device.type
+    with ExitStack() as modes:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False)):
+            modes.enter_context(mode)
+        if torch.get_default_device().type != "cpu":
+            modes.callback(_MODELS_OWN.reset, _MODELS_OWN.set(device))
+            modes.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def named(name: str, inner: str = "inputs") -> Iterator[None]:
+    """Let a refusal of what a model was given name the caller's argument."""
+    try:
+        yield
+    except _check.ArgumentError as error:
+        if not str(error).startswith(f"{inner}: "):
+            raise
+        raise type(error)(str(error).replace(inner, name, 1)) from None
+
 
 def _model_of(*values: Any) -> nn.Module | None:
     """The first model among values, or that one of them holds, alone or among others."""
     held = (getattr(value, "model", getattr(value, "models", value)) for value in values)
     found = (value[0] if isinstance(value, list) and value else value for value in held)
     return next((value for value in found if isinstance(value, nn.Module)), None)
-
-
-@contextmanager
-def _own_modes(model: nn.Module | None) -> Iterator[None]:
-    """Gradients are recorded, the precision is the model's, and what names no device lies on the CPU if the model does."""
-    device = None if model is None else next((p.device for p in model.parameters()), None)
-    kind = "cpu" if device is None else device.type
-    place = torch.device("cpu") if kind == "cpu" and torch.get_default_device().type != "cpu" else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False), place:
-        yield
 
 
 def in_any_mode(function: Callable[P, R]) -> Callable[P, R]:
@@ -75,7 +96,7 @@ def in_any_mode(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _own_modes(_model_of(*args, *kwargs.values())):
+        with plainly(_model_of(*args, *kwargs.values())):
             return function(
                 *(usable(name, value) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value) for name, value in kwargs.items()},
@@ -91,6 +112,10 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     its batches joined on the model's device.
     """
     names, settled = list(signature(function).parameters), alone(function)
+    batch = next((name for name in names if name in ("x", "x1")), None)
+
+    def called() -> AbstractContextManager[None]:
+        return nullcontext() if batch is None else named(batch)
 
     def usable(name: str, value: Any, model: nn.Module | None, outputs: Any) -> Any:
         if isinstance(value, DataLoader):
@@ -106,7 +131,7 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         outputs = getattr(args[0] if args else None, "outputs", None)
         model = _model_of(*args, *kwargs.values())
-        with _own_modes(model):
+        with plainly(model), called():
             return settled(
                 *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
@@ -131,7 +156,11 @@ class Wrapped(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
-        batch = own_copy(batch)
+        device = _MODELS_OWN.get()
+        with nullcontext() if device is None else torch.device(device):
+            return self._outputs(own_copy(batch))
+
+    def _outputs(self, batch: Any) -> Tensor:
         found = call(self.model, batch) if self.function is None else self.function(self.model, batch)
         if self.function is not None and (not isinstance(found, Tensor) or found.ndim != 2):
             got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -142,11 +171,14 @@ class Wrapped(nn.Module):
 
 
 def network(model: nn.Module, outputs: Outputs) -> Wrapped:
-    """The model with the outputs that are asked for, (n, C)."""
+    """The model with the outputs that are asked for, (n, C); one that is wrapped already as it is."""
+    if isinstance(model, Wrapped) and outputs is None:
+        return model
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
-    if not isinstance(outputs, Iterable):
-        raise TypeError(f"outputs: expected indices, a function of (model, batch), or None, got {outputs!r}")
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        expected = "indices (a list of them), a function of (model, batch), or None"
+        raise TypeError(f"outputs: expected {expected}, got {outputs!r}")
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
     for c in chosen:
         _check.integer("outputs", c, -sys.maxsize)  # how many there are, a batch will tell

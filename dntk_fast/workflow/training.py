@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,6 +27,19 @@ from dntk_fast.tangent.isolation import own_copy, without_chance
 from dntk_fast.tangent.probes import accepted
 
 __all__ = ["Training", "train"]
+
+
+def _cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _one_cycle(done: float) -> float:
+    return done / WARM if done < WARM else _cosine((done - WARM) / (1 - WARM))
+
+
+WARM = 0.25  # share of the steps over which the rate of one cycle rises
+#: share of the learning rate after a share of the steps
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType({"cosine": _cosine, "one-cycle": _one_cycle})
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,12 @@ def train(
     optimiser: str = "adam",
     shift: int = 0,
     flip: bool = False,
+    schedule: str = "cosine",
+    augmentation: str = "batch",
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
 ) -> Training:
-    """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
+    """Train a copy of a classifier by cross-entropy, with a learning rate that ends at zero.
 
     Parameters
     ----------
@@ -81,8 +97,12 @@ def train(
         Start of the order, the augmentation and whatever the network draws; the same seed gives the same weights.
     learning_rate, weight_decay, optimiser
         Of "adam" (decoupled decay) or "sgd" (Nesterov momentum 0.9).
-    shift, flip
-        Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
+    schedule
+        "cosine": the rate falls to zero along a cosine; "one-cycle": it first rises linearly over a quarter of the steps
+        (Smith and Topin 2019).
+    shift, flip, augmentation
+        Images moved by at most so many pixels, zeros coming in, and mirrored half the time: all of a batch alike
+        ("batch"), or each by itself ("image").
     progress
         Called with (epochs done, epochs) after each epoch.
     checkpoint
@@ -105,6 +125,8 @@ def train(
     for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
         _check.nonnegative(name, value)
     _check.integer("shift", shift, 0)
+    _check.choice("schedule", schedule, tuple(SCHEDULES))
+    _check.choice("augmentation", augmentation, ("batch", "image"))
     device, largest = _check.parameter(model).device, int(y.max())
     with alone_with(model):
         network = copy.deepcopy(model).train()
@@ -116,6 +138,8 @@ def train(
         "batch_size": batch_size,
     }
     settings |= {"weight_decay": weight_decay, "optimiser": optimiser, "shift": shift, "flip": flip}
+    settings |= {"schedule": schedule, "augmentation": augmentation}
+    augmented = _augmented if augmentation == "batch" else _augmented_each
     chance = seeded(_check.seed(seed))
     with seeded(seed):
         file = None if checkpoint is None else _checkpoint(checkpoint, model, x, y, settings)
@@ -124,10 +148,10 @@ def train(
         order = torch.randperm(len(x), generator=chance.generator(), device="cpu")
         total, batches = 0.0, order.tensor_split(math.ceil(len(x) / batch_size))
         for number, rows in enumerate(batches):
-            rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
+            rate = learning_rate * SCHEDULES[schedule]((epoch + number / len(batches)) / epochs)
             for group in descent.param_groups:
                 group["lr"] = rate
-            images = _augmented(x[rows.to(x.device)].to(device), shift, flip, chance.generator())
+            images = augmented(x[rows.to(x.device)].to(device), shift, flip, chance.generator())
             with chance, accepted(images):
                 logits = network(images)
             if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
@@ -210,6 +234,22 @@ def _augmented(images: Tensor, shift: int, flip: bool, generator: torch.Generato
         height, width = images.shape[-2:]
         top, left = torch.randint(2 * shift + 1, (2,), generator=generator, device="cpu").tolist()
         images = functional.pad(images, (shift,) * 4)[..., top : top + height, left : left + width]
+    return images
+
+
+def _augmented_each(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Move and mirror each image by itself."""
+    n, _, height, width = images.shape
+    if flip:
+        mirrored = torch.rand(n, generator=generator, device="cpu") < 0.5
+        images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
+    if shift:
+        top, left = torch.randint(2 * shift + 1, (2, n, 1), generator=generator, device="cpu").to(images.device)
+        rows = torch.arange(height, device=images.device) + top
+        columns = torch.arange(width, device=images.device) + left
+        padded = functional.pad(images, (shift,) * 4).movedim(1, -1)
+        each = torch.arange(n, device=images.device)[:, None, None]
+        images = padded[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
     return images
 
 

@@ -91,6 +91,29 @@ def test_projected_features_in_dual_and_primal_give_what_their_rows_give(case, k
 
 
 @settings(max_examples=10)
+@given(cases(), st.sampled_from([None, 3]))
+def test_the_variance_of_a_row_by_the_others_is_that_of_a_fit_without_it(case, k):
+    models, seed, lam, _ = case
+    x, new = inputs(seed)
+    sure = Uncertainty(models, ridge=lam, k=k, seed=3).fit(x)
+    if k is None:
+        K, _, _ = by_definition(models, x, new)
+    else:
+        parts = [tangent_features(m, x, k=k, seed=3).values.numpy() for m in models]
+        Phi = np.concatenate([part / np.mean(np.sum(part**2, axis=2)) ** 0.5 for part in parts], axis=2)
+        K = Phi @ Phi.swapaxes(1, 2)
+    expected = []
+    for i in range(N):
+        rest = [j for j in range(N) if j != i]
+        own, cross = K[:, i, [i]], K[:, i][:, None, rest]
+        v = uncertainty.predictive_variance(own, cross, K[:, rest][:, :, rest], lam * len(models))
+        expected.append(v[:, 0] / len(models))
+    np.testing.assert_allclose(sure.leave_one_out(), np.stack(expected), **CLOSE)
+    scores, own = sure.shift_score(new).numpy(), np.mean(expected, axis=1)
+    np.testing.assert_allclose(sure.rarity(new), [np.mean(own >= s) for s in scores], **CLOSE)
+
+
+@settings(max_examples=10)
 @given(cases())
 def test_variance_probabilities_and_shift_agree(case):
     models, seed, lam, _ = case

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dntk_fast import Retraining, Uncertainty
+from dntk_fast.analysis.mind import minds
 from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.shift import false_alarms, separation
 from dntk_fast.analysis.sources import Features, Forecast, Kernels, source_of
@@ -89,13 +90,17 @@ def test_what_is_saved_says_the_same_when_it_is_read(tmp_path, k):
     np.testing.assert_allclose(again.scores(NEW), machine.scores(NEW), **CLOSE)
     with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
         Retraining.load(tmp_path / "machine", network(5), X)
-    with pytest.raises(ValueError, match=r"^X: expected the training inputs that were fitted"):
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
         Retraining.load(tmp_path / "machine", network(), X + 1)
     sure = Uncertainty(network(), k=k).fit(X)
     sure.save(tmp_path / "sure")
     np.testing.assert_allclose(
         Uncertainty.load(tmp_path / "sure", network(), X).probabilities(NEW), sure.probabilities(NEW), **CLOSE
     )
+    with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(5), X)
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(), X + 1)
     with pytest.raises(ValueError, match=r"^path: expected a saved Uncertainty"):
         Uncertainty.load(tmp_path / "machine", network(), X)
     with pytest.raises(ValueError, match=r"^path: expected a saved Retraining"):
@@ -159,6 +164,55 @@ def test_scores_of_given_classes_are_about_their_margins():
     said = machine.logits(NEW).argmax(1)
     np.testing.assert_allclose(machine.scores(NEW, said), machine.scores(NEW), **CLOSE)
     assert not np.allclose(machine.scores(NEW, (said + 1) % C), machine.scores(NEW))
+
+
+@pytest.mark.parametrize("k", [None, 6])
+@pytest.mark.parametrize("memory", [2**32, 3000])
+def test_uncertainty_beside_a_retraining_is_uncertainty_of_its_rows(monkeypatch, k, memory):
+    monkeypatch.setattr(Features, "batch", 5)
+    memory = memory if k else 2**32
+    machine = Retraining(network(), ridge=0.3, k=k, memory=memory).fit(X, Y)
+    beside, alone = Uncertainty.beside(machine), Uncertainty(network(), k=k, memory=memory).fit(X)
+    for name in ("variance", "probabilities", "rarity"):
+        np.testing.assert_allclose(getattr(beside, name)(NEW), getattr(alone, name)(NEW), **CLOSE)
+    np.testing.assert_allclose(machine.without([1], NEW), fitted(k=k).without([1], NEW), **CLOSE)
+
+
+# What holds an answer up
+
+
+def test_an_answer_changes_where_refitting_without_its_supporters_changes_it():
+    machine = fitted(ridge=0.02)
+    answers = machine.logits(NEW).argmax(1)
+    found = minds(machine.ask(NEW), answers, most=9)
+    assert any(mind.changes_at for mind in found)
+    for place, mind in enumerate(found):
+        np.testing.assert_allclose(mind.scores, machine.scores(NEW, answers)[place][mind.order], **CLOSE)
+        assert (mind.scores.diff() <= 0).all()
+        for size, said, own in zip(mind.sizes, mind.without, mind.margins(), strict=True):
+            rest = [i for i in range(N) if i not in mind.order[:size].tolist()]
+            assert set(Y[rest].tolist()) == set(range(C))
+            expected = machine.without(mind.order[:size].tolist(), NEW[place : place + 1])[0]
+            np.testing.assert_allclose(said, expected, **CLOSE)
+            others = [expected[c] for c in range(C) if c != mind.answer]
+            assert float(own) == pytest.approx(float(expected[mind.answer] - max(others)))
+            np.testing.assert_array_equal(mind.after(size), said)
+        changed = [size for size, said in zip(mind.sizes, mind.without, strict=True) if said.argmax() != mind.answer]
+        assert mind.changes_at == (changed[0] if changed else None)
+
+
+def test_sets_grow_by_a_quarter_and_leave_a_row_of_every_class():
+    asked = fitted().ask(NEW[:1])
+    one = minds(asked, torch.tensor([0]), most=4, sizes=(3, 50))[0]
+    assert one.sizes == (1, 2, 3, 4)
+    gone = torch.bincount(Y[one.order[: one.sizes[-1]]], minlength=C)
+    assert (gone < torch.bincount(Y)).all()
+    real = Retraining(network(outputs=1), ridge=0.3).fit(X, X[:, 0]).ask(NEW)
+    with pytest.raises(ValueError, match=r"^y: expected classes: real targets have no answer that changes"):
+        minds(real, torch.zeros(5, dtype=torch.int64), most=4)
+    lonely = Retraining(network(), ridge=0.3).fit(X[:3], Y[:3]).ask(NEW[:1])
+    with pytest.raises(ValueError, match=r"^most: expected a number of rows that leaves a row of every class"):
+        minds(lonely, torch.tensor([0]), most=4)
 
 
 # The ridge

@@ -613,3 +613,7 @@ def test_bad_arguments_are_refused(call, message):
 def test_a_generator_is_demanded(call):
     with pytest.raises(TypeError, match=r"rng: expected a numpy.random.Generator, got int"):
         call()
+
+
+def test_a_row_without_weight_keeps_none():
+    np.testing.assert_array_equal(gd._inverse_root(np.array([4.0, 0.0, -1.0])), [0.5, 0.0, 0.0])
