@@ -67,6 +67,7 @@ def change_of_mind(model: nn.Module, data: Dataset, network: Stage, kernels: Exa
 def least_sure(probabilities: Tensor, count: int) -> Tensor:
     """Return the images whose largest probability is smallest, (count,), from probabilities (C, t).
 
+    >>> import torch
     >>> least_sure(torch.tensor([[0.9, 0.6], [0.1, 0.4]]), 1).tolist()
     [1]
     """
