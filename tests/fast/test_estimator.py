@@ -375,6 +375,11 @@ def test_wrong_settings_are_kept_and_refused_by_fit(change, message):
         estimator.fit(*data())
 
 
+def test_zero_updates_of_images_that_are_not_updated_change_nothing(fitted):
+    again = DistilledNTK(network(), per_class=8, seed=0, steps=0).fit(*data())
+    assert torch.equal(again.logits(data()[0]), fitted.logits(data()[0]))
+
+
 def test_what_is_no_module_is_refused():
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):
         DistilledNTK(lambda x: x).fit(*data())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dntk_ref import kernel, subspace
-from dntk_ref._linear import split
+from dntk_ref._linear import UNIT, solve_doubt, split
 from dntk_ref._nystrom import parts
 from dntk_ref.cases import COUNTEREXAMPLES, random_projector
 from tests.ref.sides import CLOSE, HAND, differs
@@ -369,3 +369,9 @@ def test_inducing_gradients_that_the_features_do_not_meet_hold_nothing():
 def test_no_rows_leave_all_columns_over():
     found = split(np.zeros((0, 2)), np.array([[1.0], [2.0]]))
     assert (found.coordinates.shape, found.remainder.tolist()) == ((0, 1), [[1.0], [2.0]])
+
+
+def test_without_a_kernel_a_solve_errs_by_its_division():
+    # share = (4 + 8) UNIT, of a solution of length 1; the solution's trivial bound is 2
+    found = solve_doubt(np.zeros((1, 1)), np.ones(1), np.ones(1), 1.0)
+    assert found / (12 * UNIT) == pytest.approx(1, rel=TOL["float64"])
