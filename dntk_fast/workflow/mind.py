@@ -85,15 +85,15 @@ def entry(mind: Mind, looked: Looked, labels: Tensor, shown: int = SHOWN) -> dic
     margins = dict(zip(mind.sizes, mind.margins().tolist(), strict=True))
     last = mind.changes_at or mind.sizes[-1]
     sizes = sorted({size for size in (shown, last) if size in margins and size <= last} or {last})
+    whole = {"removed": 0, "says": mind.said, "margin": mind.margin}
+    gone = [{"removed": size, "says": int(mind.after(size).argmax()), "margin": margins[size]} for size in sizes]
     return {
         **vars(looked),
         "answer": mind.answer,
         "machine": mind.said,
         "supporting": rows(range(count)),
         "opposing": rows(range(-1, -count - 1, -1)),
-        "removals": [
-            {"removed": size, "says": int(mind.after(size).argmax()), "margin": margins[size]} for size in sizes
-        ],
+        "removals": [whole, *gone],
         "changes_at": mind.changes_at,
         "most": mind.sizes[-1],
     }

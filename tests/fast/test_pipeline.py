@@ -157,7 +157,9 @@ def test_minds_are_those_of_the_label_machine_refitted_without_the_images(small,
         for part in (*one["supporting"][:2], *one["opposing"][:2]):
             assert part["score"] == pytest.approx(whole - margin(np.delete(every, part["row"]))[0], abs=TOL["float32"])
             assert part["label"] == digits.y_train[part["row"]]
-        first = one["removals"][0]
+        nothing, first = one["removals"][:2]
+        assert (nothing["removed"], nothing["says"]) == (0, margin(every)[1])
+        assert nothing["margin"] == pytest.approx(whole, abs=TOL["float32"])
         if first["removed"] == len(one["supporting"]):
             gone = [part["row"] for part in one["supporting"]]
             expected, says = margin(np.delete(every, gone))
