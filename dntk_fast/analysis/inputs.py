@@ -71,7 +71,7 @@ def targets_of(y: Any, n: int, said: Tensor) -> tuple[Tensor, Tensor | None, Ten
     Classes are one-hot minus 1/C; real targets, (n,) or (n, C), minus their mean.
     """
     C = said.shape[1]
-    given = torch.as_tensor(np.ascontiguousarray(y) if isinstance(y, np.ndarray) else y).to(said.device)
+    given = _numbers("y", y, "integer classes or real targets").to(said.device)
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(f"y: expected integer classes or real targets, got {given.dtype}")
     if given.ndim == 0 or len(given) != n:
@@ -119,7 +119,7 @@ def _nested(rows: Any) -> bool:
 
 
 def _group(rows: Any, n: int, place: torch.device) -> Tensor:
-    found = torch.as_tensor(np.asarray(list(rows) if isinstance(rows, range | set | frozenset) else rows))
+    found = _numbers("rows", list(rows) if isinstance(rows, range | set | frozenset) else rows, "integers")
     if found.numel() == 0:
         _check.refuse("rows", "at least one row in a set", "none")
     if found.ndim != 1 or found.is_floating_point() or found.dtype == torch.bool:
@@ -129,6 +129,19 @@ def _group(rows: Any, n: int, place: torch.device) -> Tensor:
     if len(found) == n:
         _check.refuse("rows", f"sets that leave some of the {n} rows", "one with all of them")
     return found.to(place, torch.int64)
+
+
+def _numbers(name: str, value: Any, expected: str) -> Tensor:
+    """A tensor of what is no tensor yet; words and other objects are refused."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        found = np.ascontiguousarray(value)
+    except ValueError:  # lists of unlike lengths
+        raise TypeError(f"{name}: expected {expected}, got a list of unlike parts") from None
+    if found.dtype.kind not in "biufc":
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__} of {found.dtype}")
+    return torch.as_tensor(found)
 
 
 def own_kind(found: Tensor, given: Any) -> Tensor | np.ndarray:

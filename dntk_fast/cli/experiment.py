@@ -78,7 +78,7 @@ def imagenette(
     size: Annotated[str, typer.Option(help=f"One of {', '.join(paper.SIZES)}.")] = "tiny",
     data: Annotated[
         str | None,
-        typer.Option(help="A data set, an .npz pack or a folder with one; the pack of the size if not given."),
+        typer.Option(help="A data set, an .npz pack, a folder with one or class folders; else the pack of the size."),
     ] = None,
     out: Annotated[
         str | None,

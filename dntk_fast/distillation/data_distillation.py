@@ -377,7 +377,7 @@ def _watched(
     model: nn.Module, x: Tensor, classes: int, bn_weight: float
 ) -> tuple[dict[str, nn.Module], tuple[str, ...]]:
     """The modules at whose inputs images are matched, and what is to be said about them."""
-    _, head = final_linear(model, x[:1].to(_device(model)))
+    _, head = final_linear(model, x[:2].to(_device(model)))
     if head.out_features < classes:
         _check.refuse("y", f"labels below {head.out_features}, the outputs of the model", classes - 1)
     norms = {name: part for name, part in model.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)}

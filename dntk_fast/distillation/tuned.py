@@ -19,6 +19,7 @@ from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.kernels.joint import random_cotangents
 from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["TunedImages", "misalignment", "pays_above", "tune_images", "tuning_cost"]
 
@@ -167,15 +168,17 @@ class _Step:
         _check.array("x", x, least=2)
         if tuple(_check.array("start", start, least=2).shape[1:]) != tuple(x.shape[1:]):
             _check.refuse("start", f"images of shape {tuple(x.shape[1:])}", f"shape {tuple(start.shape)}")
-        head, last = final_linear(model, x[:1])
-        own = dict(model.named_parameters())
-        names = tuple(name for name, p in own.items() if p.requires_grad and not name.startswith(f"{head}."))
+        _, last = final_linear(model, x[:2])
+        own, head = dict(model.named_parameters()), {id(p) for p in last.parameters()}
+        names = tuple(name for name, p in own.items() if p.requires_grad and id(p) not in head)
+        with torch.no_grad():
+            outputs = model(own_copy(x[:1])).shape[1]
         size = sum(own[name].numel() for name in names) * x.element_size()
         least = (min(len(x), batch) + 3 * len(start)) * size  # the gradients, and twice more to differentiate them
         memory = default_memory(x.device) if memory is None else _check.integer("memory", memory, 1)
         if least > memory:
             _check.refuse("memory", f"at least {readable_bytes(least)} for the gradients of one step", memory)
-        return cls(model, x, names, seed, batch, last.out_features)
+        return cls(model, x, names, seed, batch, outputs)
 
     def loss(self, images: Tensor, step: int) -> Tensor:
         """The share of a batch's energy that the images' gradients miss."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
@@ -27,7 +29,9 @@ __all__ = [
     "described",
     "differentiable",
     "ends",
+    "named",
     "network",
+    "plainly",
     "take",
 ]
 
@@ -39,6 +43,34 @@ Parameters = Callable[[str], bool] | Sequence[str] | None
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The device on which a model makes its tensors where the caller's default is not the CPU; our own are made there.
+_MODELS_OWN: ContextVar[torch.device | None] = ContextVar("_MODELS_OWN", default=None)
+
+
+@contextmanager
+def plainly(model: nn.Module | None) -> Iterator[None]:
+    """Take gradients whatever the caller's modes: `no_grad`, inference mode, automatic casts, another default device."""
+    device = None if model is None else next((p.device for p in model.parameters()), None)
+    kind = "cpu" if device is None else device.type
+    with ExitStack() as modes:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False)):
+            modes.enter_context(mode)
+        if torch.get_default_device().type != "cpu":
+            modes.callback(_MODELS_OWN.reset, _MODELS_OWN.set(device))
+            modes.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def named(name: str, inner: str = "inputs") -> Iterator[None]:
+    """Let a refusal of what a model was given name the caller's argument."""
+    try:
+        yield
+    except _check.ArgumentError as error:
+        if not str(error).startswith(f"{inner}: "):
+            raise
+        raise type(error)(str(error).replace(inner, name, 1)) from None
+
 
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
@@ -47,6 +79,10 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     its batches joined on the model's device.
     """
     names = list(signature(function).parameters)
+    batch = next((name for name in names if name in ("x", "x1")), None)
+
+    def called() -> AbstractContextManager[None]:
+        return nullcontext() if batch is None else named(batch)
 
     def usable(name: str, value: Any, model: nn.Module | None, outputs: Any) -> Any:
         if isinstance(value, DataLoader):
@@ -62,10 +98,7 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
         outputs = getattr(args[0] if args else None, "outputs", None)
         given = (getattr(value, "model", value) for value in (*args, *kwargs.values()))
         model = next((found for found in given if isinstance(found, nn.Module)), None)
-        device = None if model is None else next((p.device for p in model.parameters()), None)
-        # The precision is the model's own, whatever the caller casts automatically.
-        kind = "cpu" if device is None else device.type
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
+        with plainly(model), called():
             return function(
                 *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
@@ -90,7 +123,11 @@ class Wrapped(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
-        batch = own_copy(batch)
+        device = _MODELS_OWN.get()
+        with nullcontext() if device is None else torch.device(device):
+            return self._outputs(own_copy(batch))
+
+    def _outputs(self, batch: Any) -> Tensor:
         found = call(self.model, batch) if self.function is None else self.function(self.model, batch)
         if self.function is not None and (not isinstance(found, Tensor) or found.ndim != 2):
             got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -101,11 +138,14 @@ class Wrapped(nn.Module):
 
 
 def network(model: nn.Module, outputs: Outputs) -> Wrapped:
-    """The model with the outputs that are asked for, (n, C)."""
+    """The model with the outputs that are asked for, (n, C); one that is wrapped already as it is."""
+    if isinstance(model, Wrapped) and outputs is None:
+        return model
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
-    if not isinstance(outputs, Iterable):
-        raise TypeError(f"outputs: expected indices, a function of (model, batch), or None, got {outputs!r}")
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        expected = "indices (a list of them), a function of (model, batch), or None"
+        raise TypeError(f"outputs: expected {expected}, got {outputs!r}")
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
     for c in chosen:
         _check.integer("outputs", c, -sys.maxsize)  # how many there are, a batch will tell

@@ -20,6 +20,7 @@ __all__ = [
     "accepted",
     "agree_to_rounding",
     "chunk_rows",
+    "kept_activations",
     "probe",
     "saved_bytes",
     "single_sample_output",
@@ -93,6 +94,18 @@ def accepted(batch: Any) -> Iterator[None]:
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _check.refuse("inputs", f"what the model takes ({reason[0]})", described(batch))
+
+
+@contextmanager
+def kept_activations() -> Iterator[None]:
+    """Say in one line that a model computes its activations again in the backward pass, where nobody records them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "checkpoint" not in str(error):
+            raise
+        expected = "activations that are kept for the backward pass (use_reentrant=False serves products, not kernels)"
+        _check.refuse("model", expected, "torch.utils.checkpoint")
 
 
 def unmixed(values: Tensor, again: Tensor) -> Tensor:
