@@ -25,7 +25,7 @@ def verdicts(path):
     names = sorted(counts, key=lambda name: counts[name])
     colours = {"holds": COLOURS[2], "holds with an added hypothesis": COLOURS[4], "fails": COLOURS[1]}
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.3), layout="constrained")
+        figure = Figure(figsize=(5.6, 2.2), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(names, [counts[name] for name in names], color=[colours.get(n, COLOURS[8]) for n in names])
         axes.bar_label(bars, padding=3)
@@ -37,7 +37,7 @@ def floors(path):
     """What an exact kernel and projected features cost, in floors, beside per-sample gradients by vmap."""
     networks = [one for one in _kept("xeon-2-cores", "floor")["networks"] if one["name"] in SHOWN]
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        figure = Figure(figsize=(5.6, 2.8), layout="constrained")
         axes = figure.subplots()
         methods = ("exact kernel", "features, k = 512", "vmap(grad)")
         for at, method in enumerate(methods):

@@ -1,22 +1,28 @@
 """The API reference: the public names of `dntk_fast` by room, and arrays by the names that the sources give them."""
 
 import ast
-import re
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from numpy.typing import ArrayLike
+from sphinx.util.typing import stringify_annotation
 
+from dntk_ref._check import Array, IntArray
+
+ARRAYS = {"Array": Array, "IntArray": IntArray}
 ROOT = Path(__file__).resolve().parents[2]
-ARRAY = re.compile(r"(?:numpy\.)?ndarray\[tuple\[(?:Any|int), \.\.\.\], (?:numpy\.)?dtype\[(?:numpy\.)?(\w+)\]\]")
-NAMES = {"float64": "Array", "int64": "IntArray", "bool": "BoolArray", "bool_": "BoolArray"}
+# The sources call arrays by these names; what stands behind them would fill a page.
+NAMES = {stringify_annotation(kind, "smart"): name for name, kind in (("ArrayLike", ArrayLike), *ARRAYS.items())}
 
 
 def shorter(app, what, name, obj, options, signature, returned):
     """Call arrays by the names that the sources give them."""
-    found = [text and ARRAY.sub(lambda m: NAMES.get(m[1], f"Array[{m[1]}]"), text) for text in (signature, returned)]
-    return tuple(found)
+    texts = [signature, returned]
+    for long, short in NAMES.items():
+        texts = [text and text.replace(long, short) for text in texts]
+    return tuple(texts)
 
 
 def public_names():

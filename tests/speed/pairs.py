@@ -65,8 +65,15 @@ KEPT = ("group", "name", "fullname", "param", "params", "extra_info", "stats")
 
 
 def kept(record):
-    """A record of the plug-in without what nobody compares: every single time, options, and the classes of parameters."""
+    """A record of the plug-in, with four digits of each number, without what nobody compares.
+
+    Every single time, the options and the classes of parameters are left out.
+    """
     rows = [{key: row[key] for key in KEPT} | {"params": None} for row in record["benchmarks"]]
     for row in rows:
-        row["stats"] = {key: value for key, value in row["stats"].items() if key != "data"}
+        row["stats"] = {key: _short(value) for key, value in row["stats"].items() if key != "data"}
     return record | {"benchmarks": rows}
+
+
+def _short(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value

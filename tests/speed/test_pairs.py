@@ -114,9 +114,9 @@ def test_without_the_plug_in_the_timings_are_skipped_with_a_reason():
 
 def test_what_is_kept_can_be_compared_and_names_no_machine():
     row = {name: 1 for name in ("group", "name", "fullname", "param", "extra_info", "options")}
-    row |= {"params": {"quantity": "<class>"}, "stats": {"median": 1.0, "data": [1.0]}}
+    row |= {"params": {"quantity": "<class>"}, "stats": {"median": 1.23456, "data": [1.0]}}
     (found,) = kept({"benchmarks": [row], "machine_info": {}})["benchmarks"]
-    assert found["stats"] == {"median": 1.0}
+    assert found["stats"] == {"median": 1.235}
     assert "options" not in found
     assert found["params"] is None
     text = json.dumps(machine())
