@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone, alone_with
 from dntk_fast._device import default_memory
 from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
 from dntk_fast.conventions import Conventions
@@ -306,7 +307,7 @@ class DistilledNTK(Conventions):
             seed=use.seed, cotangents=use.cotangents, steps=use.steps, memory=use.memory, progress=progress,
         )  # fmt: skip
         targets, n = [], len(kept.labels)
-        with torch.no_grad():
+        with torch.no_grad(), alone_with(self.model):
             for at in range(0, n, 256):
                 targets.append(task.network(take(kept.images, slice(at, at + 256))))
         solve = self._joint if use.solve == "joint" else self._per_class
@@ -395,6 +396,7 @@ class DistilledNTK(Conventions):
         right = (found == truth.cpu()).double()
         return float(np.average(right.numpy(), weights=sample_weight))
 
+    @alone
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
@@ -509,6 +511,9 @@ class DistilledNTK(Conventions):
         with named("X"):
             outputs = probe(network(model, settings.outputs), x).shape[1]
         classes = names_of_classes(settings.classes, outputs)
+        if settings.per_class * outputs < 2:
+            expected = "two images or more, for the ridge is chosen by leaving one out"
+            _check.refuse("per_class", expected, settings.per_class)
         labels = class_numbers(given, _check.samples("X", x), classes, named=settings.classes is not None)
         if settings.outputs is None and settings.classes is None:
             _refuse_empty(labels, outputs)
@@ -522,6 +527,7 @@ class DistilledNTK(Conventions):
     def _note(self, fit: Any, sketch_error: float) -> None:
         self.lam_, self.lam_relative_, self.sketch_error_ = fit.lam, fit.lam_relative, sketch_error
 
+    @alone
     @torch.no_grad()
     def _first(self) -> Tensor:
         """The network's logits at a made-up input, which tells networks of equal weights apart without a picture."""

@@ -58,22 +58,11 @@ def _part(name: str, value: Any, model: nn.Module) -> Any:
 
 def tensor_of(name: str, value: Any) -> Tensor:
     """A tensor of the numbers of a tensor, an array or a list."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
     if isinstance(value, np.matrix):
         raise TypeError(f"{name}: expected an array, got a matrix (numpy.asarray makes it one)")
     if not isinstance(value, Tensor | np.ndarray) and hasattr(value, "__array__"):
         value = np.asarray(value)
-    try:
-        # Torch takes neither negative strides nor another machine's order of bytes.
-        plain = isinstance(value, np.ndarray)
-        if plain:
-            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
-            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
+    return _check.numbers(name, value)
 
 
 def gives_numpy(X: Any) -> bool:
@@ -101,6 +90,9 @@ def batches_of(name: str, X: Any, model: nn.Module, memory: int, outputs: Output
     several = isinstance(X, Mapping | tuple) and not isinstance(X, PackedSequence)
     given = X.values() if isinstance(X, Mapping) else X if several else [X]
     parts = [part for part in given if _rows(part)]
+    for part in parts:
+        if isinstance(part, Tensor):
+            _check.dense(name, part)
     n = max((len(part) for part in parts), default=0)
     if n < 2 or any(len(part) != n for part in parts):
         yield batch_of(name, X, model)
@@ -190,7 +182,7 @@ def _numbered(labels: np.ndarray, classes: np.ndarray, named: bool) -> Tensor:
     """Places of the labels among the classes."""
     if not named:
         expected = "classes 0 ... C - 1, or classes=[...] that names the outputs in their order"
-        _check.refuse("y", expected, f"names such as {labels[0].item() if labels.ndim == 1 else labels.shape!r}")
+        _check.refuse("y", expected, f"names such as {labels.tolist()[0] if labels.ndim == 1 else labels.shape!r}")
     if labels.ndim != 1:
         _check.refuse("y", "labels (n,)", f"shape {labels.shape}")
     places = {label: at for at, label in enumerate(classes.tolist())}

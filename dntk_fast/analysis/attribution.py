@@ -18,6 +18,7 @@ from dntk_fast.analysis.inputs import batches, groups_of, joined, networks, outp
 from dntk_fast.analysis.machines import Machine, whitened
 from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
+from dntk_fast.tangent.batches import in_any_mode
 
 __all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "trak_scores"]
 
@@ -110,12 +111,14 @@ class Retraining:
         self.outputs = outputs
         self.memory = _check.integer("memory", memory, 1)
 
+    @in_any_mode
     def forecast(self, X: Any) -> Forecast:
         """Return how `fit` would go about these inputs, before any long work; `str` says it in words."""
         return source_of(
             self.models, joined("X", X, self.models[0]), self.k, self.seed, self.outputs, self.memory
         ).forecast
 
+    @in_any_mode
     def fit(self, X: Any, y: Any, *, progress: Callable[[int, int], object] | None = None) -> Retraining:
         """Compute the kernel of (X, y), choose the ridge and solve.
 
@@ -137,15 +140,18 @@ class Retraining:
         self._set(source, targets, labels, offset, self._ridge(source, labels, said))
         return self
 
+    @in_any_mode
     def logits(self, X: Any) -> Tensor | np.ndarray:
         """Return what the machine of all rows says, (t, C): label targets plus 1/C are about probabilities."""
         return own_kind(torch.cat([asked.logits() for asked in self._asked(X)]), X)
 
+    @in_any_mode
     def ask(self, X: Any) -> Asked:
         """Bring few inputs to the machine once, (C, t, n) numbers at most, for any number of questions."""
         parts = list(self._asked(X))
         return Asked(self._machine, torch.cat([part.new for part in parts], 1), self._offset, self._labels)
 
+    @in_any_mode
     def without(self, rows: Any, X: Any) -> Tensor | np.ndarray:
         """Return what training without a set of rows would say, (t, C); for a list of S sets, (S, t, C).
 
@@ -159,6 +165,7 @@ class Retraining:
         found = torch.cat([asked.without(groups) for asked in self._asked(X)], 1)
         return own_kind(found[0] if one else found, X)
 
+    @in_any_mode
     def scores(self, X: Any, y: Any = None) -> Tensor | np.ndarray:
         """Return what each training row contributes, (t, n): the margin with all rows minus the margin without row i.
 

@@ -17,6 +17,7 @@ from dntk_fast.analysis.inputs import batches, joined, networks, outputs_of, own
 from dntk_fast.analysis.machines import Machine
 from dntk_fast.analysis.shift import rarity, shift_score
 from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
+from dntk_fast.tangent.batches import in_any_mode
 
 __all__ = ["Uncertainty", "probit_probabilities"]
 
@@ -85,12 +86,14 @@ class Uncertainty:
         self.outputs = outputs
         self.memory = _check.integer("memory", memory, 1)
 
+    @in_any_mode
     def forecast(self, X: Any) -> Forecast:
         """Return how `fit` would go about these inputs, before any long work; `str` says it in words."""
         return source_of(
             self.models, joined("X", X, self.models[0]), self.k, self.seed, self.outputs, self.memory
         ).forecast
 
+    @in_any_mode
     def fit(self, X: Any, *, progress: Callable[[int, int], object] | None = None) -> Uncertainty:
         """Compute the kernel of X: of all training inputs, or of distilled ones in their place.
 
@@ -107,12 +110,14 @@ class Uncertainty:
         self._set(source, said)
         return self
 
+    @in_any_mode
     def variance(self, X: Any) -> Tensor | np.ndarray:
         """Return v (t, C), in units of the mean of the fitted rows' K_c(x, x)."""
         self._fitted()
         found = [machine.variance(new, own) for machine, new, own in self._asked(X)]
         return own_kind(torch.cat(found, 1).T / len(self.models), X)
 
+    @in_any_mode
     def probabilities(self, X: Any) -> Tensor | np.ndarray:
         """Return class probabilities averaged over the variance (t, C): softmax_c f_c / (1 + pi a_c v_c / 8)^1/2.
 
@@ -124,6 +129,7 @@ class Uncertainty:
         variance = torch.as_tensor(self.variance(x)) * self.amplitude_ * len(self.models)
         return own_kind(probit_probabilities(said, variance.T).T, X)
 
+    @in_any_mode
     def shift_score(self, X: Any) -> Tensor | np.ndarray:
         """Return the mean over classes of the variance, (t,): larger is less like the fitted inputs."""
         return own_kind(shift_score(torch.as_tensor(self.variance(X)).T), X)

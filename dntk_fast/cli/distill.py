@@ -49,8 +49,8 @@ def distill(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    folder_exists("out", out)
-    folder_exists("figure", figure)
+    folder_exists("out", out, data)
+    folder_exists("figure", figure, data, out)
     check_name(model)
     sizes = _sizes(per_class)
     console, loaded = terminal(), load(data)

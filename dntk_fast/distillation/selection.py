@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.row_samplers import medoid_rows
-from dntk_fast.tangent.batches import network, take
+from dntk_fast.tangent.batches import in_any_mode, network, take
 from dntk_fast.tangent.head import penultimate
+from dntk_fast.tangent.probes import accepted
 
 __all__ = ["CHOICES", "Cost", "activation_kernel", "activation_passes", "choose_rows", "choosing_cost", "greedy_rows"]
 
@@ -86,6 +88,7 @@ class Cost:
         )
 
 
+@in_any_mode
 def choose_rows(
     model: nn.Module,
     x: Any,
@@ -127,8 +130,10 @@ def choose_rows(
     3
     """
     _check.choice("images", images, CHOICES)
-    n = _check.samples("x", x)
-    _check.integer("images to keep", count, 1, n)
+    n = _check.samples("x", _check.inputs("x", x))
+    _check.integer("classes", classes, 1)
+    _check.labels("y", y, n, classes)
+    _check.integer("count", count, 1, n)
     generator = torch.Generator().manual_seed(_check.seed(seed))
     shuffled = torch.randperm(n, generator=generator)
     if images == "random":
@@ -159,16 +164,19 @@ def choosing_cost(images: str, n: int, count: int, outputs: int, cotangents: int
 
 
 def _per_class(y: Tensor, count: int, classes: int) -> int:
-    counts = torch.bincount(y.cpu(), minlength=classes)
+    counts = torch.bincount(y.cpu().long(), minlength=classes)
     smallest = int(counts.argmin())
     if count % classes:
-        _check.refuse("images to keep", f"a multiple of the {classes} classes", count)
+        _check.refuse("count", f"a multiple of the {classes} classes", count)
+    if not counts[smallest]:
+        _check.refuse("y", f"images of every class 0 ... {classes - 1}", f"none of class {smallest}")
     if count // classes > int(counts[smallest]):
         expected = f"at most {int(counts[smallest])}, the number of images of class {smallest}"
         _check.refuse("per_class", expected, count // classes)
     return count // classes
 
 
+@alone
 @torch.no_grad()
 def _features(model: nn.Module, x: Any) -> Tensor:
     return penultimate(model, x).double()
@@ -177,6 +185,7 @@ def _features(model: nn.Module, x: Any) -> Tensor:
 # --- the kernel of activations ----------------------------------------------------------------------------------------
 
 
+@in_any_mode
 def activation_kernel(model: nn.Module, x: Any, *, memory: int | None = None) -> Tensor:
     """The sum over layers of the Gram matrices of what follows each activation, each divided by its trace.
 
@@ -200,7 +209,7 @@ def activation_kernel(model: nn.Module, x: Any, *, memory: int | None = None) ->
     0.4
     """
     _check.frozen_statistics(model)
-    n = _check.samples("x", x)
+    n = _check.samples("x", _check.inputs("x", x))
     parts = _blocks(model, x, n, memory)
     whole = _activations(model, x) if len(parts) == 1 else None
 
@@ -248,6 +257,7 @@ def _squares(activations: list[Tensor]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(a, dtype=torch.float64).square() for a in activations])
 
 
+@alone
 @torch.no_grad()
 def _activations(model: nn.Module, x: Any) -> list[Tensor]:
     """What each activation gives or else what each layer after the first is given, (n, d) in the order of the calls.
@@ -255,7 +265,7 @@ def _activations(model: nn.Module, x: Any) -> list[Tensor]:
     Of a network with neither its inputs, and its outputs where those are no real numbers.
     """
     n = _check.samples("x", x)
-    with _recorded(model) as (given, taken):
+    with _recorded(model) as (given, taken), accepted(x):
         outputs = network(model, None)(x)
     found = [[part for part in parts if _numbers(part, n)] for parts in (given, taken[1:], _check.tensors("x", x))]
     return [part.flatten(1) for part in next((parts for parts in found if parts), [outputs])]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.files.atomic import write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint
 
@@ -62,11 +63,13 @@ def read_tensors(path: str | Path, *, sealed: bool = False) -> tuple[dict[str, T
     return found, own
 
 
+@alone
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Write all parameters and buffers of `model` as a safetensors file, with its fingerprint in the metadata."""
     write_tensors(path, _check.module(model).state_dict(), {"fingerprint": fingerprint(model)})
 
 
+@alone
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Put the weights of a safetensors file into `model`, in place.
 

@@ -86,6 +86,7 @@ def block_kernel(
     >>> block_kernel(model, torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])).flatten().tolist()
     [100.0]
     """
+    _check.inputs("x", x)
     if cotangents is None:
         return tangent_kernel_full(model, x, memory=memory, outputs=outputs, **options)
     batch = _with_cotangents(model, x, cotangents)

@@ -38,6 +38,7 @@ def _body(record: Mapping[str, Any], pictures: Pictures) -> Iterable[str]:
         (f"{record['lam_relative']:.3g}", "ridge, of the kernel's mean diagonal"),
     )
     yield from _how(record)
+    yield "<h2>What would change its mind?</h2>"
     for one in record["images"]:
         yield from one_mind(one, classes, pictures)
     yield from _gallery(record, pictures)

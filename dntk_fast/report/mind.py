@@ -104,13 +104,13 @@ def _words(one: Mapping[str, Any], classes: Sequence[str]) -> Iterable[str]:
     elif one["changes_at"]:
         to = escape(classes[one["removals"][-1]["says"]])
         yield (
-            f"<b>What would change its mind?</b> Training without the {one['changes_at']} images that support it most: it "
-            f"would say <b>{to}</b>."
+            f"<b>What would change its mind?</b> Without the {one['changes_at']} images that support it most, training is "
+            f"predicted to say <b>{to}</b>."
         )
     else:
         yield (
-            f"<b>What would change its mind?</b> Not the {one['most']} images that support it most: without them it would "
-            "say the same."
+            f"<b>What would change its mind?</b> Not the {one['most']} images that support it most: without them training "
+            "is predicted to say the same."
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def write_page(
     labels: np.ndarray,
     path: str | Path,
     *,
-    pictures: Mapping[str, np.ndarray] = MappingProxyType({}),
+    pictures: Mapping[str, np.ndarray],
 ) -> None:
     """Write report.html.
 

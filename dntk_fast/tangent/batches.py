@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.loaders import joined
 
@@ -29,6 +30,7 @@ __all__ = [
     "described",
     "differentiable",
     "ends",
+    "in_any_mode",
     "named",
     "network",
     "plainly",
@@ -72,13 +74,44 @@ def named(name: str, inner: str = "inputs") -> Iterator[None]:
         raise type(error)(str(error).replace(inner, name, 1)) from None
 
 
+def _model_of(*values: Any) -> nn.Module | None:
+    """The first model among values, or that one of them holds, alone or among others."""
+    held = (getattr(value, "model", getattr(value, "models", value)) for value in values)
+    found = (value[0] if isinstance(value, list) and value else value for value in held)
+    return next((value for value in found if isinstance(value, nn.Module)), None)
+
+
+def in_any_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function do the same under `no_grad`, `inference_mode` and `autocast`, and with any default device.
+
+    Tensors that it is given come as plain ones, without a history.
+    """
+    names = list(signature(function).parameters)
+
+    def usable(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = _check.plain(name, value)
+        return value.clone() if value.is_inference() else value
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plainly(_model_of(*args, *kwargs.values())):
+            return function(
+                *(usable(name, value) for name, value in zip(names, args, strict=False)),
+                **{name: usable(name, value) for name, value in kwargs.items()},
+            )
+
+    return inner
+
+
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
 
     Inputs that were made in inference mode are copied, for autograd can save nothing of them; a DataLoader is read once,
     its batches joined on the model's device.
     """
-    names = list(signature(function).parameters)
+    names, settled = list(signature(function).parameters), alone(function)
     batch = next((name for name in names if name in ("x", "x1")), None)
 
     def called() -> AbstractContextManager[None]:
@@ -88,6 +121,7 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
         if isinstance(value, DataLoader):
             return joined(name, value, model, outputs)
         if isinstance(value, Tensor):
+            value = _check.plain(name, value)
             return value.clone() if value.is_inference() else value
         if isinstance(value, Mapping):
             return {key: usable(name, part, model, outputs) for key, part in value.items()}
@@ -96,10 +130,9 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         outputs = getattr(args[0] if args else None, "outputs", None)
-        given = (getattr(value, "model", value) for value in (*args, *kwargs.values()))
-        model = next((found for found in given if isinstance(found, nn.Module)), None)
+        model = _model_of(*args, *kwargs.values())
         with plainly(model), called():
-            return function(
+            return settled(
                 *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
             )

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.batches import Wrapped, ends, named, network, take
 from dntk_fast.tangent.isolation import plain_attention
 from dntk_fast.tangent.probes import accepted
@@ -198,6 +199,7 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
     return True
 
 
+@alone
 def head_weights(model: nn.Module, head: str | None = None, columns: Sequence[int] | None = None) -> Tensor:
     """Weights of the network itself in the head's coordinates: rows (W_c, b_c), `theorem_r` with w_0 = (0; W_c, b_c).
 
@@ -257,6 +259,7 @@ def recorded_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tens
             handle.remove()
 
 
+@alone
 def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
     """Find the head: the linear layer whose output is, as an object, the output of the model.
 
@@ -309,6 +312,7 @@ def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
     _check.refuse("model", "a network whose output is that of a Linear layer", type(inner).__name__)
 
 
+@alone
 def penultimate(model: nn.Module, x: Any, *, batch_size: int = 256) -> Tensor:
     """Give the penultimate features h(x): what the final linear layer is given, f(x) = W h(x) + b.
 
@@ -336,6 +340,7 @@ def penultimate(model: nn.Module, x: Any, *, batch_size: int = 256) -> Tensor:
     >>> penultimate(nn.Sequential(nn.ReLU(), nn.Linear(2, 1)), torch.tensor([[-1.0, 2.0]])).tolist()
     [[0.0, 2.0]]
     """
+    _check.inputs("x", x)
     name, head = final_linear(model, x)
     module, step = network(model, None), _check.integer("batch_size", batch_size, 1)
     n, features, found = _check.samples("x", x), [], None

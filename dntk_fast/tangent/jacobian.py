@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import default_memory
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.batches import Outputs, Parameters, cast, differentiable, named, network
@@ -64,6 +65,7 @@ class Jacobian:
     tensor([[11.,  1.]])
     """
 
+    @alone
     def __init__(
         self,
         model: nn.Module,

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import readable_bytes
 from dntk_fast.tangent.batches import Wrapped, described, ends, take
 from dntk_fast.tangent.isolation import plain_attention, without_chance
@@ -33,6 +34,7 @@ __all__ = [
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
+@alone
 def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | None = None) -> dict[str, nn.Parameter]:
     """Return the parameters that are not frozen and pass the filter, in the model's order; shared ones once, empty ones not.
 
@@ -62,6 +64,7 @@ def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | N
     return found
 
 
+@alone
 def probe(module: Wrapped, batch: Any) -> Tensor:
     """Return the outputs of one or two samples, after a look whether a row depends on its own sample alone.
 
@@ -89,7 +92,7 @@ def accepted(batch: Any) -> Iterator[None]:
     """Say in one line what the model had against the batch."""
     try:
         yield
-    except _check.ArgumentError:
+    except (_check.ArgumentError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -174,10 +174,9 @@ def _answers(question: Question, model: nn.Module, data: Dataset, network: Stage
         variance, share = (float(scores[name][place]) for name in ("shift_score", "rarity"))
         looked = Looked(row, int(data.y_test[row]), p, variance, share)
         one = entry(mind, looked, data.y_train, question.shown)
-        whole = {"removed": 0, "says": mind.said, "margin": mind.margin}
         sets[f"set {place}"] = mind.order[: one["removals"][-1]["removed"]]
         one["averaged"] = float(scores["probabilities"][place, mind.answer])
-        entries.append(one | {"removals": [whole, *one["removals"]]})
+        entries.append(one)
     numbers: dict[str, Any] = {"entries": entries, "lam_relative": machine.lam_relative_, "way": str(machine.forecast_)}
     return Stage(sets, numbers | {"suspicious": _suspicious(question, machine, data)})
 

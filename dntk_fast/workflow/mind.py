@@ -67,6 +67,7 @@ def change_of_mind(model: nn.Module, data: Dataset, network: Stage, kernels: Exa
 def least_sure(probabilities: Tensor, count: int) -> Tensor:
     """Return the images whose largest probability is smallest, (count,), from probabilities (C, t).
 
+    >>> import torch
     >>> least_sure(torch.tensor([[0.9, 0.6], [0.1, 0.4]]), 1).tolist()
     [1]
     """
@@ -84,15 +85,15 @@ def entry(mind: Mind, looked: Looked, labels: Tensor, shown: int = SHOWN) -> dic
     margins = dict(zip(mind.sizes, mind.margins().tolist(), strict=True))
     last = mind.changes_at or mind.sizes[-1]
     sizes = sorted({size for size in (shown, last) if size in margins and size <= last} or {last})
+    whole = {"removed": 0, "says": mind.said, "margin": mind.margin}
+    gone = [{"removed": size, "says": int(mind.after(size).argmax()), "margin": margins[size]} for size in sizes]
     return {
         **vars(looked),
         "answer": mind.answer,
         "machine": mind.said,
         "supporting": rows(range(count)),
         "opposing": rows(range(-1, -count - 1, -1)),
-        "removals": [
-            {"removed": size, "says": int(mind.after(size).argmax()), "margin": margins[size]} for size in sizes
-        ],
+        "removals": [whole, *gone],
         "changes_at": mind.changes_at,
         "most": mind.sizes[-1],
     }

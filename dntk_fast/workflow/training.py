@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dntk_fast import _check
+from dntk_fast._alone import alone, alone_with
 from dntk_fast._chance import seeded
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.tangent.batches import in_any_mode
 from dntk_fast.tangent.isolation import own_copy, without_chance
+from dntk_fast.tangent.probes import accepted
 
 __all__ = ["Training", "train"]
 
@@ -58,6 +62,7 @@ class Training:
     backward_passes: int
 
 
+@in_any_mode
 def train(
     model: nn.Module,
     x: Tensor,
@@ -123,7 +128,8 @@ def train(
     _check.choice("schedule", schedule, tuple(SCHEDULES))
     _check.choice("augmentation", augmentation, ("batch", "image"))
     device, largest = _check.parameter(model).device, int(y.max())
-    network = copy.deepcopy(model).train()
+    with alone_with(model):
+        network = copy.deepcopy(model).train()
     descent = _descent(network, optimiser, learning_rate, weight_decay)
     settings: dict[str, Any] = {
         "epochs": epochs,
@@ -146,7 +152,7 @@ def train(
             for group in descent.param_groups:
                 group["lr"] = rate
             images = augmented(x[rows.to(x.device)].to(device), shift, flip, chance.generator())
-            with chance:
+            with chance, accepted(images):
                 logits = network(images)
             if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
                 _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
@@ -205,6 +211,7 @@ def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
+@alone
 def _checkpoint(path: str | Path, model: nn.Module, x: Tensor, y: Tensor, settings: Mapping[str, Any]) -> Checkpoint:
     owner = {"network": fingerprint(model), "data": digest({"x": x, "y": y})}
     owner |= {name: json.dumps(value) for name, value in settings.items()}
@@ -247,10 +254,7 @@ def _augmented_each(images: Tensor, shift: int, flip: bool, generator: torch.Gen
 
 
 def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
-    _check.inputs("x", x)
-    _check.partition("y", _check.tensor("y", y), len(x))
-    if int(y.min()) < 0:
-        _check.refuse("y", "labels from 0 on", int(y.min()))
+    _check.labels("y", y, _check.samples("x", _check.inputs("x", _check.tensor("x", x))), sys.maxsize)
     _check.integer("epochs", epochs, 1)
     _check.integer("batch_size", batch_size, 1)
     _check.choice("optimiser", optimiser, ("adam", "sgd"))

@@ -138,6 +138,7 @@ def mind(image, *, changes_at, machine=0):
 
     last = changes_at or 25
     removals = [
+        {"removed": 0, "says": machine, "margin": 0.375},
         {"removed": 2, "says": 0, "margin": 0.25},
         {"removed": last, "says": 1 if changes_at else 0, "margin": -0.5},
     ]

@@ -15,12 +15,15 @@ from dntk_fast import (
     DistilledNTK,
     build,
     distil_images,
+    fingerprint,
+    jacobian_vector,
     kernel_diagonal,
     tangent_features,
     tangent_kernel,
     train,
     vector_jacobian,
 )
+from dntk_fast._alone import alone_with
 from dntk_fast._chance import seeded
 from dntk_fast.tangent.isolation import Quiet, own_copy, plain_attention, silent, without_chance
 from tests.tolerances import TOL
@@ -126,6 +129,57 @@ def test_eight_threads_get_the_right_kernels_and_leave_every_switch():
     assert warnings.filters == filters
     assert torch.equal(torch.get_rng_state(), state)
     assert (torch.get_default_dtype(), torch.get_num_threads()) == default
+
+
+def test_threads_that_share_a_network_get_each_its_own_answer():
+    """Hooks of one, and what stands in for parameters in another, are on the one model that all of them were given."""
+    model = build("mlp", seed=0, inputs=4, hidden=(6,), outputs=2)
+    x, y = torch.arange(48.0).sin().reshape(12, 4), torch.arange(12) % 2
+    ones = {name: torch.ones(2, *p.shape) for name, p in model.named_parameters()}
+    tasks = [
+        lambda: tangent_kernel(model, x),
+        lambda: tangent_features(model, x, k=4, seed=0).values,
+        lambda: vector_jacobian(model, x, torch.ones(2, 12))["1.weight"],
+        lambda: jacobian_vector(model, x, ones),
+        lambda: train(model, x, y, epochs=1, seed=0).model(x).detach(),
+        lambda: distil_images(model, x, y, per_class=1, seed=0, steps=1).images,
+        lambda: DistilledNTK(model, per_class=2, seed=0).fit(x, y).logits(x),
+        lambda: torch.tensor([int(fingerprint(model)[:8], 16)]),
+    ]
+    want, wrong = [task() for task in tasks], []
+
+    def go(first):
+        for place in range(first, first + 2 * len(tasks)):
+            try:
+                found = tasks[place % len(tasks)]()
+                if not torch.allclose(found, want[place % len(tasks)], rtol=TOL["float32"], atol=TOL["float32"]):
+                    wrong.append(place % len(tasks))
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=go, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_model_is_kept_from_other_threads_and_another_is_not():
+    model, other, met = nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), []
+
+    def reach(found):
+        with alone_with(found):
+            met.append(found)
+
+    with alone_with(model), alone_with(model):  # the same thread may come again
+        threads = [threading.Thread(target=reach, args=(found,)) for found in (other, model[0])]
+        threads[0].start()
+        threads[0].join()
+        threads[1].start()
+        assert met == [other]
+    threads[1].join()
+    assert met == [other, model[0]]
 
 
 # --- random numbers ---------------------------------------------------------------------------------------------------

@@ -157,7 +157,9 @@ def test_minds_are_those_of_the_label_machine_refitted_without_the_images(small,
         for part in (*one["supporting"][:2], *one["opposing"][:2]):
             assert part["score"] == pytest.approx(whole - margin(np.delete(every, part["row"]))[0], abs=TOL["float32"])
             assert part["label"] == digits.y_train[part["row"]]
-        first = one["removals"][0]
+        nothing, first = one["removals"][:2]
+        assert (nothing["removed"], nothing["says"]) == (0, margin(every)[1])
+        assert nothing["margin"] == pytest.approx(whole, abs=TOL["float32"])
         if first["removed"] == len(one["supporting"]):
             gone = [part["row"] for part in one["supporting"]]
             expected, says = margin(np.delete(every, gone))
@@ -322,7 +324,8 @@ def test_a_full_disk_ends_in_one_line(pack, tmp_path):
     command = [sys.executable, "-c", code, "run", "--data", pack, *QUICK, "--epochs", "1", "--out", tmp_path / "o"]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "dntk: [Errno 27] File too large\n"
+    file = tmp_path / "o" / "stages" / "network.checkpoint.safetensors"
+    assert done.stderr == f"dntk: [Errno 27] File too large: '{file}'\n"
     assert {path.name for path in (tmp_path / "o").rglob("*")} == {"config.json", "stages"}
 
 

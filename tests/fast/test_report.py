@@ -160,11 +160,12 @@ def test_bounds_stand_without_truth(tmp_path):
 def test_the_page_shows_what_would_change_its_mind(tmp_path):
     html = page(tmp_path, record())
     assert html.count("<h2>What would change its mind?</h2>") == 1
-    assert "without the 12 images that support it most: it would say <b>church</b>" in html
+    assert "Without the 12 images that support it most, training is predicted to say <b>church</b>" in html
     assert "Not the 25 images that support it most" in html
     assert "the kernel machine itself says horn with all images" in html
     assert 'alt="training image 91, church · -0.400, opposes the answer tench"' in html
     assert "6.2% of the training images are as unusual" in html
+    assert "<td>nothing</td><td>horn</td><td>+0.375</td></tr>" in html
     assert "<td>12 images</td><td>church</td><td>-0.500</td></tr>" in html
     alts = re.findall(r'<img[^>]*alt="([^"]*)"', html)
     assert len(alts) == FIGURES
