@@ -32,11 +32,14 @@ __all__ = ["Auditor", "Claim", "audited_rows", "drawn", "numbers"]
 # Rows at least and at most, and passes of one row that the answer takes for each: a row costs about three passes forward and
 # back, so that at most a twentieth of the work is added.
 FEWEST, MOST, PASSES = 16, 32, 60
-# Rows whose outputs are held against those of the row alone.
-COMPANY = 4
+# Rows of a claim whose outputs are held against those of the row alone.
+COMPANY = 2
 # How far the two may be apart, as a share of the numbers' size: the root of the unit of rounding, 1.5e-8 in float64, 3e-4
 # in float32, 0.09 in bfloat16, half of the digits; of differences so many times that.
 DIFFERENCES = 100.0
+
+# What to do where a precision does not hold the numbers.
+_WIDER = " (give dtype=torch.float64 or, where it is float64, scale inputs or outputs)"
 
 Direction = Mapping[str, Tensor]
 
@@ -84,8 +87,7 @@ def numbers(what: str, found: Tensor) -> Tensor:
     [1.0, 1.0]
     """
     if not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(found).all()):
-        expected = f"a {what} that its precision holds (give dtype=torch.float64, or scale inputs or outputs down)"
-        _check.refuse("model", expected, "an overflow")
+        _check.refuse("model", f"a {what} that its precision holds{_WIDER}", "an overflow")
     return found
 
 
@@ -342,7 +344,7 @@ class Auditor:
         if not np.isfinite(found) or (found == 0 and abs(truth) < small):
             kind = "underflow" if np.isfinite(found) else "overflow"
             got = f"an {kind} at row {worst.claim.rows[worst.at]}, {found:.3g} for {truth:.3g}"
-            _check.refuse("model", "numbers that its precision holds (give dtype=torch.float64)", got)
+            _check.refuse("model", f"a {worst.claim.what} that its precision holds{_WIDER}", got)
         place = self._where(worst)
         got = (
             f"{len(wrong)} of {rows} drawn rows that differ, row {worst.claim.rows[worst.at]} by {worst.error:.2g} of"

@@ -64,7 +64,7 @@ class Products:
                 pair._rows_of(torch.zeros_like(signs).index_fill_(1, torch.tensor([c]), 1.0), direction) * signs[:, c]
                 for c in range(self.outputs)
             )
-            if not agree_to_rounding(torch.as_tensor(apart), truth, seen.unit):
+            if not agree_to_rounding(torch.as_tensor(apart).to(truth), truth, seen.unit):
                 _check.refuse("model", "backward passes that are linear", "a hook on an activation that is not")
         blind = seen.hidden or seen.hooked or self._fixed()
         for way in ("two backward passes",) if blind else ("forward mode", "two backward passes"):
@@ -90,7 +90,7 @@ class Products:
                 pulled = gradients(values, leaves, seeds, retain_graph=i + 1 < self.n)
                 pairs = zip(pulled, direction.values(), strict=True)
                 found.append(torch.stack([(g.double() * w.double()).sum() for g, w in pairs]).sum())
-        return torch.stack(found)
+        return torch.stack(found).to(self.like)  # of the digits that the model has
 
     def coefficients(self, name: str, value: Any) -> Tensor:
         """The numbers (C, n) that an argument must be, in the precision of the products."""

@@ -159,7 +159,7 @@ class Jacobian:
         with_bias = head is not None and _own(head.name)[1] in self._wanted
         module = network(self.model, self.outputs)
         found = stream_features(module, x, trace, plan, self.memory, head=head, with_bias=with_bias)
-        numbers("features", found.body)
+        numbers("set of features", found.body)
         if trace is not None and (auditor := self._auditor(x, 0, _check.samples("x", x), plan.audited)):
             auditor.features(found, plan.rows)
         return found
@@ -242,9 +242,10 @@ class Jacobian:
         else:
             wide = {name: w.expand(products.outputs, *w.shape[1:]) for name, w in directions.items()}
             found = products.forward_each(wide, range(products.outputs))
+        numbers("product", found)
         if auditor := self._auditor(x, 0, products.n):
             auditor.forward(found, directions)
-        return numbers("product", found)
+        return found
 
     @differentiable
     def rmatvec(self, x: Any, coefficients: Tensor) -> dict[str, Tensor]:
@@ -261,10 +262,10 @@ class Jacobian:
         """
         products = self._products(x)
         a = products.coefficients("coefficients", coefficients)
-        found = products.backward(list(enumerate(a)))
+        found = {name: numbers("product", g) for name, g in products.backward(list(enumerate(a))).items()}
         if auditor := self._auditor(x, 0, products.n):
             auditor.backward(found, a)
-        return {name: numbers("product", g) for name, g in found.items()}
+        return found
 
     @differentiable
     def kernel_vector(self, x: Any, vectors: Tensor) -> Tensor:
@@ -278,19 +279,19 @@ class Jacobian:
             if audited in some:
                 w = {name: g[audited - some.start].clone() for name, g in pulled.items()}
             parts.append(products.forward_each(pulled, some))
-        found = torch.cat(parts)
+        found = numbers("product", torch.cat(parts))
         if auditor:
             auditor.kernel_vector(found, v, audited, w)
-        return numbers("product", found)
+        return found
 
     @differentiable
     def quadratic_forms(self, x: Any, vectors: Tensor) -> Tensor:
         """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), float64."""
         products = self._products(x)
-        found = products.quadratic_forms(vectors)
+        found = numbers("set of forms", products.quadratic_forms(vectors))
         if auditor := self._auditor(x, 0, products.n):
             auditor.quadratic_forms(found, vectors)
-        return numbers("forms", found)
+        return found
 
     @differentiable
     def trace_probes(self, x: Any, probes: int, *, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dntk_fast.tangent.batches import Wrapped
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel
 from dntk_fast.tangent.probes import saved_bytes
 from dntk_fast.tangent.products import (
@@ -156,6 +157,15 @@ def test_one_forward_pass_serves_all_outputs():
     assert forward_passes(model, lambda: jacobian_vector(model, x, one, audit=0)) == expected + 2
     assert forward_passes(model, lambda: jacobian_vector(model, x, every, audit=0)) == expected + 2
     assert forward_passes(model, lambda: kernel_vector(model, x, Z[..., 0], audit=0)) == expected + 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_forward_mode_is_judged_by_the_digits_that_the_model_has(dtype):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).to(dtype).eval()
+    assert Jacobian(model)._products(torch.rand(6, 1, 4, 4).to(dtype), forward=True).way == "forward mode"
 
 
 class Cube(torch.autograd.Function):
