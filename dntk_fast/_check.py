@@ -23,6 +23,7 @@ __all__ = [
     "array_like",
     "array_namespace",
     "choice",
+    "dense",
     "dimension",
     "distinct",
     "fraction",
@@ -30,12 +31,15 @@ __all__ = [
     "inputs",
     "integer",
     "kernels",
+    "labels",
     "logits",
     "module",
     "nonnegative",
+    "numbers",
     "parameter",
     "partition",
     "path",
+    "plain",
     "positive",
     "refuse",
     "ridge",
@@ -168,14 +172,63 @@ def tensor(name: str, value: Any) -> Tensor:
     return value
 
 
-def _plain(name: str, value: Tensor) -> None:
-    """Refuse tensors on which torch computes nothing, or not with others."""
+def dense(name: str, value: Tensor) -> None:
+    """Refuse tensors on which torch computes nothing, or not with others.
+
+    >>> dense("x", torch.eye(2).to_sparse())
+    Traceback (most recent call last):
+        ...
+    dntk_fast._check.ArgumentError: x: expected a dense tensor, got one of layout torch.sparse_coo
+    """
     if value.is_meta:
         refuse(name, "a tensor that holds numbers", "one on the meta device")
     if value.layout != torch.strided:
         refuse(name, "a dense tensor", f"one of layout {value.layout}")
+    if value.is_quantized:
+        refuse(name, "numbers that are not quantised", f"dtype {value.dtype}")
     if value.is_floating_point() and value.dtype.itemsize == 1:
         raise TypeError(f"{name}: expected numbers of two bytes or more, got dtype {value.dtype}")
+
+
+def plain(name: str, value: Tensor) -> Tensor:
+    """The numbers of a tensor as torch's own kind: of no subclass, without a sign or a history that is still to be applied.
+
+    What looks at functions of a model as they are called does not see those of a subclass.
+
+    >>> type(plain("x", torch.ones(2).as_subclass(type("Named", (Tensor,), {})))).__name__
+    'Tensor'
+    """
+    if value.is_meta:
+        refuse(name, "a tensor that holds numbers", "one on the meta device")
+    kind = type(value)
+    if kind not in (Tensor, nn.Parameter) and not value.is_nested:
+        if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            raise TypeError(f"{name}: expected a plain torch tensor, got a {kind.__name__}")
+        with torch._C.DisableTorchFunctionSubclass():
+            value = value.as_subclass(Tensor)
+    if value.layout == torch.strided:
+        value = value.resolve_conj().resolve_neg()
+    return value.detach() if value.requires_grad else value
+
+
+def numbers(name: str, value: Any) -> Tensor:
+    """A plain tensor of the numbers of a tensor, an array or a list; a NumPy array is not changed, and may be read-only.
+
+    >>> numbers("y", np.array([1, 2], ">i2")).tolist()
+    [1, 2]
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
+    try:
+        if isinstance(value, np.ndarray):  # torch takes neither negative strides nor another machine's order of bytes
+            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
+            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
+        found = torch.as_tensor(value, device=value.device if isinstance(value, Tensor) else "cpu")
+    except (TypeError, ValueError, RuntimeError):
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
+    dense(name, found)
+    return plain(name, found)
 
 
 def _finite(value: Any) -> bool:
@@ -190,7 +243,7 @@ def _finite(value: Any) -> bool:
 def array(name: str, value: Any, *, ndim: int | None = None, least: int = 1) -> Any:
     """A finite real floating-point array with exactly `ndim` axes, or at least `least` of them."""
     if isinstance(value, Tensor):
-        _plain(name, value)
+        dense(name, value)
     xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "real floating"):
         raise TypeError(f"{name}: expected real floating-point numbers, got dtype {value.dtype}")
@@ -212,6 +265,8 @@ def kernels(name: str, value: Any) -> Any:
 
 def partition(name: str, value: Any, n: int) -> Any:
     """One integer cluster label for each of n rows."""
+    if isinstance(value, Tensor):
+        dense(name, value)
     xp = _namespace(name, value)
     if not xp.isdtype(value.dtype, "integral"):
         raise TypeError(f"{name}: expected integer labels, got dtype {value.dtype}")
@@ -220,6 +275,31 @@ def partition(name: str, value: Any, n: int) -> Any:
     if tuple(value.shape) != (n,):
         refuse(name, f"shape ({n},)", f"shape {tuple(value.shape)}")
     return value
+
+
+def labels(name: str, value: Any, n: int, classes: int | None = None) -> Tensor:
+    """Integer classes from 0 on, one for each of n rows, in a plain tensor: below `classes`, or as many as there are.
+
+    Raises
+    ------
+    ValueError
+        Other numbers; without `classes`, a class below the largest of which there is no row.
+
+    >>> labels("y", torch.tensor([0, 2]), 2)
+    Traceback (most recent call last):
+        ...
+    dntk_fast._check.ArgumentError: y: expected rows of every class 0 ... 2, got none of class 1
+    """
+    found = plain(name, partition(name, tensor(name, value), n))
+    if int(found.min()) < 0:
+        refuse(name, "labels from 0 on", int(found.min()))
+    if classes is not None and int(found.max()) >= classes:
+        refuse(name, f"labels below {classes}, the outputs of the model", int(found.max()))
+    if classes is None:
+        missing = (torch.bincount(found.long()) == 0).nonzero().flatten().tolist()
+        if missing:
+            refuse(name, f"rows of every class 0 ... {int(found.max())}", f"none of class {missing[0]}")
+    return found
 
 
 # --- models and their inputs ------------------------------------------------------------------------------------------
@@ -271,8 +351,7 @@ def inputs(name: str, value: Any) -> Any:
     """A tensor, or a tuple or dict of tensors, with one finite entry per sample along the first axis."""
     samples(name, value)
     for part in tensors(name, value):
-        if part.is_meta or part.layout == torch.strided:  # what is sparse a model may take
-            _plain(name, part)
+        dense(name, part)
         if part.is_floating_point() and not _finite(part):
             refuse(name, "finite entries", "some that are NaN or infinite")
     return value

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone, alone_with
+from dntk_fast._device import default_memory
 from dntk_fast.certificates.parameter_weights import Weights, parameter_weights
+from dntk_fast.conventions import Conventions
 from dntk_fast.distillation.gradient_distillation import METHODS
 from dntk_fast.distillation.selection import Cost
 from dntk_fast.distillation.spanning import IMAGES, STEPS, Spanning, spanning_cost, spanning_images
-from dntk_fast.files.bundle import read_bundle, write_bundle
+from dntk_fast.files.bundle import write_bundle
+from dntk_fast.files.distilled import (
+    COST,
+    FORMAT,
+    NUMBERS,
+    SAVED,
+    batch_described,
+    batch_from,
+    made_up,
+    named_tensors,
+    read_distilled,
+    refuse_unfitting,
+)
 from dntk_fast.files.fingerprint import fingerprint, same_to_rounding
+from dntk_fast.forecast import Forecast, fit_forecast
+from dntk_fast.inputs import batches_of, class_numbers, gives_numpy, labelled_batch, names_of_classes
 from dntk_fast.kernels.joint import (
     BlockProblem,
     block_kernel,
@@ -26,25 +45,110 @@ from dntk_fast.kernels.joint import (
     sketched_weights,
 )
 from dntk_fast.kernels.predictors import KernelProblem, fit_features, weigh_rows
+from dntk_fast.tangent.batches import Outputs, Wrapped, cast, named, network, plainly, take
 from dntk_fast.tangent.features import TangentFeatures, tangent_features
-from dntk_fast.tangent.head import final_linear
-from dntk_fast.tangent.isolation import own_copy
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel
-from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
+from dntk_fast.tangent.probes import probe
+from dntk_fast.tangent.products import vector_jacobian
 
 __all__ = ["DistilledNTK"]
 
-FORMAT = 3
-_SETTINGS = ("per_class", "images", "solve", "cotangents", "k", "seed", "steps", "gradients", "method", "lam")
-_NUMBERS = ("lam", "lam_relative", "sketch_error")
-_COST = ("choosing_forward", "choosing_backward", "kept_forward", "kept_backward", "full")
-_OPTIONAL = ("rows", "images", "masses")
+_OPTIONAL = ("rows", "masses")
 _WEIGHT = "weights."
-_SAVED = "a saved distilled kernel"
-_LARGEST = 2**31  # numbers in an input: what a folder says is not taken for a reason to fill the memory
+_HALF = (torch.float16, torch.bfloat16)
 
 
-class DistilledNTK:
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of the estimator beside the model, checked, as one fit uses them."""
+
+    per_class: int
+    images: str
+    solve: str
+    cotangents: int | None
+    k: int | None
+    seed: int
+    steps: int | None
+    gradients: int | None
+    method: str
+    lam: float | None
+    memory: int | None
+    outputs: Outputs
+    classes: Any
+
+    def __post_init__(self) -> None:
+        found = {
+            "per_class": _check.integer("per_class", self.per_class, 1),
+            "images": _check.choice("images", self.images, IMAGES),
+            "solve": _check.choice("solve", self.solve, ("joint", "per class")),
+            "cotangents": _check.choice("cotangents", self.cotangents, (None, 1)),
+            "seed": _check.seed(self.seed),
+            "method": _check.choice("method", self.method, list(METHODS)),
+            "lam": None if self.lam is None else _check.positive("lam", self.lam),
+            "outputs": self.outputs if self.outputs is None or callable(self.outputs) else _indices(self.outputs),
+        }
+        for name, least in (("k", 1), ("steps", 0), ("gradients", 1), ("memory", 1)):
+            value = getattr(self, name)
+            found[name] = None if value is None else _check.integer(name, value, least)
+        vars(self).update(found)
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        if self.steps and self.images not in STEPS:
+            _check.refuse("steps", f"None for images={self.images!r}, which are not updated", self.steps)
+        if self.cotangents and (self.solve != "joint" or self.k is not None or self.images in STEPS):
+            expected = "None, or the joint solve of images of the data with k=None"
+            _check.refuse("cotangents", expected, f"{self.cotangents} with {self.solve}, {self.images}, k={self.k}")
+        if self.gradients and (self.solve == "joint" or self.k is None):
+            expected = 'None, or solve="per class" with coordinates k'
+            _check.refuse("gradients", expected, f"{self.gradients} with solve={self.solve!r}, k={self.k}")
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What a folder keeps: all but the memory, of which only this machine knows."""
+        if callable(self.outputs):
+            expected = "indices, or None, for a kernel that is saved: a function is in no folder"
+            _check.refuse("outputs", expected, "a function")
+        found = {name: value for name, value in asdict(self).items() if name != "memory"}
+        classes = None if self.classes is None else np.asarray(self.classes).tolist()
+        return found | {"classes": classes}
+
+
+def _indices(outputs: Any) -> list[int]:
+    """Numbers of outputs, none twice."""
+    module = network(nn.Identity(), outputs)  # it refuses what are no indices
+    chosen = [int(c) for c in module.columns or ()]
+    if len(set(chosen)) != len(chosen):
+        _check.refuse("outputs", "distinct outputs", f"one twice in {chosen[:12]}")
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What one fit works on: the checked settings, the network in its precision, inputs, classes as numbers, C."""
+
+    settings: Settings
+    model: nn.Module
+    x: Any
+    labels: Tensor
+    classes: np.ndarray
+
+    @property
+    def network(self) -> Wrapped:
+        return network(self.model, self.settings.outputs)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What everything that asks for tangents is told."""
+        return {"memory": self.settings.memory, "outputs": self.settings.outputs}
+
+    @property
+    def n(self) -> int:
+        return _check.samples("X", self.x)
+
+
+class DistilledNTK(Conventions):
     """Kernel ridge regression with the distilled tangent kernel of a trained classifier.
 
     f_hat_c(x) = phi_c(x) . w   (Eqs 3, 16, 19),
@@ -53,6 +157,9 @@ class DistilledNTK:
     over images s_i: one weight vector for all logits in T_S, the span of all their gradients ("joint"); "per class" has one
     w_c for each logit in the span of its own gradients alone, and costs as many passes. Targets are the network's own
     logits; the ridge is chosen by leaving out images.
+
+    It follows scikit-learn (`get_params`, `set_params`, `clone`, `score`, `classes_`; GridSearchCV, Pipeline): the
+    constructor keeps its arguments as they are, and `fit` checks them. A half-precision network is worked on in float32.
 
     Parameters
     ----------
@@ -82,15 +189,24 @@ class DistilledNTK:
         Un-normalised ridge; None lets leaving out images choose.
     memory : int or None
         Bytes that kernels and predictions may take beside the model and their results; None is an eighth of the machine's.
+    outputs : indices, function or None
+        Which of the model's outputs are the classes, in their order, or a function (model, batch) -> (n, C); None takes
+        all, and then each must have an image in y: a network of 1,000 logits is not fitted for ten classes in silence.
+    classes : sequence or None
+        What the outputs stand for, in their order: distinct integers or names, as y has them; None means 0 ... C - 1.
 
     Attributes
     ----------
+    classes_ : array (C,)
+        What the outputs stand for.
+    n_features_in_ : int
+        Columns of X, where X has rows and columns.
     rows_ : Tensor or None
         Places of the images in X; None where images were made.
-    images_ : Tensor or None
-        The images (n_S, ...); None after `load` of a folder without them.
+    images_ : Tensor, tuple, dict or None
+        The images (n_S, ...), or their arguments; None after `load` of a folder without them.
     labels_ : Tensor (n_S,)
-        Their classes.
+        Their classes, as numbers of outputs.
     masses_ : Tensor or None
         Masses of the images of "wmdd", summing to one in each class.
     weights_ : dict
@@ -104,7 +220,8 @@ class DistilledNTK:
     Raises
     ------
     ValueError, TypeError
-        In one line, before any long work: a wrong argument, a class with fewer images than `per_class`, NaN in X.
+        By `fit`, in one line, before any long work: a wrong argument, outputs without images, a class with fewer images
+        than `per_class`, NaN in X.
 
     Examples
     --------
@@ -134,120 +251,152 @@ class DistilledNTK:
         method: str = "top eigenvectors",
         lam: float | None = None,
         memory: int | None = None,
+        outputs: Outputs = None,
+        classes: Any = None,
     ) -> None:
-        _check.parameter(model)
         self.model = model
-        self.per_class = _check.integer("per_class", per_class, 1)
-        self.images = _check.choice("images", images, IMAGES)
-        self.solve = _check.choice("solve", solve, ("joint", "per class"))
-        self.cotangents = _check.choice("cotangents", cotangents, (None, 1))
-        self.k = None if k is None else _check.integer("k", k, 1)
-        self.seed = _check.seed(seed)
-        self.steps = None if steps is None else _check.integer("steps", steps, 0)
-        self.gradients = None if gradients is None else _check.integer("gradients", gradients, 1)
-        self.method = _check.choice("method", method, list(METHODS))
-        self.lam = None if lam is None else _check.positive("lam", lam)
-        self.memory = None if memory is None else _check.integer("memory", memory, 1)
-        self._refuse_contradictions()
+        self.per_class, self.images, self.solve, self.cotangents = per_class, images, solve, cotangents
+        self.k, self.seed, self.steps, self.gradients, self.method = k, seed, steps, gradients, method
+        self.lam, self.memory, self.outputs, self.classes = lam, memory, outputs, classes
 
-    def _refuse_contradictions(self) -> None:
-        if self.steps is not None and self.images not in STEPS:
-            _check.refuse("steps", f"None for images={self.images!r}, which are not updated", self.steps)
-        if self.cotangents and (self.solve != "joint" or self.k is not None or self.images in STEPS):
-            expected = "None, or the joint solve of images of the data with k=None"
-            _check.refuse("cotangents", expected, f"{self.cotangents} with {self.solve}, {self.images}, k={self.k}")
-        if self.gradients and (self.solve == "joint" or self.k is None):
-            expected = 'None, or solve="per class" with coordinates k'
-            _check.refuse("gradients", expected, f"{self.gradients} with solve={self.solve!r}, k={self.k}")
-
-    def forecast(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray) -> Cost:
-        """Say what `fit(X, y)` will cost, without doing it: passes, their share of the full kernel's, break-even.
+    def forecast(self, X: Any, y: Any = None) -> Forecast:
+        """Say what `fit(X, y)` will take, without doing it: passes, bytes, seconds, the share of the full kernel's passes.
 
         >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
-        >>> cost = DistilledNTK(model, per_class=5).forecast(torch.ones(100, 4), torch.arange(100) % 2)
-        >>> cost.choosing_forward, cost.kept_backward, cost.share
-        (50, 20, 0.2)
+        >>> told = DistilledNTK(model, per_class=5).forecast(torch.ones(100, 4), torch.arange(100) % 2)
+        >>> told.choosing_forward, told.kept_backward, told.share, told.forward, told.backward
+        (50, 20, 0.2, 80, 30)
         """
-        x, _, outputs = self._data(X, y)
-        options = {"per_class": self.per_class, "outputs": outputs, "cotangents": self.cotangents, "steps": self.steps}
-        return spanning_cost(self.images, len(x), **options)
+        with plainly(self.model if isinstance(self.model, nn.Module) else None):
+            task = self._task(X, y)
+            use = task.settings
+            cost = spanning_cost(
+                use.images, task.n, per_class=use.per_class, outputs=len(task.classes), cotangents=use.cotangents,
+                steps=use.steps,
+            )  # fmt: skip
+            return fit_forecast(
+                cost, task.network, task.x, images=use.images, solve=use.solve, cotangents=use.cotangents, k=use.k,
+                memory=use.memory,
+            )  # fmt: skip
 
-    def fit(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray, *, progress: Any = None) -> DistilledNTK:
+    def fit(self, X: Any, y: Any = None, *, progress: Callable[[int, int], None] | None = None) -> DistilledNTK:
         """Choose or make images of (X, y), form the kernel of their gradients, and solve.
 
         Parameters
         ----------
-        X : (n, ...)
-            Training inputs as the model takes them.
+        X : (n, ...), or a tuple or dict of arguments, or a DataLoader
+            Training inputs as the model takes them, NumPy or torch; a loader of (inputs, labels) needs no y.
         y : (n,)
-            Classes 0 ... C - 1.
+            Classes 0 ... C - 1, or those that `classes` names.
         progress : callable(done, total) or None
             Called as images are updated.
         """
-        x, labels, outputs = self._data(X, y)
-        self._refuse_few_coordinates(outputs)
-        kept = spanning_images(
-            self.model, x, labels, images=self.images, per_class=self.per_class, outputs=outputs, seed=self.seed,
-            cotangents=self.cotangents, steps=self.steps, memory=self.memory, progress=progress,
-        )  # fmt: skip
-        with torch.no_grad():
-            targets = torch.cat([self.model(own_copy(part)) for part in kept.images.split(256)]).double().T
-        weights = self._joint(kept, targets) if self.solve == "joint" else self._per_class(kept, targets)
-        like = _check.parameter(self.model)
-        self.weights_ = {name: w.to(like.dtype) for name, w in weights.items()}
-        self.images_, self.labels_, self.rows_, self.masses_ = kept.images, kept.labels, kept.rows, kept.masses
-        self.cost_ = kept.cost
+        with plainly(self.model if isinstance(self.model, nn.Module) else None):
+            self._fit(self._task(X, y), progress)
+        if getattr(X, "ndim", 0) == 2:
+            self.n_features_in_ = int(X.shape[1])
         return self
 
-    def _joint(self, kept: Spanning, targets: Tensor) -> Weights:
+    def _fit(self, task: _Task, progress: Callable[[int, int], None] | None) -> None:
+        use = task.settings
+        if use.solve == "joint" and use.k is not None:  # before images are chosen what the solve would refuse after
+            least_coordinates(use.k, use.per_class * len(task.classes), len(task.classes))
+        kept = spanning_images(
+            task.network, task.x, task.labels, images=use.images, per_class=use.per_class, outputs=len(task.classes),
+            seed=use.seed, cotangents=use.cotangents, steps=use.steps, memory=use.memory, progress=progress,
+        )  # fmt: skip
+        targets, n = [], len(kept.labels)
+        with torch.no_grad(), alone_with(self.model):
+            for at in range(0, n, 256):
+                targets.append(task.network(take(kept.images, slice(at, at + 256))))
+        solve = self._joint if use.solve == "joint" else self._per_class
+        weights = solve(task, kept, torch.cat(targets).double().T)
+        like = _check.parameter(task.model)
+        self.weights_ = {name: w.to(like.dtype) for name, w in weights.items()}
+        self.images_, self.labels_, self.rows_, self.masses_ = kept.images, kept.labels, kept.rows, kept.masses
+        self.cost_, self.classes_ = kept.cost, task.classes
+        self._used, self._inputs, self._network_of = use, batch_described(task.x), fingerprint(self.model)
+
+    def _joint(self, task: _Task, kept: Spanning, targets: Tensor) -> Weights:
         """One weight vector for all logits."""
-        v = kept.cotangents
+        use, v = task.settings, kept.cotangents
         y = targets if v is None else (targets * v.T).sum(0, keepdim=True)
-        if self.k is None:
-            fit = BlockProblem(block_kernel(self.model, kept.images, v, memory=self.memory)).fit(y, lam=self.lam)
+        if use.k is None:
+            fit = BlockProblem(block_kernel(task.model, kept.images, v, **task.options)).fit(y, lam=use.lam)
             self._note(fit, 0.0)
-            return joint_weights(self.model, kept.images, fit.coefficients, v, memory=self.memory)
-        sketch = self._features(kept.images, self.k)
-        fit = BlockProblem(sketched_block_kernel(sketch.values, self.k)).fit(y, lam=self.lam)
+            return joint_weights(task.model, kept.images, fit.coefficients, v, **task.options)
+        sketch = self._features(task, kept.images)
+        fit = BlockProblem(sketched_block_kernel(sketch.values, use.k)).fit(y, lam=use.lam)
         self._note(fit, float(sketch.sketch_error))
-        w = sketched_weights(sketch.values, fit.coefficients, self.k).to(sketch.body.dtype)
-        own = parameter_weights(w, self.model, sketch.plan)
+        w = sketched_weights(sketch.values, fit.coefficients, use.k).to(sketch.body.dtype)
+        own = parameter_weights(w, task.model, sketch.plan)
         # A body's weights are the same for every logit; a head's are those of its own logit, and zero for the others.
         return {name: w[0] if name in sketch.plan.sketch.shapes else w.sum(0) for name, w in own.items()}
 
-    def _per_class(self, kept: Spanning, targets: Tensor) -> Weights:
+    def _per_class(self, task: _Task, kept: Spanning, targets: Tensor) -> Weights:
         """One weight vector for each logit, weighted by the masses where images have them."""
-        masses = targets.new_ones(len(kept.images)) if kept.masses is None else kept.masses.to(targets)
-        if self.k is None:
+        use = task.settings
+        masses = targets.new_ones(targets.shape[1]) if kept.masses is None else kept.masses.to(targets)
+        if use.k is None:
             root = (masses / masses.mean()).sqrt()
-            kernel = tangent_kernel(self.model, kept.images, memory=self.memory) * torch.outer(root, root)
-            fit = KernelProblem(kernel, kernel[:, :1]).fit(targets * root, lam=self.lam)
+            kernel = tangent_kernel(task.model, kept.images, **task.options) * torch.outer(root, root)
+            fit = KernelProblem(kernel, kernel[:, :1]).fit(targets * root, lam=use.lam)
             self._note(fit, 0.0)
-            return vector_jacobian(self.model, kept.images, fit.weights * root, memory=self.memory)
-        sketch = self._features(kept.images, self.k)
+            return vector_jacobian(task.model, kept.images, fit.weights * root, **task.options)
+        sketch = self._features(task, kept.images)
         rows, y = weigh_rows(sketch.values, targets, masses)
-        fit = fit_features(rows, y, rows[:, :1], lam=self.lam)
+        fit = fit_features(rows, y, rows[:, :1], lam=use.lam)
         self._note(fit, float(sketch.sketch_error))
         weights = fit.weights
-        if self.gradients is not None:
-            make = METHODS[self.method]
-            weights = make(rows, rows @ rows.mT, y, m=self.gradients, lam=fit.lam, seed=self.seed).weights
-        return parameter_weights(weights.to(sketch.body.dtype), self.model, sketch.plan)
+        if use.gradients is not None:
+            make = METHODS[use.method]
+            weights = make(rows, rows @ rows.mT, y, m=use.gradients, lam=fit.lam, seed=use.seed).weights
+        return parameter_weights(weights.to(sketch.body.dtype), task.model, sketch.plan)
 
-    def logits(self, X: Tensor | np.ndarray) -> Tensor | np.ndarray:
-        """Return the predicted logits (n, C), in the caller's kind of array.
+    def logits(self, X: Any) -> Tensor | np.ndarray:
+        """Return the predicted logits (n, C), in the caller's kind of array, piece by piece within the memory.
 
         By one forward-mode pass of an image for all logits of the joint solve, and one for each logit per class.
         """
         self._fitted()
-        found = jacobian_vector(self.model, self._inputs("X", X), self.weights_, memory=self.memory).T
-        return found.numpy(force=True) if isinstance(X, np.ndarray) else found
+        model, memory = self._network(), default_memory() if self._used.memory is None else self._used.memory
+        # Of the memory a quarter is for the inputs: as they come, and copied where their kind is not the model's.
+        own, rest = max(1, memory // 8), max(1, memory - memory // 4)
+        outputs = self._used.outputs
+        J = Jacobian(model, outputs=outputs, parameters=list(self.weights_), memory=rest)
+        with plainly(model), named("X", "x"):
+            pieces = batches_of("X", X, model, own, outputs)
+            found = torch.cat([J.matvec(piece, self.weights_).T for piece in pieces])
+        return found.numpy(force=True) if gives_numpy(X) else found
 
-    def predict(self, X: Tensor | np.ndarray) -> Tensor | np.ndarray:
-        """Return the predicted classes (n,), in the caller's kind of array; ties go to the smallest class."""
-        return self.logits(X).argmax(1)
+    def predict(self, X: Any) -> Tensor | np.ndarray:
+        """Return the predicted classes (n,), in the caller's kind of array; ties go to the first class.
 
+        Names, of which torch has none, come in a NumPy array.
+        """
+        found = self.logits(X)
+        if isinstance(found, Tensor) and self.classes_.dtype.kind in "iu":
+            return torch.from_numpy(self.classes_.astype(np.int64)).to(found.device)[found.argmax(1)]
+        return self.classes_[np.asarray(found.argmax(1).cpu() if isinstance(found, Tensor) else found.argmax(1))]
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy, the share of samples, or of their weight, whose class is predicted.
+
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 2).eval()
+        >>> x, y = torch.linspace(-1, 1, 8)[:, None], torch.arange(8) // 4
+        >>> 0 <= DistilledNTK(model, per_class=2).fit(x, y).score(x, y) <= 1
+        True
+        """
+        self._fitted()
+        x, labels = labelled_batch("X", X, y, self._network()) if isinstance(X, DataLoader) else (X, y)
+        found = torch.as_tensor(self.logits(x)).argmax(1).cpu()
+        truth = class_numbers(labels, len(found), self.classes_, named=self._used.classes is not None)
+        right = (found == truth.cpu()).double()
+        return float(np.average(right.numpy(), weights=sample_weight))
+
+    @alone
     def parameter_weights(self) -> Weights:
         """Return the predictor's weights in parameter space, name -> (C, *shape), for `residual`, `certify` and `refine`.
 
@@ -270,7 +419,7 @@ class DistilledNTK:
         (True, True)
         """
         self._fitted()
-        shapes, C = dict(self.model.named_parameters()), self._outputs
+        shapes, C = dict(self.model.named_parameters()), len(self.classes_)
         return {
             name: w.expand(C, *w.shape) if w.shape == shapes[name].shape else w for name, w in self.weights_.items()
         }
@@ -284,16 +433,17 @@ class DistilledNTK:
         folder = _check.path("folder", folder)
         if include_images and self.images_ is None:
             _check.refuse("include_images", "False: the folder it was loaded from has no images", True)
-        optional = {name: getattr(self, f"{name}_") for name in _OPTIONAL if name != "images" or include_images}
+        optional = {name: getattr(self, f"{name}_") for name in _OPTIONAL}
         tensors = {name: value for name, value in optional.items() if value is not None}
         tensors |= {f"{_WEIGHT}{name}": w for name, w in self.weights_.items()}
+        tensors |= named_tensors("images", self.images_) if include_images else {}
         record = {
             "format": FORMAT,
-            "fingerprint": fingerprint(self.model),
-            "settings": self._settings(),
-            "shape": self._shape,
-            "cost": {name: getattr(self.cost_, name) for name in _COST},
-            **dict(zip(_NUMBERS, (self.lam_, self.lam_relative_, self.sketch_error_), strict=True)),
+            "fingerprint": self._network_of,
+            "settings": self._used.saved,
+            "inputs": self._inputs,
+            "cost": {name: getattr(self.cost_, name) for name in COST},
+            **dict(zip(NUMBERS, (self.lam_, self.lam_relative_, self.sketch_error_), strict=True)),
         }
         write_bundle(folder, "distilled", tensors | {"labels": self.labels_, "first": self._first()}, record)
 
@@ -308,148 +458,95 @@ class DistilledNTK:
             or one of a network with other weights, layers or logits.
         """
         folder = _check.path("folder", folder)
-        tensors, found = read_bundle(folder, "distilled", _SAVED)
-        record = _record(folder, found)
-        if fingerprint(model) != record["fingerprint"]:
-            saved, own = record["fingerprint"][:16], fingerprint(model)[:16]
-            raise ValueError(f"model: expected the network with fingerprint {saved}, got {own}")
+        names = set(Settings.__dataclass_fields__) - {"memory"}
+        tensors, record = read_distilled(folder, names)
+        own = fingerprint(model)
+        if own != record["fingerprint"]:
+            saved = record["fingerprint"][:16]
+            raise ValueError(f"model: expected the network with fingerprint {saved}, got {own[:16]}")
+        self = cls(model, **record["settings"])
+        self._network_of = own
         try:
-            self = cls(model, **record["settings"])
+            self._used = self._settings()
+            self.classes_ = names_of_classes(self.classes, tensors["first"].numel() if "first" in tensors else 0)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"folder: expected {_SAVED}, got {folder} with settings {error}") from None
-        _fitting(folder, tensors, record, model)
-        place = _check.parameter(model).device
+            raise ValueError(f"folder: expected {SAVED}, got {folder} with settings {error}") from None
+        refuse_unfitting(folder, tensors, record, model)
+        place, self._inputs = _check.parameter(model).device, record["inputs"]
         self.weights_ = {
             name.removeprefix(_WEIGHT): w.to(place) for name, w in tensors.items() if name.startswith(_WEIGHT)
         }
-        self.labels_ = tensors["labels"].to(place)
+        self.labels_, self.images_ = tensors["labels"].to(place), batch_from("images", tensors, self._inputs, place)
         for name in _OPTIONAL:
             setattr(self, f"{name}_", tensors[name].to(place) if name in tensors else None)
-        self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in _NUMBERS)
-        self._shape, self._outputs = list(record["shape"]), tensors["first"].shape[1]
+        self.lam_, self.lam_relative_, self.sketch_error_ = (record[name] for name in NUMBERS)
         self.cost_ = Cost(**record["cost"])
         # A folder travels: float32 on a GPU may be TF32, which has the digits of float16.
         try:
             first = self._first()
-        except RuntimeError:
-            _check.refuse("folder", "a shape of inputs that the model takes", f"{folder} with {self._shape}")
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            _check.refuse("folder", "a shape of inputs that the model takes", f"{folder} with {self._inputs}")
         if not same_to_rounding(
             first, tensors["first"], torch.float16 if first.dtype == torch.float32 else first.dtype
         ):
             _check.refuse("model", "the network that was distilled", "one with other logits")
         return self
 
-    def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SETTINGS}
+    def _settings(self) -> Settings:
+        """The arguments, checked."""
+        return Settings(**{name: value for name, value in self.get_params().items() if name != "model"})
 
-    def _data(self, X: Tensor | np.ndarray, y: Tensor | np.ndarray) -> tuple[Tensor, Tensor, int]:
-        """Inputs, classes and the number of logits."""
-        x = _check.array("X", self._inputs("X", X))
-        _check.samples("X", x)
-        self._outputs = final_linear(self.model, x[:1])[1].out_features
-        self._shape = list(x.shape[1:])
-        return x, _labels(y, len(x), self._outputs).to(x.device), self._outputs
+    def _network(self) -> nn.Module:
+        """The model; in float32 where it is of half precision, whose rounding a kernel would square."""
+        model = _check.frozen_statistics(self.model)
+        _check.parameter(model)
+        half = any(part.dtype in _HALF for part in (*model.parameters(), *model.buffers()))
+        return cast(model, (), torch.float32 if half else None)[0]
 
-    def _features(self, images: Tensor, k: int) -> TangentFeatures:
-        return tangent_features(self.model, images, k=k, seed=self.seed, memory=self.memory)
+    def _task(self, X: Any, y: Any) -> _Task:
+        """Everything checked that can be before the work."""
+        model = self._network()
+        settings = self._settings()
+        x, given = labelled_batch("X", X, y, model)
+        with named("X"):
+            outputs = probe(network(model, settings.outputs), x).shape[1]
+        classes = names_of_classes(settings.classes, outputs)
+        if settings.per_class * outputs < 2:
+            expected = "two images or more, for the ridge is chosen by leaving one out"
+            _check.refuse("per_class", expected, settings.per_class)
+        labels = class_numbers(given, _check.samples("X", x), classes, named=settings.classes is not None)
+        if settings.outputs is None and settings.classes is None:
+            _refuse_empty(labels, outputs)
+        return _Task(settings, model, x, labels.to(_check.parameter(model).device), classes)
 
-    def _refuse_few_coordinates(self, outputs: int) -> None:
-        """Before images are chosen what `sketched_block_kernel` would refuse after."""
-        if self.solve == "joint" and self.k is not None:
-            least_coordinates(self.k, self.per_class * outputs, outputs)
+    def _features(self, task: _Task, images: Any) -> TangentFeatures:
+        use = task.settings
+        assert use.k is not None
+        return tangent_features(task.model, images, k=use.k, seed=use.seed, **task.options)
 
     def _note(self, fit: Any, sketch_error: float) -> None:
         self.lam_, self.lam_relative_, self.sketch_error_ = fit.lam, fit.lam_relative, sketch_error
 
+    @alone
     @torch.no_grad()
     def _first(self) -> Tensor:
         """The network's logits at a made-up input, which tells networks of equal weights apart without a picture."""
-        like = _check.parameter(self.model)
-        wave = torch.arange(1, 1 + math.prod(self._shape), dtype=torch.float64).sin().reshape(1, *self._shape)
-        found: Tensor = self.model(wave.to(like))
-        return found
+        model = self._network()
+        return network(model, self._used.outputs)(made_up(self._inputs, _check.parameter(model)))
 
     def _fitted(self) -> None:
         if not hasattr(self, "weights_"):
             raise ValueError("DistilledNTK: expected a fitted estimator, got one before fit(X, y)")
-
-    def _inputs(self, name: str, X: Tensor | np.ndarray) -> Tensor:
-        if not isinstance(X, np.ndarray | Tensor):
-            raise TypeError(f"{name}: expected a torch tensor or a NumPy array, got {type(X).__name__}")
-        parameter, x = _check.parameter(self.model), _tensor(name, X)
-        return x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
+        if fingerprint(self.model) != self._network_of:
+            _check.refuse("model", "the network that was distilled", "one that has changed since", remedy="fit again")
 
 
-def _record(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """The settings and numbers of a saved kernel, each of its kind."""
-    if found.get("format") != FORMAT:
-        raise ValueError(
-            f"folder: expected format {FORMAT}, got {found.get('format')!r} in {folder}; fit and save again"
+def _refuse_empty(labels: Tensor, outputs: int) -> None:
+    """Outputs that no label names may be no classes at all: the caller says so."""
+    empty = (torch.bincount(labels.cpu(), minlength=outputs) == 0).nonzero().flatten().tolist()
+    if empty:
+        there, range_ = outputs - len(empty), f"range({outputs})"
+        expected = (
+            f"which of the model's {outputs} outputs the {there} classes of y are, in their order ({range_}: all)"
         )
-    kinds = {"fingerprint": str, "settings": dict, "shape": list, "cost": dict} | dict.fromkeys(_NUMBERS, float)
-    odd = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-    odd = odd or sorted(found["settings"].keys() ^ set(_SETTINGS)) or sorted(found["cost"].keys() ^ set(_COST))
-    odd = odd or [name for name in _NUMBERS if not 0 <= found[name] < float("inf")]
-    counts = {"shape": found["shape"], "cost": list(found["cost"].values())} if not odd else {}
-    for name, values in counts.items():
-        if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
-            odd = [name]
-    if odd or math.prod(found["shape"]) > _LARGEST:
-        _check.refuse("folder", _SAVED, f"{folder} with no or another {odd[0] if odd else 'shape'}")
-    return found
-
-
-def _fitting(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any], model: nn.Module) -> None:
-    """Refuse arrays that cannot be those of one kernel of this model."""
-    weights = {name.removeprefix(_WEIGHT): w for name, w in tensors.items() if name.startswith(_WEIGHT)}
-    missing = sorted({"labels", "first"} - tensors.keys()) + ([] if weights else ["weights"])
-    if missing:
-        _check.refuse("folder", _SAVED, f"{folder} without {missing[0]}")
-    n, C = tensors["labels"].numel(), tensors["first"].numel()
-    shapes: dict[str, tuple[int, ...]] = {"labels": (n,), "first": (1, C), "rows": (n,), "masses": (n,)}
-    shapes["images"] = (n, *record["shape"])
-    integers = {"labels": C - 1, "rows": 2**62}
-    own = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    odd = sorted(weights.keys() - own.keys())
-    for name, tensor in tensors.items():
-        part = name.removeprefix(_WEIGHT)
-        allowed = [own.get(part, ()), (C, *own.get(part, ()))] if part in weights else [shapes.get(name, (-1,))]
-        if name in integers:
-            sound = (
-                tensor.dtype == torch.int64 and n > 0 and 0 <= int(tensor.min()) <= int(tensor.max()) <= integers[name]
-            )
-        else:
-            sound = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
-        if tuple(tensor.shape) not in allowed or not sound or (name == "masses" and bool((tensor < 0).any())):
-            odd.append(name)
-    if odd:
-        _check.refuse("folder", "the arrays of one distilled kernel", f"{folder} with other {odd[0]}")
-
-
-def _tensor(name: str, value: Any) -> Tensor:
-    """A tensor of the numbers of a tensor, an array or a list."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
-    try:
-        # Torch takes neither negative strides nor another machine's order of bytes.
-        plain = isinstance(value, np.ndarray)
-        if plain:
-            given, value = value, np.asarray(value, value.dtype.newbyteorder("="), order="C")
-            value = value if value.flags.writeable else given.astype(value.dtype)  # torch warns of what is read-only
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"{name}: expected numbers in an array, got {got}") from None
-
-
-def _labels(y: Tensor | np.ndarray, n: int, outputs: int) -> Tensor:
-    labels = _tensor("y", y)
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"y: expected integer classes (n,), got shape {tuple(labels.shape)} and {labels.dtype}")
-    labels = labels.long()  # torch compares no unsigned integers of more than a byte
-    if len(labels) != n:
-        raise ValueError(f"y: expected {n} classes, one for each row of X, got {len(labels)}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
-        got = f"classes from {int(labels.min())} to {int(labels.max())}"
-        raise ValueError(f"y: expected classes 0 ... {outputs - 1}, the outputs of the model, got {got}")
-    return labels
+        _check.refuse("outputs", expected, f"None, and no image of class {empty[0]}")

@@ -101,6 +101,11 @@ def semidefinite(name: str, eigenvalues: Any) -> Array:
     return np.clip(found, 0.0, None)
 
 
+def spectrum(name: str, value: Any, *, size: int | None = None) -> Array:
+    """Eigenvalues of a positive semi-definite matrix, largest first."""
+    return semidefinite(name, np.linalg.eigvalsh(kernel(name, value, size=size))[::-1])
+
+
 def projector(name: str, value: Any, *, size: int | None = None) -> Array:
     """An orthogonal projector: symmetric and idempotent."""
     found = kernel(name, value, size=size)

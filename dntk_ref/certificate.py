@@ -336,7 +336,8 @@ def training_rms_bound_by_energy(features: ArrayLike, subset: ArrayLike, residua
     1.0
     """
     Phi = _check.matrix("features", features)
-    return rounded_up(root(residual_energy(_rows(Phi, subset), residual, lam) / len(Phi)), 0)
+    r = _check.vector("residual", residual, Phi.shape[1])
+    return rounded_up(root(residual_energy(_rows(Phi, subset), r, lam) / len(Phi)), 0)
 
 
 def training_rms_bound_by_rows(features: ArrayLike, subset: ArrayLike, residual: ArrayLike, lam: float) -> float:

@@ -575,6 +575,7 @@ def design_margin(true: Any, found: Any, lam_mean: float) -> float:
     0.5
     """
     S = _check.kernel("true", true)
+    _check.semidefinite("true", np.linalg.eigvalsh(S))
     values, V = np.linalg.eigh(_shifted(S, lam_mean))
     root = V / np.sqrt(values) @ V.T
     shifted = _shifted(_check.kernel("found", found, size=len(S)), lam_mean)

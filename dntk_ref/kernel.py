@@ -184,6 +184,12 @@ def projected_kernel(features: Any, projector: Any) -> Array:
     return Phi @ _check.kernel("projector", projector, size=Phi.shape[1]) @ Phi.T
 
 
+def _across(features: Any, inducing: Any) -> Array:
+    """K_XS, with inducing gradients of the features' length."""
+    Phi = _check.matrix("features", features)
+    return cross_gram(Phi, _check.matrix("inducing", inducing, columns=Phi.shape[1]))
+
+
 def inducing_point_kernel(features: Any, inducing: Any, *, rtol: float = 1e-12) -> Array:
     """Kernel through the span of the inducing gradients, from kernel entries alone.
 
@@ -195,7 +201,7 @@ def inducing_point_kernel(features: Any, inducing: Any, *, rtol: float = 1e-12) 
     >>> inducing_point_kernel([[3.0, 4.0]], [[1.0, 0.0], [2.0, 0.0]]).round(12)
     array([[9.]])
     """
-    K_XS = cross_gram(_check.matrix("features", features), _check.matrix("inducing", inducing))
+    K_XS = _across(features, inducing)
     K, K_SS, n = gram(features), gram(inducing), len(K_XS)
     # The joint kernel of both sets; longer or shorter inducing gradients span the same, and equal lengths lose no digits.
     s = float(np.sqrt(np.trace(K) / (np.trace(K_SS) or 1.0)))
@@ -215,7 +221,7 @@ def inducing_point_kernel_by_inverse(features: Any, inducing: Any) -> Array:
     >>> inducing_point_kernel_by_inverse([[3.0, 4.0]], [[2.0, 0.0]])
     array([[9.]])
     """
-    K_XS = cross_gram(_check.matrix("features", features), _check.matrix("inducing", inducing))
+    K_XS = _across(features, inducing)
     K_SS = gram(inducing)
     if np.linalg.matrix_rank(K_SS, hermitian=True) < len(K_SS):
         raise ValueError("inducing: expected independent gradients, got a singular K_SS; use inducing_point_kernel")
@@ -232,7 +238,7 @@ def ridged_inducing_point_kernel(features: Any, inducing: Any, ridge: float) -> 
     >>> ridged_inducing_point_kernel([[1.0]], [[1.0]], 1.0)
     array([[0.5]])
     """
-    K_XS = cross_gram(_check.matrix("features", features), _check.matrix("inducing", inducing))
+    K_XS = _across(features, inducing)
     K_SS = gram(inducing)
     return K_XS @ np.linalg.solve(K_SS + _check.positive("ridge", ridge) * np.eye(len(K_SS)), K_XS.T)
 

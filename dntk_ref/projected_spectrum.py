@@ -45,7 +45,7 @@ def relative_eigenvalue_error(kernel: Any, projected: Any) -> float:
     1.0
     """
     before = spectrum(kernel)
-    after = spectrum(_check.kernel("projected", projected, size=before.size))
+    after = _check.spectrum("projected", projected, size=before.size)
     above = before > 1e-12 * _check.positive("largest eigenvalue of the kernel", before[0])
     return float(np.abs(after[above] / before[above] - 1).max())
 
@@ -139,7 +139,7 @@ def projected_ratio_bound(projected: Any, epsilon: float, embedding: float) -> f
     >>> projected_ratio_bound([[3.0, 0.0], [0.0, 1.0]], 0.25, 0.0)
     0.125
     """
-    values, eps = spectrum(_check.kernel("projected", projected)), _check.fraction("epsilon", epsilon)
+    values, eps = _check.spectrum("projected", projected), _check.fraction("epsilon", epsilon)
     r = truncation_rank_of_spectrum(values, eps)
     following = values[r] if r < values.size else 0.0
     mean = _check.positive("mean eigenvalue of the projected kernel", values.mean())

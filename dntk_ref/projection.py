@@ -470,6 +470,7 @@ def smallest_dimension(kind: str, n: int, epsilon: float, delta: float, *, P: in
     >>> smallest_dimension("gaussian", 1300, 0.1, 0.05)
     6019
     """
+    _check.choice("kind", kind, ("gaussian", "haar"))
     delta = _check.positive("delta", delta)
     cap = None if kind == "gaussian" else _check.integer("P", P, 1)
     return _smallest(lambda k: union_bound(kind, n, k, epsilon, P=P) <= delta, cap)

@@ -262,8 +262,8 @@ def intrinsic_dimension(kernel: Any) -> float:
     >>> intrinsic_dimension([[2.0, 0.0], [0.0, 1.0]])
     1.5
     """
-    K = _check.kernel("kernel", kernel)
-    return float(np.trace(K)) / _check.positive("norm of the kernel", np.linalg.norm(K, 2))
+    values = _check.spectrum("kernel", kernel)
+    return float(values.sum()) / _check.positive("norm of the kernel", values[0])
 
 
 def spectral_error_scale(kernel: Any, k: int) -> float:
@@ -273,4 +273,4 @@ def spectral_error_scale(kernel: Any, k: int) -> float:
     3.0
     """
     share = intrinsic_dimension(kernel) / _check.integer("k", k, 1)
-    return float(np.linalg.norm(np.asarray(kernel, dtype=np.float64), 2)) * (sqrt(share) + share)
+    return float(_check.spectrum("kernel", kernel)[0]) * (sqrt(share) + share)

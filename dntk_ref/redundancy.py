@@ -67,7 +67,7 @@ def spectrum(kernel: Any) -> Array:
     >>> spectrum([[1.0, 0.6], [0.6, 1.0]]).round(12)
     array([1.6, 0.4])
     """
-    return _check.semidefinite("kernel", np.linalg.eigvalsh(_check.kernel("kernel", kernel))[::-1])
+    return _check.spectrum("kernel", kernel)
 
 
 def _eigenvalues(name: str, value: Any) -> Array:
@@ -581,4 +581,5 @@ def projected_redundancy_bound_printed(projected: Any, epsilon: float) -> float:
     >>> projected_redundancy_bound_printed([[3.0, 0.0], [0.0, 1.0]], 0.5)
     0.5
     """
-    return redundancy_bound_r1_printed(_check.kernel("projected", projected), epsilon)
+    _check.spectrum("projected", projected)
+    return redundancy_bound_r1_printed(projected, epsilon)

@@ -11,7 +11,7 @@ from dntk_ref import _check
 from dntk_ref._check import Array
 from dntk_ref._linear import UNIT, norm
 from dntk_ref.projection import kernel_error_expectation, padded_dimension
-from dntk_ref.redundancy import COMPARISON, truncation_rank
+from dntk_ref.redundancy import COMPARISON, truncation_rank_of_spectrum
 
 __all__ = [
     "TraceInterval",
@@ -79,7 +79,7 @@ def naive_rank(projected: Any, epsilon: float) -> int:
     >>> naive_rank([[9.0, 0.0], [0.0, 1.0]], 0.1)
     1
     """
-    return truncation_rank(_check.kernel("projected", projected), epsilon)
+    return truncation_rank_of_spectrum(_check.spectrum("projected", projected), epsilon)
 
 
 def cross_validated_rank(first: Any, second: Any, epsilon: float) -> int:

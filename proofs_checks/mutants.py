@@ -22,7 +22,7 @@ from proofs_checks.judge import QUICK
 from proofs_checks.references.agreement import Agreement, beside
 from proofs_checks.references.table import named
 
-__all__ = ["MUTANTS", "Mutant", "agreements_of", "main", "mutants", "place"]
+__all__ = ["MUTANTS", "Mutant", "agreements_of", "main", "mutants", "noticed", "place"]
 
 ROOT = Path(__file__).resolve().parents[1]
 MUTANTS = Path(__file__).with_name("mutants.json")
@@ -74,7 +74,8 @@ def agreements_of(module: str, function: str | None) -> tuple[Agreement, ...]:
     )
 
 
-def _noticed(agreement: Agreement) -> bool:
+def noticed(agreement: Agreement) -> bool:
+    """Return whether an agreement fails, or cannot be held, with the reference as it is now."""
     try:
         return not all(beside(case, agreement=agreement, factor=1.0).holds for case in agreement.cases(QUICK))
     except (ArithmeticError, IndexError, TypeError, ValueError):
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.ledger:
         module, function = options.ledger
-        return int(any(_noticed(agreement) for agreement in agreements_of(module, function or None)))
+        return int(any(noticed(agreement) for agreement in agreements_of(module, function or None)))
     if not (ROOT / "tests" / "ref").is_dir():
         print("expected a checkout with tests/ref beside the package", file=sys.stderr)
         return 2

@@ -29,12 +29,26 @@ from scipy.stats import binomtest
 
 from proofs_checks.instances import SEED
 
-__all__ = ["RESULT", "footer", "main", "sample", "score", "status"]
+__all__ = [
+    "BY_LEDGER",
+    "RESULT",
+    "SAMPLE",
+    "SINGLE",
+    "WORK",
+    "change",
+    "codes",
+    "footer",
+    "main",
+    "sample",
+    "score",
+    "status",
+]
 
 Result = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("mutation.json")
+SAMPLE, BY_LEDGER = (RESULT.with_name(f"mutation_{name}.json") for name in ("sample", "by_ledger"))
 WORK = ROOT / "mutants"
 BATCH = 50
 # mutmut forks; a forked process waits for ever on the thread pools of its parent, which reads like a timeout.
@@ -68,7 +82,7 @@ def _snapshot(work: Path) -> None:
     shutil.copy2(ROOT / "pyproject.toml", work)
 
 
-def _codes(work: Path) -> dict[str, int | None]:
+def codes(work: Path) -> dict[str, int | None]:
     """Return the exit code of every mutant, None for those not tried."""
     files = sorted((work / "mutants").rglob("*.meta"))
     return {name: code for file in files for name, code in json.loads(file.read_text())["exit_code_by_key"].items()}
@@ -80,7 +94,7 @@ def _stop(work: Path, group: int) -> None:
         os.killpg(group, signal.SIGSTOP)
         time.sleep(0.05)
         with suppress(json.JSONDecodeError):
-            _codes(work)
+            codes(work)
             break
         os.killpg(group, signal.SIGCONT)
         time.sleep(0.05)
@@ -114,7 +128,7 @@ def _generate(work: Path, processes: int, until: float) -> list[str]:
         _mutmut(work, ["no_such_mutant"], processes, until, lambda: None)
     except RuntimeError:
         if "nothing matches" in (work / "log.txt").read_text():
-            return list(_codes(work))
+            return list(codes(work))
         raise
     shutil.rmtree(work / "mutants", ignore_errors=True)
     raise TimeoutError("--minutes: expected time to write the mutants, got less")
@@ -131,19 +145,19 @@ def _try(work: Path, names: Sequence[str], processes: int, until: float, console
 
         def tick() -> None:
             with suppress(json.JSONDecodeError):  # mutmut is writing one of the files
-                codes = _codes(work)
-                progress.update(task, completed=sum(codes[name] is not None for name in names))
+                found = codes(work)
+                progress.update(task, completed=sum(found[name] is not None for name in names))
 
         for start in range(0, len(names), BATCH):
-            codes = _codes(work)
-            left = [name for name in names[start : start + BATCH] if codes[name] is None]
+            found = codes(work)
+            left = [name for name in names[start : start + BATCH] if found[name] is None]
             if left and not _mutmut(work, left, processes, until, tick):
                 return list(names[:start])
         tick()
     return list(names)
 
 
-def _change(work: Path, name: str) -> str:
+def change(work: Path, name: str) -> str:
     """Return the lines that a mutant takes out and puts in."""
     shown = subprocess.run(
         [sys.executable, "-m", "mutmut", "show", name], cwd=work, capture_output=True, text=True, check=True
@@ -164,10 +178,10 @@ def _earlier(old: Result, seed: int) -> list[Result]:
 
 
 def _result(work: Path, tried: Sequence[str], asked: int, seed: int, population: int, old: Result) -> Result:
-    codes = _codes(work)
-    found = {name: status(int(codes[name] or 0)) for name in tried}
+    ended = codes(work)
+    found = {name: status(int(ended[name] or 0)) for name in tried}
     number = Counter(found.values())
-    changes = {name: _change(work, name) for name in tried if found[name] != "killed"}
+    changes = {name: change(work, name) for name in tried if found[name] != "killed"}
     share, low, high = score(number["killed"], number["survived"])
     return {
         "score": round(share, 4),
@@ -198,14 +212,14 @@ def _retest(work: Path, old: Result, processes: int, until: float) -> Result:
     names = [survivor["mutant"] for survivor in old["survivors"]]
     known = _generate(work, processes, until)
     lost = [
-        s["mutant"] for s in old["survivors"] if s["mutant"] not in known or _change(work, s["mutant"]) != s["change"]
+        s["mutant"] for s in old["survivors"] if s["mutant"] not in known or change(work, s["mutant"]) != s["change"]
     ]
     if lost:
         raise ValueError(f"retest: expected the mutants that were recorded, got other sources for {', '.join(lost)}")
     if names and not _mutmut(work, names, processes, until, lambda: None):
         raise TimeoutError("retest: expected an end within --minutes")
-    codes = _codes(work)
-    return old | {"killed_since": [name for name in names if status(int(codes[name] or 0)) == "killed"]}
+    found = codes(work)
+    return old | {"killed_since": [name for name in names if status(int(found[name] or 0)) == "killed"]}
 
 
 def footer(path: Path = RESULT) -> str:
@@ -225,7 +239,20 @@ def footer(path: Path = RESULT) -> str:
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), timeouts ({result['timeouts']}) counted apart; "
         f"{result['tried']} tried of {result['mutants']}, seed {result['seed']}, mutmut "
         f"{result['versions']['mutmut']}. Of the {result['survived']} survivors {since} were killed by tests "
-        f"written since and {explained} are explained in [mutation.json](mutation.json).{before}"
+        f"written since and {explained} are explained in [mutation.json](mutation.json).{before}{_by_ledger()}"
+    )
+
+
+def _by_ledger() -> str:
+    if not BY_LEDGER.exists():
+        return ""
+    found = json.loads(BY_LEDGER.read_text(encoding="utf-8"))
+    low, high = found["interval"]
+    return (
+        f" The ledger alone notices {found['killed']} of {found['killed'] + found['survived']} "
+        f"({100 * found['score']:.1f} %, {100 * low:.1f} to {100 * high:.1f} %), the first of the same sample whose lines "
+        f"still stand; {len(found['explained'])} of the others are explained in "
+        "[mutation_by_ledger.json](mutation_by_ledger.json)."
     )
 
 

@@ -11,7 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, set before torch is 
 # A machine with a GPU may have torch, numpy and pytest alone: `pytest -m gpu` then sees what needs no more.
 _NEEDED = ("array_api_compat", "flint", "hypothesis", "safetensors", "scipy", "sklearn")
 if any(importlib.util.find_spec(name) is None for name in _NEEDED):
-    collect_ignore = ["agree", "fast", "house", "meta", "proofs", "real", "ref", "gpu/test_whole.py"]
+    collect_ignore = ["agree", "fast", "house", "meta", "proofs", "real", "ref", "speed", "gpu/test_whole.py"]
 else:
     from hypothesis import settings
 
@@ -21,8 +21,18 @@ else:
     settings.load_profile("dntk")
 
 
-def pytest_collection_modifyitems(items):
-    """Skip the tests marked `gpu` with the reason, where there is no CUDA device."""
+def pytest_configure(config):
+    """Time nothing unless `--benchmark-only` or `--benchmark-enable` asks: each test of `tests/speed` then runs once."""
+    if config.pluginmanager.hasplugin("benchmark") and not config.getoption("benchmark_only"):
+        config.option.benchmark_disable = True
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip, with the reason, what is marked `gpu` without a CUDA device, and what is timed without pytest-benchmark."""
+    if not config.pluginmanager.hasplugin("benchmark"):
+        for item in items:
+            if "benchmark" in item.fixturenames:
+                item.add_marker(pytest.mark.skip(reason="pytest-benchmark is not there: nothing of tests/speed runs"))
     if importlib.util.find_spec("torch") is None:
         available = False
     else:

@@ -58,4 +58,6 @@ TOL = {
     # MacKay's approximation of a Gaussian average of the logistic function: at most 0.0131 off for means within 6 and
     # variances within 25, by quadrature on a grid.
     "probit": 0.015,
+    # A ratio of two numbers that were each written with four digits: 5e-4 each at worst.
+    "rounded_to_four_digits": 1e-3,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast.analysis.asked import Asked, margin
 from dntk_fast.analysis.inputs import batches, groups_of, joined, networks, outputs_of, own_kind, targets_of
 from dntk_fast.analysis.machines import Machine, whitened
 from dntk_fast.analysis.pull import pull_ridge
-from dntk_fast.analysis.sources import MEMORY, Forecast, Source, source_of
-from dntk_fast.files.fingerprint import fingerprint
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
+from dntk_fast.tangent.batches import in_any_mode
 
-__all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "margin", "trak_scores"]
+__all__ = ["Retraining", "SuspiciousLabels", "linear_datamodelling_score", "trak_scores"]
 
 # Of the mean diagonal of the added kernel: what half an isolated row's target is fitted with two thirds of. For real
 # targets, where no cross-entropy pulls, nothing better was found.
 HALF = 0.5
+# Rows on which the rule of the ridge follows a training; it grows by a power of their number, known from half as many.
+PULL_ROWS = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,8 @@ class Retraining:
         Of the projection, and of the half of the rows on which the ridge is found.
     ridge : "auto" or float
         Un-normalised, for the added kernel, whose mean diagonal is the number of networks. "auto": `pull_ridge` on a random
-        half of the rows, where no retraining is needed; half the mean diagonal for real targets.
+        half of the rows, beyond 2,000 of them by a power of their number: no retraining is needed. Half the mean diagonal
+        for real targets.
     outputs : function (model, batch) -> (n, C) or None
         What is predicted; None: the output of the network.
     memory : int
@@ -107,12 +111,14 @@ class Retraining:
         self.outputs = outputs
         self.memory = _check.integer("memory", memory, 1)
 
+    @in_any_mode
     def forecast(self, X: Any) -> Forecast:
         """Return how `fit` would go about these inputs, before any long work; `str` says it in words."""
         return source_of(
             self.models, joined("X", X, self.models[0]), self.k, self.seed, self.outputs, self.memory
         ).forecast
 
+    @in_any_mode
     def fit(self, X: Any, y: Any, *, progress: Callable[[int, int], object] | None = None) -> Retraining:
         """Compute the kernel of (X, y), choose the ridge and solve.
 
@@ -134,11 +140,18 @@ class Retraining:
         self._set(source, targets, labels, offset, self._ridge(source, labels, said))
         return self
 
+    @in_any_mode
     def logits(self, X: Any) -> Tensor | np.ndarray:
         """Return what the machine of all rows says, (t, C): label targets plus 1/C are about probabilities."""
-        found = [machine.predict(new) for machine, new in self._asked(X)]
-        return own_kind(torch.cat(found, 1).T + self._offset, X)
+        return own_kind(torch.cat([asked.logits() for asked in self._asked(X)]), X)
 
+    @in_any_mode
+    def ask(self, X: Any) -> Asked:
+        """Bring few inputs to the machine once, (C, t, n) numbers at most, for any number of questions."""
+        parts = list(self._asked(X))
+        return Asked(self._machine, torch.cat([part.new for part in parts], 1), self._offset, self._labels)
+
+    @in_any_mode
     def without(self, rows: Any, X: Any) -> Tensor | np.ndarray:
         """Return what training without a set of rows would say, (t, C); for a list of S sets, (S, t, C).
 
@@ -149,10 +162,10 @@ class Retraining:
         """
         self._fitted()
         groups, one = groups_of(rows, self._machine.n, self._labels, self._targets.device)
-        found = torch.cat([machine.without(new, groups) for machine, new in self._asked(X)], 2)
-        found = found.transpose(1, 2) + self._offset
+        found = torch.cat([asked.without(groups) for asked in self._asked(X)], 1)
         return own_kind(found[0] if one else found, X)
 
+    @in_any_mode
     def scores(self, X: Any, y: Any = None) -> Tensor | np.ndarray:
         """Return what each training row contributes, (t, n): the margin with all rows minus the margin without row i.
 
@@ -167,15 +180,10 @@ class Retraining:
         self._fitted()
         chosen = None if y is None else _classes(y, _check.samples("X", joined("X", X, self.models[0])), self._offset)
         found, at = [], 0
-        for machine, new in self._asked(X):
-            whole, effects = machine.predict(new), machine.effects(new)
-            if self._labels is None:
-                found.append(effects[0])
-                continue
-            classes = whole.argmax(0) if chosen is None else chosen[at : at + whole.shape[1]]
-            at += whole.shape[1]
-            gone = margin((whole[..., None] - effects).flatten(1), classes.repeat_interleave(effects.shape[2]))
-            found.append(margin(whole, classes)[:, None] - gone.view(-1, effects.shape[2]))
+        for asked in self._asked(X):
+            t = asked.new.shape[1]
+            found.append(asked.scores(None if chosen is None else chosen[at : at + t]))
+            at += t
         return own_kind(torch.cat(found), X)
 
     def leave_one_out(self) -> Tensor:
@@ -199,15 +207,10 @@ class Retraining:
     def save(self, path: str | Path) -> None:
         """Write targets, ridge, and what the kernel needs, as a safetensors file; neither networks nor inputs."""
         self._fitted()
-        words = {"kind": "retraining", "networks": " ".join(map(fingerprint, self.models)), "seed": str(self.seed)}
-        words |= {"k": str(self._source.forecast.k or 0), "inputs": self._source.digest}
         labels = {} if self._labels is None else {"labels": self._labels}
-        numbers = torch.tensor([self.lam_], dtype=torch.float64)
-        write_tensors(
-            path,
-            {"targets": self._targets, "offset": self._offset, "lam": numbers} | labels | self._source.state(),
-            words,
-        )
+        lam = torch.tensor([self.lam_], dtype=torch.float64)
+        kept = {"targets": self._targets, "offset": self._offset, "lam": lam} | labels
+        write_source(path, "Retraining", self._source, kept)
 
     @classmethod
     def load(
@@ -221,16 +224,8 @@ class Retraining:
         ValueError
             Another file, other networks or other inputs.
         """
-        tensors, words = read_tensors(path)
-        if words.get("kind") != "retraining":
-            _check.refuse("path", "a saved Retraining", str(path))
-        self = cls(models, k=int(words["k"]) or None, seed=int(words["seed"]), outputs=outputs, memory=memory)
-        if " ".join(map(fingerprint, self.models)) != words["networks"]:
-            _check.refuse("models", "the networks that were fitted", "others")
-        source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
-        if source.digest != words["inputs"]:
-            _check.refuse("X", "the training inputs that were fitted", "others")
-        found = source.restored(tensors)
+        source, found, words = read_source(path, "Retraining", models, X, outputs, memory)
+        self = cls(models, k=int(words["k"]) or None, seed=source.seed, outputs=outputs, memory=memory)
         self._set(source, found["targets"], found.get("labels"), found["offset"], float(found["lam"]))
         return self
 
@@ -246,32 +241,32 @@ class Retraining:
             return HALF * len(self.models)
         losses = [torch.nn.functional.cross_entropy(part, labels) for part in said]
         generator = torch.Generator().manual_seed(self.seed)
-        half = (
-            torch.randperm(len(labels), generator=generator)[: max(1, len(labels) // 2)].sort().values.to(labels.device)
-        )
-        return pull_ridge(source.products(half), labels[half], said[0].shape[1], loss=float(torch.stack(losses).mean()))
+        half = torch.randperm(len(labels), generator=generator)[: max(1, len(labels) // 2)].to(labels.device)
 
-    def _asked(self, X: Any) -> Iterator[tuple[Machine, Tensor]]:
-        """The machine, and new inputs as it wants them, some at a time."""
+        def found(count: int) -> float:
+            rows, loss = half[:count].sort().values, float(torch.stack(losses).mean())
+            return pull_ridge(source.products(rows), labels[rows], said[0].shape[1], loss=loss)
+
+        if len(half) <= PULL_ROWS:
+            return found(len(half))
+        fewer, lam = found(PULL_ROWS // 2), found(PULL_ROWS)
+        return lam * (lam / fewer) ** math.log2(len(half) / PULL_ROWS)
+
+    def _asked(self, X: Any) -> Iterator[Asked]:
+        """New inputs at the machine, some at a time."""
         self._fitted()
         for part in batches(joined("X", X, self.models[0]), self._source.batch):
-            yield self._machine, self._source.new(part)
+            yield Asked(self._machine, self._source.new(part), self._offset, self._labels)
+
+    @property
+    def source(self) -> Source:
+        """The kernel that was fitted."""
+        self._fitted()
+        return self._source
 
     def _fitted(self) -> None:
         if not hasattr(self, "_machine"):
             raise ValueError("Retraining: expected a fitted estimator, got one before fit(X, y)")
-
-
-def margin(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the output of the labelled class minus the largest other one, (t,).
-
-    Parameters: outputs (C, t), C >= 2, labels (t,).
-
-    >>> margin(torch.tensor([[3.0], [1.0], [2.0]]), torch.tensor([0])).tolist()
-    [1.0]
-    """
-    own = torch.nn.functional.one_hot(labels, len(outputs)).T.bool()
-    return outputs.T[own.T] - outputs.masked_fill(own, -torch.inf).amax(0)
 
 
 def trak_scores(new: Tensor, features: Tensor, pulls: Tensor, lam: float) -> Tensor:

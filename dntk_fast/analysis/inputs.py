@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.generic import Wrapped, take
+from dntk_fast.tangent.probes import accepted
 
 __all__ = ["batches", "groups_of", "joined", "networks", "outputs_of", "own_kind", "targets_of"]
 
@@ -34,9 +36,7 @@ def joined(name: str, X: Any, like: nn.Module) -> Any:
     place = _check.parameter(like)
 
     def tensor(value: Any) -> Tensor:
-        if isinstance(value, np.ndarray):
-            value = torch.as_tensor(np.ascontiguousarray(value))
-        found = _check.tensor(name, value)
+        found = _check.numbers(name, value if isinstance(value, np.ndarray) else _check.tensor(name, value))
         return found.to(place.device, place.dtype) if found.is_floating_point() else found.to(place.device)
 
     if isinstance(X, DataLoader):
@@ -57,12 +57,17 @@ def batches(x: Any, size: int = BATCH) -> Iterator[Any]:
     yield from (take(x, slice(at, min(at + size, n))) for at in range(0, n, size))
 
 
+@alone
 @torch.no_grad()
 def outputs_of(model: nn.Module, x: Any, outputs: Callable[[nn.Module, Any], Tensor] | None) -> Tensor:
     """What the network says, (n, C) in float64."""
     network = Wrapped(model, outputs)
-    parts = (_check.logits(network(part), _check.samples("X", part)) for part in batches(x))
-    return torch.cat([part.double() for part in parts])
+    said = []
+    for part in batches(x):
+        with accepted(part):
+            found = network(part)
+        said.append(_check.logits(found, _check.samples("X", part)).double())
+    return torch.cat(said)
 
 
 def targets_of(y: Any, n: int, said: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -71,7 +76,7 @@ def targets_of(y: Any, n: int, said: Tensor) -> tuple[Tensor, Tensor | None, Ten
     Classes are one-hot minus 1/C; real targets, (n,) or (n, C), minus their mean.
     """
     C = said.shape[1]
-    given = torch.as_tensor(np.ascontiguousarray(y) if isinstance(y, np.ndarray) else y).to(said.device)
+    given = _numbers("y", y, "integer classes or real targets").to(said.device)
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(f"y: expected integer classes or real targets, got {given.dtype}")
     if given.ndim == 0 or len(given) != n:
@@ -82,12 +87,13 @@ def targets_of(y: Any, n: int, said: Tensor) -> tuple[Tensor, Tensor | None, Ten
             _check.refuse("y", f"real targets ({n}, {C}), or integer classes", f"shape {tuple(given.shape)}")
         mean = _check.array("y", real).double().mean(0)
         return (real.double() - mean).T.contiguous(), None, mean
+    given = given.long()  # torch compares no unsigned integers of more than a byte
     if C < 2:
         _check.refuse("y", "real targets, for a network of one output", f"{given.dtype}")
     if given.ndim != 1 or int(given.min()) < 0 or int(given.max()) >= C:
         got = f"{int(given.min())} to {int(given.max())} in shape {tuple(given.shape)}"
         _check.refuse("y", f"classes (n,) of 0 ... {C - 1}, the outputs of the network", got)
-    labels = given.long()
+    labels = given
     hot = torch.nn.functional.one_hot(labels, C).T.double()
     return hot - 1 / C, labels, torch.zeros(C, dtype=torch.float64, device=said.device)
 
@@ -119,7 +125,7 @@ def _nested(rows: Any) -> bool:
 
 
 def _group(rows: Any, n: int, place: torch.device) -> Tensor:
-    found = torch.as_tensor(np.asarray(list(rows) if isinstance(rows, range | set | frozenset) else rows))
+    found = _numbers("rows", list(rows) if isinstance(rows, range | set | frozenset) else rows, "integers")
     if found.numel() == 0:
         _check.refuse("rows", "at least one row in a set", "none")
     if found.ndim != 1 or found.is_floating_point() or found.dtype == torch.bool:
@@ -129,6 +135,19 @@ def _group(rows: Any, n: int, place: torch.device) -> Tensor:
     if len(found) == n:
         _check.refuse("rows", f"sets that leave some of the {n} rows", "one with all of them")
     return found.to(place, torch.int64)
+
+
+def _numbers(name: str, value: Any, expected: str) -> Tensor:
+    """A tensor of what is no tensor yet; words and other objects are refused."""
+    if isinstance(value, Tensor | np.ma.MaskedArray):
+        return _check.numbers(name, value)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of unlike lengths
+        raise TypeError(f"{name}: expected {expected}, got a list of unlike parts") from None
+    if found.dtype.kind not in "biufc":
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__} of {found.dtype}")
+    return _check.numbers(name, found)
 
 
 def own_kind(found: Tensor, given: Any) -> Tensor | np.ndarray:

@@ -19,8 +19,8 @@ from dntk_fast.kernels.moments import Moments
 
 __all__ = ["DualMachine", "Machine", "PrimalMachine", "dual_machine", "primal_machine"]
 
-# Bytes of the group's features that are worked on at a time.
-CHUNK = 2**28
+# Bytes of the groups' features that are worked on at a time, few enough for a cache; and of those of all rows.
+CHUNK, STREAM = 2**24, 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,10 @@ class DualMachine:
         """Return f_-i(x_i) of every row, (C, n)."""
         return targets - self.alpha / self._diagonal
 
+    def left_out_variance(self) -> Tensor:
+        """Return v_-i(x_i) of every row, (C, n): 1 / A_ii - lam."""
+        return (1 / self._diagonal - self.lam).clamp(min=0.0)
+
     def variance(self, new: Tensor, own: Tensor) -> Tensor:
         """Return v = k(x, x) - k^T A k (C, t); `own` (C, t) is k(x, x)."""
         k = new.double()
@@ -91,6 +95,7 @@ class PrimalMachine:
     targets : (C, n)
     rows : gives whitened features Psi = Phi L^-T (C, g, k) of rows (g,), of all for None
     lam : the ridge
+    kept : whether `rows` has them, or makes them again
     """
 
     factor: Tensor
@@ -98,6 +103,7 @@ class PrimalMachine:
     targets: Tensor
     rows: Callable[[Tensor | None], Tensor]
     lam: float
+    kept: bool
 
     @property
     def n(self) -> int:
@@ -110,7 +116,7 @@ class PrimalMachine:
 
     def fitted(self, targets: Tensor) -> Tensor:
         """Return f at the training rows (C, n)."""
-        return targets - self._residual(self.rows(None), None)
+        return targets - torch.cat([self._residual(near, rows) for rows, near in self._all()], 1)
 
     def without(self, new: Tensor, groups: Sequence[Tensor]) -> Tensor:
         """Return f without each group, (S, C, t): f - psi(x)^T Psi_G^T (I - Psi_G Psi_G^T)^-1 (y_G - Phi_G w).
@@ -120,15 +126,18 @@ class PrimalMachine:
         """
         psi, whole = whitened(new, self.factor), self.predict(new)
         found = whole.expand(len(groups), -1, -1).clone()
-        named, places = torch.unique(torch.cat(list(groups)), return_inverse=True)
-        near = self.rows(None if len(named) == self.n else named)
-        short = places.split([len(group) for group in groups])
+        named, short = torch.arange(self.n, device=new.device), list(groups)
+        if not self.kept:  # features of the rows that are named alone, each made once
+            named, places = torch.unique(torch.cat(short), return_inverse=True)
+            short = list(places.split([len(group) for group in groups]))
+        near = self.rows(None if self.kept else named)
         rest = self._residual(near, named)
         size = near.shape[2] * near.element_size()
         for at, rows in _of_one_size(short, size):
             identity = torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
             for c, own in enumerate(near):
-                P = own[rows]
+                # by index_select, a copy row by row: several times as fast as indexing
+                P = own.index_select(0, rows.flatten()).view(*rows.shape, -1)
                 block = identity - (P @ P.mT).double()
                 lost = solve_positive(block, rest[c][rows][..., None])[..., 0]
                 change = (lost.to(P.dtype)[:, None] @ P)[:, 0]
@@ -137,22 +146,36 @@ class PrimalMachine:
 
     def effects(self, new: Tensor) -> Tensor:
         """Return f - f_-i of every row i, (C, t, n)."""
-        near = self.rows(None)
-        left = 1.0 - near.double().square().sum(2)
-        return (whitened(new, self.factor) @ near.mT).double() * (self._residual(near, None) / left)[:, None]
+        psi = whitened(new, self.factor)
+        parts = [(psi @ near.mT).double() * self._lost(near, rows)[:, None] for rows, near in self._all()]
+        return torch.cat(parts, 2)
 
     def leave_one_out(self, targets: Tensor) -> Tensor:
         """Return f_-i(x_i) of every row, (C, n)."""
-        near = self.rows(None)
-        return targets - self._residual(near, None) / (1.0 - near.double().square().sum(2))
+        return targets - torch.cat([self._lost(near, rows) for rows, near in self._all()], 1)
+
+    def left_out_variance(self) -> Tensor:
+        """Return v_-i(x_i) of every row, (C, n): lam h / (1 - h), h = |psi_i|^2."""
+        h = torch.cat([near.double().square().sum(2) for _, near in self._all()], 1)
+        return self.lam * h / (1.0 - h)
 
     def variance(self, new: Tensor, own: Tensor | None = None) -> Tensor:
         """Return v = lam phi^T (Phi^T Phi + lam I)^-1 phi (C, t)."""
         return self.lam * whitened(new.double(), self.factor).square().sum(2)
 
-    def _residual(self, near: Tensor, rows: Tensor | None) -> Tensor:
+    def _all(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows and their whitened features, some at a time."""
+        every = torch.arange(self.n, device=self.targets.device)
+        for rows in every.split(max(1, STREAM // (8 * self.weights.numel()))):
+            yield rows, self.rows(rows)
+
+    def _lost(self, near: Tensor, rows: Tensor) -> Tensor:
+        """Return y_i - f_-i(x_i) of some rows (C, g): (y_i - f(x_i)) / (1 - |psi_i|^2)."""
+        return self._residual(near, rows) / (1.0 - near.double().square().sum(2))
+
+    def _residual(self, near: Tensor, rows: Tensor) -> Tensor:
         """Return y - Phi w of some rows, from their whitened features: Phi w = Psi L^T w."""
-        own = self.targets if rows is None else self.targets[:, rows]
+        own = self.targets[:, rows]
         inner = (self.factor.mT @ self.weights[..., None]).to(near.dtype)
         return own - (near @ inner)[..., 0].double()
 
@@ -181,9 +204,9 @@ def primal_machine(
     def rows(chosen: Tensor | None) -> Tensor:
         if kept is None:
             return whitened(features(chosen), factor)
-        return kept if chosen is None else kept[:, chosen]
+        return kept if chosen is None else kept.index_select(1, chosen)
 
-    return PrimalMachine(factor, weights, targets.double(), rows, lam)
+    return PrimalMachine(factor, weights, targets.double(), rows, lam, keep)
 
 
 def whitened(features: Tensor, factor: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dntk_fast import _check
 
-__all__ = ["false_alarms", "separation", "shift_score"]
+__all__ = ["false_alarms", "rarity", "separation", "shift_score"]
 
 
 def shift_score(variance: Tensor) -> Tensor:
@@ -15,12 +16,23 @@ def shift_score(variance: Tensor) -> Tensor:
 
     Parameters: variance (C, t).
 
-    >>> import torch
     >>> shift_score(torch.tensor([[1.0], [3.0]])).tolist()
     [2.0]
     """
     found: Tensor = _check.rows("variance", _check.tensor("variance", variance), ndim=2).mean(0)
     return found
+
+
+def rarity(fitted: Tensor, scores: Tensor) -> Tensor:
+    """Return the share of the fitted rows' own scores that are at or above each score, (t,).
+
+    Of an input like the fitted rows it is spread evenly over [0, 1]; near 0 few of them are so unusual.
+
+    >>> rarity(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, 3.0, 9.0])).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    below = torch.searchsorted(fitted.sort().values.contiguous(), scores.contiguous())
+    return 1 - below.double() / len(fitted)
 
 
 def separation(usual: np.ndarray, shifted: np.ndarray) -> float:

@@ -6,9 +6,12 @@ stand side by side.
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +19,16 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.analysis.inputs import BATCH, batches, outputs_of
+from dntk_fast.analysis.inputs import BATCH, batches, joined, networks, outputs_of
 from dntk_fast.analysis.machines import DualMachine, Machine, PrimalMachine, dual_machine, primal_machine
-from dntk_fast.files.fingerprint import digest
+from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.moments import Moments, merge, moments_of
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.tangent.generic import take
 from dntk_fast.tangent.kernel import kernel_diagonal, tangent_kernel
 
-__all__ = ["MEMORY", "Features", "Forecast", "Kernels", "Source", "source_of"]
+__all__ = ["MEMORY", "Features", "Forecast", "Kernels", "Source", "read_source", "source_of", "write_source"]
 
 MEMORY = 2**32
 # Coordinates where exact kernels do not fit: products of gradients err by sqrt(2 / 1,024) = 4.4 % of their norms.
@@ -53,7 +57,7 @@ class Forecast:
         return f"{way} of {size}: {readable_bytes(self.bytes)} kept{again}"
 
 
-class Source:
+class Source(ABC):
     """What both ways share: the networks, the training inputs, and how much is asked of them at a time."""
 
     def __init__(self, models: Sequence[nn.Module], x: Any, seed: int, outputs: Outputs, forecast: Forecast) -> None:
@@ -72,33 +76,37 @@ class Source:
         """New inputs that are asked about at a time."""
         return BATCH
 
+    @abstractmethod
     def prepare(self, targets: Tensor | None, progress: Callable[[int, int], object] | None) -> None:
         """Compute what is kept."""
-        raise NotImplementedError
 
+    def with_targets(self, targets: Tensor) -> Source:
+        """Give the same kernel for other targets (C, n)."""
+        return self
+
+    @abstractmethod
     def machine(self, targets: Tensor, lam: float) -> Machine:
         """Solve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def new(self, x: Any) -> Tensor:
         """New inputs as the machine wants them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def own(self, x: Any) -> Tensor:
         """K_c(x, x) of new inputs, (C, t)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def products(self, rows: Tensor) -> Callable[[Tensor], Tensor]:
         """Give a (C, g) -> K a (C, g) among some training rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """What cannot be had again without the work of `prepare`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put that back."""
-        raise NotImplementedError
 
     def restored(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Put back what a file held, and return all of it where the networks are."""
@@ -203,6 +211,17 @@ class Features(Source):
         self.moments = Moments(total.gram * root * root[:, None], total.right * root, total.squares, total.n)
         self._kept = torch.cat(kept, 1) * root.to(kept[0].dtype) if kept else None
 
+    def with_targets(self, targets: Tensor) -> Features:
+        """The moments again, with other right-hand sides: features that are not kept are made again."""
+        found, at = copy.copy(self), 0
+        right = torch.zeros_like(self.moments.right)
+        for part in batches(self.x, self.batch):
+            rows = torch.arange(at, at + _check.samples("X", part), device=right.device)
+            phi, at = self.rows(rows).double(), at + len(rows)
+            right += (targets[:, None, rows].to(right) @ phi)[:, 0]
+        found.moments = Moments(self.moments.gram, right, targets.double().square().sum(1).to(right), self.moments.n)
+        return found
+
     def machine(self, targets: Tensor, lam: float) -> PrimalMachine:
         """Solve in the primal."""
         return primal_machine(self.moments, targets, lam, self.rows, keep=self._kept is not None)
@@ -263,6 +282,36 @@ def source_of(models: Sequence[nn.Module], x: Any, k: int | None, seed: int, out
         _check.refuse("k", need, readable_bytes(moments))
     kept = moments + rows <= memory
     return Features(models, x, seed, outputs, Forecast(k, n, C, len(models), moments + kept * rows, kept))
+
+
+def write_source(
+    path: str | Path, kind: str, source: Source, tensors: dict[str, Tensor], words: dict[str, str] | None = None
+) -> None:
+    """Write what an estimator of this kind keeps, with what its kernel needs and what tells networks and inputs apart."""
+    told = {"kind": kind, "networks": _names(source.models), "seed": str(source.seed), "inputs": source.digest}
+    told |= {"k": str(source.forecast.k or 0)} | (words or {})
+    write_tensors(path, tensors | source.state(), told)
+
+
+def read_source(
+    path: str | Path, kind: str, models: Any, X: Any, outputs: Outputs, memory: int
+) -> tuple[Source, dict[str, Tensor], dict[str, str]]:
+    """Put back what `write_source` wrote, for the same networks and inputs: the source, all tensors and all words."""
+    tensors, words = read_tensors(path)
+    if words.get("kind") != kind:
+        _check.refuse("path", f"a saved {kind}", str(path))
+    own = networks(models, outputs)
+    if _names(own) != words["networks"]:
+        _check.refuse("models", "the networks that were fitted", "others")
+    k, seed = int(words["k"]) or None, int(words["seed"])
+    source = source_of(own, joined("X", X, own[0]), k, seed, outputs, memory)
+    if source.digest != words["inputs"]:
+        _check.refuse("X", "the inputs that were fitted", "others")
+    return source, source.restored(tensors), words
+
+
+def _names(models: Sequence[nn.Module]) -> str:
+    return " ".join(map(fingerprint, models))
 
 
 def _mean_diagonal(kernel: Tensor) -> float:

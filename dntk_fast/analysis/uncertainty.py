@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast.analysis.attribution import Retraining
 from dntk_fast.analysis.inputs import batches, joined, networks, outputs_of, own_kind
 from dntk_fast.analysis.machines import Machine
-from dntk_fast.analysis.shift import shift_score
-from dntk_fast.analysis.sources import MEMORY, Forecast, Source, source_of
-from dntk_fast.files.fingerprint import fingerprint
-from dntk_fast.files.tensors import read_tensors, write_tensors
+from dntk_fast.analysis.shift import rarity, shift_score
+from dntk_fast.analysis.sources import MEMORY, Forecast, Source, read_source, source_of, write_source
+from dntk_fast.tangent.batches import in_any_mode
 
 __all__ = ["Uncertainty", "probit_probabilities"]
 
@@ -86,12 +86,14 @@ class Uncertainty:
         self.outputs = outputs
         self.memory = _check.integer("memory", memory, 1)
 
+    @in_any_mode
     def forecast(self, X: Any) -> Forecast:
         """Return how `fit` would go about these inputs, before any long work; `str` says it in words."""
         return source_of(
             self.models, joined("X", X, self.models[0]), self.k, self.seed, self.outputs, self.memory
         ).forecast
 
+    @in_any_mode
     def fit(self, X: Any, *, progress: Callable[[int, int], object] | None = None) -> Uncertainty:
         """Compute the kernel of X: of all training inputs, or of distilled ones in their place.
 
@@ -102,18 +104,20 @@ class Uncertainty:
         progress : callable(done, total) or None
         """
         x = joined("X", X, self.models[0])
-        said = torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0).T.contiguous()
+        said = self._says(x)
         source = source_of(self.models, x, self.k, self.seed, self.outputs, self.memory)
         source.prepare(said, progress)
         self._set(source, said)
         return self
 
+    @in_any_mode
     def variance(self, X: Any) -> Tensor | np.ndarray:
         """Return v (t, C), in units of the mean of the fitted rows' K_c(x, x)."""
         self._fitted()
         found = [machine.variance(new, own) for machine, new, own in self._asked(X)]
         return own_kind(torch.cat(found, 1).T / len(self.models), X)
 
+    @in_any_mode
     def probabilities(self, X: Any) -> Tensor | np.ndarray:
         """Return class probabilities averaged over the variance (t, C): softmax_c f_c / (1 + pi a_c v_c / 8)^1/2.
 
@@ -121,20 +125,42 @@ class Uncertainty:
         """
         self._fitted()
         x = joined("X", X, self.models[0])
-        said = torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0)
+        said = self._says(x)
         variance = torch.as_tensor(self.variance(x)) * self.amplitude_ * len(self.models)
-        return own_kind(probit_probabilities(said.T, variance.T).T, X)
+        return own_kind(probit_probabilities(said, variance.T).T, X)
 
+    @in_any_mode
     def shift_score(self, X: Any) -> Tensor | np.ndarray:
         """Return the mean over classes of the variance, (t,): larger is less like the fitted inputs."""
         return own_kind(shift_score(torch.as_tensor(self.variance(X)).T), X)
 
+    def leave_one_out(self) -> Tensor:
+        """Return the variance of each fitted row by the others, (n, C): rows are less unusual to a kernel that has them."""
+        self._fitted()
+        return self._machine.left_out_variance().T / len(self.models)
+
+    def rarity(self, X: Any) -> Tensor | np.ndarray:
+        """Return the share of the fitted rows that are as unusual to the others as an input is to all, or more so, (t,).
+
+        Of an input like the fitted ones it is spread evenly over [0, 1]; near 0 few of them are so unusual.
+        """
+        own = shift_score(self.leave_one_out().T)
+        return own_kind(rarity(own, torch.as_tensor(self.shift_score(X)).to(own.device)), X)
+
+    @classmethod
+    def beside(cls, machine: Retraining, *, ridge: float = RIDGE) -> Uncertainty:
+        """Fit to the rows of a fitted `Retraining`, whose kernel serves again where there is one."""
+        self = cls(machine.models, k=machine.k, seed=machine.seed, ridge=ridge, outputs=machine.outputs,
+                   memory=machine.memory)  # fmt: skip
+        source = machine.source
+        said = self._says(source.x)
+        self._set(source.with_targets(said), said)
+        return self
+
     def save(self, path: str | Path) -> None:
         """Write what the kernel needs as a safetensors file; neither networks nor inputs."""
         self._fitted()
-        words = {"kind": "uncertainty", "networks": " ".join(map(fingerprint, self.models)), "seed": str(self.seed)}
-        words |= {"k": str(self._source.forecast.k or 0), "ridge": repr(self.ridge), "inputs": self._source.digest}
-        write_tensors(path, {"said": self._said} | self._source.state(), words)
+        write_source(path, "Uncertainty", self._source, {"said": self._said}, {"ridge": repr(self.ridge)})
 
     @classmethod
     def load(
@@ -148,17 +174,9 @@ class Uncertainty:
         ValueError
             Another file, other networks or other inputs.
         """
-        tensors, words = read_tensors(path)
-        if words.get("kind") != "uncertainty":
-            _check.refuse("path", "a saved Uncertainty", str(path))
-        settings: dict[str, Any] = {"k": int(words["k"]) or None, "seed": int(words["seed"]), "outputs": outputs}
-        self = cls(model, ridge=float(words["ridge"]), memory=memory, **settings)
-        if " ".join(map(fingerprint, self.models)) != words["networks"]:
-            _check.refuse("model", "the networks that were fitted", "others")
-        source = source_of(self.models, joined("X", X, self.models[0]), self.k, self.seed, outputs, memory)
-        if source.digest != words["inputs"]:
-            _check.refuse("X", "the inputs that were fitted", "others")
-        found = source.restored(tensors)
+        source, found, words = read_source(path, "Uncertainty", model, X, outputs, memory)
+        k, ridge = int(words["k"]) or None, float(words["ridge"])
+        self = cls(model, k=k, seed=source.seed, ridge=ridge, outputs=outputs, memory=memory)
         self._set(source, found["said"])
         return self
 
@@ -169,6 +187,10 @@ class Uncertainty:
         fitted = self._machine.fitted(said)
         self.amplitude_ = ((said - fitted) * said).mean(1) / self._machine.lam
         self.forecast_ = source.forecast
+
+    def _says(self, x: Any) -> Tensor:
+        """What the networks say on average, (C, t)."""
+        return torch.stack([outputs_of(model, x, self.outputs) for model in self.models]).mean(0).T.contiguous()
 
     def _asked(self, X: Any) -> Iterator[tuple[Machine, Tensor, Tensor]]:
         """The machine, and new inputs as it wants them with their own kernels, some at a time."""

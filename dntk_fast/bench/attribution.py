@@ -30,7 +30,7 @@ from dntk_fast.bench.attributors import (
     ridge_rules,
     trak_margins,
 )
-from dntk_fast.bench.race import circumstances, pinned
+from dntk_fast.bench.race import circumstances, pinned, threads_of
 from dntk_fast.bench.retraining import Retrained, settings_of
 from dntk_fast.files.stages import StageStore
 from dntk_fast.report.cells import Cells
@@ -83,7 +83,7 @@ def measure(
     ValueError
         Unknown data, or a folder with trainings of other settings.
     """
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     dataset = load(data)
     settings = settings_of(dataset, quick=quick)
     kept = {"data": dataset.name, "seed": _check.seed(seed), "settings": asdict(settings)}

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast.analysis.attribution import margin, trak_scores
+from dntk_fast.analysis.asked import margin
+from dntk_fast.analysis.attribution import trak_scores
 from dntk_fast.analysis.machines import dual_machine
 from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.sources import MEMORY, Features, Kernels, source_of

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.bench.race import Task, circumstances, pinned, race, results
+from dntk_fast.bench.race import Task, circumstances, pinned, race, results, threads_of
 from dntk_fast.bench.subjects import SEED, SHAPES, random_subject
 from dntk_fast.certificates.certificate import (
     FullProblem,
@@ -91,7 +91,7 @@ def measure(
     """
     n = _check.integer("n", (24 if quick else 1000) if n is None else n, 8 if quick else DISTILLED)
     rounds = _check.integer("rounds", (1 if quick else 7) if rounds is None else rounds, 1)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     some = min(8, n) if quick else DISTILLED
     with tempfile.TemporaryDirectory() as folder, pinned(threads):
         subject = _prepare(Path(folder), model, data, n, 1 if quick else EPOCHS, progress)

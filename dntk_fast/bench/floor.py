@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
-from dntk_fast.bench.race import ROUNDS, Task, circumstances, clock_of, pinned, race, results
+from dntk_fast.bench.race import ROUNDS, Task, circumstances, clock_of, pinned, race, results, threads_of
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import feature_plan, tangent_features
@@ -83,7 +83,7 @@ def measure(
     usual = [name for name in cases if name != LONG]
     names = list(dict.fromkeys(_check.choice("only", name, tuple(cases)) for name in only)) or usual
     rounds = _check.integer("rounds", (3 if quick else ROUNDS) if rounds is None else rounds, 1)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     record = circumstances(device) | {"threads": threads, "rounds": rounds, "quick": quick}
     record |= {"complete": False, "networks": []}
     with pinned(threads):

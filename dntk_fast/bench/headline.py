@@ -18,13 +18,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
 from dntk_fast.bench.claims import SCALES, SMALL, scale_record
 from dntk_fast.bench.prices import ACCOUNTS, APPROACHES, RIVALS, Approach, Work, cost_row, pays_after, pieces
-from dntk_fast.bench.race import circumstances, pinned, ratio
+from dntk_fast.bench.race import circumstances, pinned, ratio, threads_of
 from dntk_fast.bench.unit_costs import algebra_units, network_units
 from dntk_fast.bench.ways import QUICK, FittedPredictor, Settings, TrainedNetwork
 from dntk_fast.kernels.predictors import scores
@@ -32,13 +31,13 @@ from dntk_fast.report.table import Cells
 from dntk_fast.tangent.features import tangent_features
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset, load
-from dntk_fast.workflow.models import build, parameter_count
+from dntk_fast.workflow.models import parameter_count
+from dntk_fast.workflow.network import usual_network
 from dntk_fast.workflow.stages import EXACT_KERNEL_BYTES
 from dntk_fast.workflow.training import train
 
 __all__ = ["measure", "scale_tables", "tables"]
 
-NETWORKS = {8: "conv8", 28: "conv28", 32: "conv32"}
 UNIT_IMAGES = 256
 STAGE = "every way, piece by piece"
 PAYS = (
@@ -79,7 +78,7 @@ def measure(
         Before any long work: data whose exact kernels do not fit, rounds or threads below 1.
     """
     rounds = _check.integer("rounds", 1 if rounds is None else rounds, 1)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     settings, seeds = QUICK if quick else Settings(), Config(data=data, seed=seed).seeds
     dataset = load(data)
     n, C = len(dataset.x_train[: settings.train]), len(dataset.classes)
@@ -104,10 +103,8 @@ def measure(
 
 def _subject(data: Dataset, settings: Settings, seeds: Mapping[str, int], progress: Progress) -> TrainedNetwork:
     """The network, trained on the data or a part of it."""
-    channels, side, _ = data.image_shape
     x, y = data.x_train[: settings.train], data.y_train[: settings.train]
-    name, C = NETWORKS.get(side, "resnet18"), len(data.classes)
-    blank = build(name, seed=seeds["network"], outputs=C, channels=channels)
+    _, blank = usual_network(data, seeds["network"])
 
     def tick(done: int, whole: int) -> None:
         progress("the network, given to all", done, whole)

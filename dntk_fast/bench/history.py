@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from dntk_fast import _check
 from dntk_fast.bench.slope import SIZES, Slope, slope
 
-__all__ = ["Comparison", "Device", "Line", "comparisons", "history", "lines", "read_results", "sizes_of"]
+__all__ = [
+    "Comparison",
+    "Device",
+    "Line",
+    "Move",
+    "comparisons",
+    "history",
+    "lines",
+    "moves",
+    "read_results",
+    "sizes_of",
+]
+
+# docs/measures.md: smaller ratios are ties on a shared machine.
+TIE = 1.3
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,17 @@ class Line:
     sizes: tuple[float, ...]
     costs: tuple[float, ...]
     fit: Slope | None
+
+
+@dataclass(frozen=True)
+class Move:
+    """A cost that changed from one commit to the next measured one, `ratio` times."""
+
+    benchmark: str
+    size: str
+    before: str
+    after: str
+    ratio: float
 
 
 def read_results(folder: str | Path) -> list[Device]:
@@ -145,3 +171,18 @@ def history(commits: Sequence[Mapping[str, Any]], method: str) -> dict[tuple[str
                     key = (group.removeprefix("bench_"), size)
                     found.setdefault(key, []).append((record["commit"][:7], float(value)))
     return {key: values for key, values in found.items() if len(values) > 1}
+
+
+def moves(series: Mapping[tuple[str, str], Sequence[tuple[str, float]]], factor: float = TIE) -> list[Move]:
+    """Where a value changed by at least `factor` from one commit to the next, the largest changes first.
+
+    >>> moves({("ridge", "n=1"): [("a", 1.0), ("b", 1.1), ("c", 2.2)]})
+    [Move(benchmark='ridge', size='n=1', before='b', after='c', ratio=2.0)]
+    """
+    found = [
+        Move(*key, before, after, new / old)
+        for key, values in series.items()
+        for (before, old), (after, new) in pairwise(values)
+        if old > 0 and new > 0 and max(new / old, old / new) >= factor
+    ]
+    return sorted(found, key=lambda move: -max(move.ratio, 1 / move.ratio))

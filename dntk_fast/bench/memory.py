@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._device import readable_bytes
-from dntk_fast.bench.race import circumstances
+from dntk_fast.bench.race import circumstances, threads_of
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.features import tangent_features
@@ -59,7 +59,7 @@ def measure(
         What JSON can hold: device, threads, versions, date, and one row for each task and budget.
     """
     n = _check.integer("n", (16 if quick else 6400) if n is None else n, 2)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     rows: list[dict[str, Any]] = []
     record = circumstances() | {"threads": threads, "n": n, "quick": quick, "complete": False, "rows": rows}
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dntk_fast.bench import charts, complexity, floor
-from dntk_fast.bench.history import Device, comparisons, history, lines
+from dntk_fast.bench.history import TIE, Device, comparisons, history, lines, moves
 from dntk_fast.files.atomic import write_atomically
 from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import Cells, predictor_table, stage_table
@@ -113,6 +113,16 @@ def _changes(commits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if series := history(commits, method):
             drawn = charts.history_chart(series, names, f"{title}, over the first commit's; the eight that moved most")
             yield picture(drawn, f"{title} over commits")
+            yield _moved(series, title)
+
+
+def _moved(series: Mapping[tuple[str, str], Sequence[tuple[str, float]]], title: str) -> str:
+    """What changed by more than a tie from one commit to the next, in words and numbers."""
+    rows = tuple((one.benchmark, one.size, one.before, one.after, f"{one.ratio:.3g}") for one in moves(series))
+    if not rows:
+        return f"<p>Nothing moved by a factor {TIE} or more from one commit to the next ({title}).</p>"
+    head = ("benchmark", "size", "from", "to", "times")
+    return table(Cells(f"Moved by a factor {TIE} or more: {title}", head, rows, {}))
 
 
 # --- other files ------------------------------------------------------------------------------------------------------

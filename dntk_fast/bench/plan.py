@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast.bench.race import circumstances, pinned
+from dntk_fast.bench.race import circumstances, pinned, threads_of
 from dntk_fast.bench.subjects import random_subject
 from dntk_fast.projection import Sketch
 from dntk_fast.report.cells import Cells
@@ -76,7 +76,7 @@ def measure(
         What JSON can hold: device, threads, versions, date, and one row for each layer, task and n.
     """
     names = list(dict.fromkeys(_check.choice("only", name, NETWORKS) for name in only)) or list(NETWORKS)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     rows: list[dict[str, Any]] = []
     record = circumstances() | {"threads": threads, "quick": quick, "complete": False}
     with pinned(threads):

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["ROUNDS", "Task", "circumstances", "clock_of", "pinned", "race", "ratio", "results"]
+from dntk_fast import _check
+
+__all__ = ["ROUNDS", "Task", "circumstances", "clock_of", "pinned", "race", "ratio", "results", "threads_of"]
 
 # What may be stated has at least so many rounds, and an interval whose half-width is at most this share of it.
 ROUNDS, HALF_WIDTH = 21, 0.1
@@ -84,6 +86,15 @@ def results(tasks: Sequence[Task], laps: Sequence[np.ndarray]) -> list[dict[str,
         judged = {"error": error, "expected_error": task.expected, "repeats": task.repeats}
         rows.append({"method": task.method} | ratio(seconds[:, at], seconds[:, 0]) | judged)
     return rows
+
+
+def threads_of(threads: int | None) -> int:
+    """Return how many threads a measurement is to have: those asked for, or as many as torch has.
+
+    >>> threads_of(2)
+    2
+    """
+    return torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
 
 
 @contextmanager

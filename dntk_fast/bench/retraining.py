@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from dntk_fast.files.stages import Stage, StageStore
 from dntk_fast.workflow.data import Dataset
-from dntk_fast.workflow.models import build
+from dntk_fast.workflow.network import usual_network
 from dntk_fast.workflow.training import train
 
-__all__ = ["QUICK", "SETTINGS", "Retrained", "Settings", "settings_of"]
+__all__ = ["LARGE", "QUICK", "SETTINGS", "Retrained", "Settings", "settings_of"]
 
-NETWORKS = MappingProxyType({8: "conv8", 28: "conv28", 32: "conv32"})
+# The network of images that none of the small ones is made for.
+LARGE = "resnet18_small"
 Progress = Callable[[str, int, int], object]
 
 
@@ -132,9 +133,7 @@ class Retrained:
         return torch.stack(logits).unflatten(0, (len(masks), r))
 
     def _blank(self, seed: int) -> nn.Module:
-        channels, side, _ = self.data.image_shape
-        name = NETWORKS.get(side, "resnet18_small")
-        return build(name, seed=seed, outputs=len(self.data.classes), channels=channels)
+        return usual_network(self.data, seed, LARGE)[1]
 
     def _all(
         self,

@@ -14,20 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dntk_fast import _check
 from dntk_fast.analysis.inputs import outputs_of
 from dntk_fast.analysis.machines import dual_machine
 from dntk_fast.analysis.shift import false_alarms, separation, shift_score
 from dntk_fast.analysis.sources import MEMORY, source_of
 from dntk_fast.analysis.uncertainty import RIDGE, Uncertainty
-from dntk_fast.bench.race import circumstances, pinned
-from dntk_fast.bench.retraining import NETWORKS
+from dntk_fast.bench.race import circumstances, pinned, threads_of
+from dntk_fast.bench.retraining import LARGE
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.report.cells import Cells
 from dntk_fast.tangent.head import penultimate
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset, load
-from dntk_fast.workflow.models import build
+from dntk_fast.workflow.network import usual_network
 from dntk_fast.workflow.training import train
 
 __all__ = ["measure", "tables"]
@@ -63,13 +62,11 @@ def measure(
     dict
         What JSON can hold.
     """
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     dataset, seeds = load(data), Config(seed=seed).seeds
     some = 40 if quick else None
     x, y, new, y_new = dataset.x_train[:some], dataset.y_train[:some], dataset.x_test[:some], dataset.y_test[:some]
-    channels, side, _ = dataset.image_shape
-    name, outputs = NETWORKS.get(side, "resnet18_small"), len(dataset.classes)
-    blank = build(name, seed=seeds["network"], channels=channels, outputs=outputs)
+    _, blank = usual_network(dataset, seeds["network"], LARGE)
 
     def tick(done: int, total: int) -> None:
         progress("network", done, total)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast.bench.race import circumstances, pinned
+from dntk_fast.bench.race import circumstances, pinned, threads_of
 from dntk_fast.files.tensors import load_weights, save_weights
 from dntk_fast.projection import Sketch
 from dntk_fast.report.cells import Cells
@@ -91,7 +91,7 @@ def measure(
     cases = QUICK if quick else CASES
     names = list(dict.fromkeys(_check.choice("only", name, tuple(cases)) for name in only)) or list(cases)
     seeds = _check.integer("seeds", (5 if quick else SEEDS) if seeds is None else seeds, 2)
-    threads = torch.get_num_threads() if threads is None else _check.integer("threads", threads, 1)
+    threads = threads_of(threads)
     n = 20 if quick else IMAGES
     rows: list[dict[str, Any]] = []
     record = circumstances() | {"threads": threads, "n": n, "seeds": seeds, "quick": quick, "complete": False}

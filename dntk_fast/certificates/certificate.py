@@ -202,6 +202,7 @@ def held_out(subset: Subset, x: Any, *, spread: str = "kernel") -> HeldOut:
     2.0
     """
     _check.choice("spread", spread, ("kernel", "trace"))
+    _check.inputs("x", x)
     problem, lam, double = subset.problem, subset.problem.ridge, torch.float64
     inside = solved = torch.zeros(len(lam), _check.samples("x", x), 0, dtype=double, device=lam.device)
     if len(subset.rows):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.head import head_weights
 from dntk_fast.tangent.result import FeaturePlan
 
@@ -17,6 +18,7 @@ __all__ = ["Weights", "combined", "inner", "parameter_weights", "scaled", "sprea
 Weights: TypeAlias = dict[str, Tensor]  # by parameter name, (C, *shape)
 
 
+@alone
 def parameter_weights(weights: Tensor, model: nn.Module, plan: FeaturePlan) -> Weights:
     """The weights in parameter space that predict what projected weights do: w = A^T w~ on the body, w~ itself on the head.
 

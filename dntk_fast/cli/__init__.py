@@ -10,19 +10,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dntk_fast import _check
 from dntk_fast.cli.bars import Bars
 from dntk_fast.cli.bench import bench
 from dntk_fast.cli.distill import distill
 from dntk_fast.cli.experiment import experiments
+from dntk_fast.cli.explain import explain as explain_command
+from dntk_fast.cli.options import Model, Weights
 from dntk_fast.cli.output import place, show, terminal
 from dntk_fast.report.distance import certificate_table, refinement_table
+from dntk_fast.report.mind import mind_table
 from dntk_fast.report.page import write_page
 from dntk_fast.report.record import write_record
 from dntk_fast.report.table import method_table, predictor_table, stage_table
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import known, load
-from dntk_fast.workflow.models import MODELS
 from dntk_fast.workflow.pipeline import explain as explain_run
 from dntk_fast.workflow.pipeline import run as run_pipeline
 
@@ -34,6 +35,7 @@ TABLES = (
     refinement_table,
     method_table,
     stage_table,
+    mind_table,
 )
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +46,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(experiments, name="experiment")
 app.command()(distill)
+app.command("explain")(explain_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -58,9 +61,13 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        str, typer.Option(help=f"A data set ({escape(', '.join(known()))}), an .npz pack, or a folder with one.")
+        str,
+        typer.Option(
+            help=f"A data set ({escape(', '.join(known()))}), an .npz pack, a folder with one, or class folders."
+        ),
     ] = "digits",
-    model: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(MODELS)}.")] = "auto",
+    model: Model = "auto",
+    weights: Weights = None,
     per_class: Annotated[int, typer.Option(help="Distilled images per class.")] = 50,
     k: Annotated[int, typer.Option(help="Coordinates kept of each projected gradient.")] = 2048,
     seed: Annotated[int, typer.Option(help="Every stage's own seed is spawned from it.")] = 0,
@@ -84,10 +91,10 @@ def run(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    _check.choice("model", model, ("auto", *MODELS))
     config = Config(
         data=data,
         model=model,
+        weights=weights,
         per_class=per_class,
         k=k,
         seed=seed,
@@ -109,7 +116,7 @@ def run(
         console.print(f"Stopped. Finished stages are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
     write_record(result.record, folder / "report.json")
-    write_page(result.record, result.images, result.labels, folder / "report.html")
+    write_page(result.record, result.images, result.labels, folder / "report.html", pictures=result.pictures)
     show(console, (table(result.record) for table in TABLES))
     console.print(f"Report: {folder / 'report.html'} (numbers: {folder / 'report.json'})", soft_wrap=True)
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dntk_fast.cli.bars import Bars
+from dntk_fast.cli.options import Model, Weights
 from dntk_fast.cli.output import finish, folder_exists, place, show, terminal
 from dntk_fast.experiment import scoreboard as board
 from dntk_fast.experiment.scoreboard_figure import write_figure
 from dntk_fast.experiment.scoreboard_table import cost_table, energy_table, error_table
 from dntk_fast.workflow.data import load
+from dntk_fast.workflow.network import check_name
 
 __all__ = ["distill"]
 
 
 def distill(
-    data: Annotated[str, typer.Option(help="A data set or an .npz pack.")] = "digits",
+    data: Annotated[str, typer.Option(help="A data set, an .npz pack, or a folder of class folders.")] = "digits",
     compare: Annotated[
         bool, typer.Option("--compare", help="Train a network and compare; without it only the costs are printed.")
     ] = False,
@@ -28,6 +30,8 @@ def distill(
     per_class: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,2,5,10,20",
     seeds: Annotated[int, typer.Option(help="Seeds of the choice.")] = board.Setting.seeds,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
+    model: Model = "auto",
+    weights: Weights = None,
     images: Annotated[
         int | None, typer.Option(help="Only so many training images, and at most as many held-out ones.")
     ] = None,
@@ -45,8 +49,9 @@ def distill(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    folder_exists("out", out)
-    folder_exists("figure", figure)
+    folder_exists("out", out, data)
+    folder_exists("figure", figure, data, out)
+    check_name(model)
     sizes = _sizes(per_class)
     console, loaded = terminal(), load(data)
     n = len(loaded.x_train) if images is None else min(images, len(loaded.x_train))
@@ -54,7 +59,8 @@ def distill(
     if not compare:
         return
     chosen = tuple(name.strip() for name in methods.split(";"))
-    setting = board.Setting(data=data, per_class=sizes, methods=chosen, seeds=seeds, seed=seed, images=images)
+    given: dict[str, Any] = {"seeds": seeds, "seed": seed, "images": images, "model": model, "weights": weights}
+    setting = board.Setting(data=data, per_class=sizes, methods=chosen, **given)
     kept = place("folder", folder) or Path("runs") / f"distill-{loaded.name}"
     try:
         with Bars(console) as bars:

@@ -39,6 +39,7 @@ def gradients(
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
 ) -> None:
     """Train conv8 on digits; keep exact eigen-factors of its class kernels on 200 training images."""
+    folder_exists("out", out)
     write_arrays(out, real_gradients(seed=seed))
     typer.echo(f"{out}: {out.stat().st_size} bytes")
 
@@ -78,7 +79,7 @@ def imagenette(
     size: Annotated[str, typer.Option(help=f"One of {', '.join(paper.SIZES)}.")] = "tiny",
     data: Annotated[
         str | None,
-        typer.Option(help="A data set, an .npz pack or a folder with one; the pack of the size if not given."),
+        typer.Option(help="A data set, an .npz pack, a folder with one or class folders; else the pack of the size."),
     ] = None,
     out: Annotated[
         str | None,
@@ -98,7 +99,7 @@ def imagenette(
 
     Finished stages are kept: the same command, repeated after an interruption, goes on where it stopped.
     """
-    folder_exists("json", json)
+    folder_exists("json", json, data)
     folder = place("out", out) or Path("runs") / f"imagenette-{size}"
     setting = paper.SIZES[_check.choice("size", size, tuple(paper.SIZES))]
     try:

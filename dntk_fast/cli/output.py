@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,10 +35,19 @@ def place(name: str, path: str | Path | None) -> Path | None:
     return None if path is None else _check.path(name, path)
 
 
-def folder_exists(name: str, path: Path | None) -> None:
-    """Refuse a file that could not be written, before the work."""
-    if path is not None and not path.parent.is_dir():
+def folder_exists(name: str, path: Path | None, *kept: str | Path | None) -> None:
+    """Refuse, before the work, a file that could not be written, or that would take the place of one of those to be kept."""
+    if path is None:
+        return
+    if not path.name or path.is_dir():  # an unset variable gives "", which is the folder "."
+        _check.refuse(name, "a file", f"the folder {path}")
+    if not path.parent.is_dir():
         raise ValueError(f"{name}: expected a file in a folder that exists, got {path}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        _check.refuse(name, "a file in a folder that may be written to", path)
+    for other in kept:
+        if other is not None and Path(other).resolve() == path.resolve():
+            _check.refuse(name, "a file of its own", f"{path}, which is read or written as well")
 
 
 def measured(

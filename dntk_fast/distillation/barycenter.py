@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
@@ -19,7 +17,7 @@ from dntk_fast.tangent.isolation import Quiet
 
 __all__ = ["Barycenter", "barycenter", "quantisation_cost"]
 
-_QUIET = Quiet("", ConvergenceWarning)
+_QUIET = Quiet("Number of distinct clusters", UserWarning)  # fewer distinct rows than m: said in the answer's shape
 
 # k-means finds a local minimum; this many seeded starts, the best kept.
 STARTS = 10
@@ -48,7 +46,8 @@ def barycenter(points: Array, m: int, *, seed: int, starts: int = STARTS) -> Bar
     Z = to_numpy(double(_check.rows("points", points, ndim=2)))
     n = len(Z)
     m, seed, starts = _check.integer("m", m, 1, n), _check.seed(seed), _check.integer("starts", starts, 1)
-    # fewer distinct rows than m: said in the answer's shape
+    from sklearn.cluster import KMeans  # here, for the estimator does without it where images are chosen
+
     with _QUIET.held(), threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine
         labels = KMeans(m, n_init=starts, random_state=seed % 2**32).fit_predict(Z)
     _, labels = np.unique(labels, return_inverse=True)

@@ -16,9 +16,11 @@ from torch.nn import functional
 from torch.optim.adam import adam
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.distillation.barycenter import barycenter
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
+from dntk_fast.tangent.batches import in_any_mode
 from dntk_fast.tangent.head import final_linear, recorded_inputs
 from dntk_fast.tangent.isolation import own_copy
 
@@ -186,6 +188,7 @@ class _Goal:
         return matching, spread, logits
 
 
+@alone
 def _survey(
     model: nn.Module, modules: Mapping[str, nn.Module], x: Tensor, y: Tensor, classes: int, batch_size: int
 ) -> tuple[Tensor, dict[str, ClassMoments]]:
@@ -231,6 +234,7 @@ class _State:
         return _State(torch.clamp(images, low, high), first, second, torch.cat([self.history, losses[None]]))
 
 
+@alone
 def _gradient(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings) -> tuple[Tensor, Tensor]:
     """Gradient of L_feat + bn_weight L_BN at the images, and the two losses; no term joins two groups of classes."""
     gradients, losses = [], torch.zeros(2, dtype=torch.float64)
@@ -242,6 +246,7 @@ def _gradient(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings
     return torch.cat(gradients), losses
 
 
+@alone
 @torch.no_grad()
 def _outcome(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings) -> tuple[Tensor, Tensor]:
     """Logits of the images, and the two losses."""
@@ -253,6 +258,7 @@ def _outcome(model: nn.Module, goal: _Goal, images: Tensor, settings: _Settings)
     return torch.cat(logits), losses
 
 
+@in_any_mode
 def distil_images(
     model: nn.Module,
     x: Tensor,
@@ -363,10 +369,7 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, per_class: int) -> int:
     _check.frozen_statistics(model)
     _check.samples("x", x)
     _check.array("x", x, least=2)
-    _check.partition("y", _check.tensor("y", y), len(x))
-    if y.min() < 0:
-        _check.refuse("y", "labels from 0 on", int(y.min()))
-    counts = torch.bincount(y)
+    counts = torch.bincount(_check.labels("y", y, len(x)).long())
     if counts.min() < per_class:
         smallest = int(counts.argmin())
         _check.refuse("per_class", f"at most {int(counts.min())}, the number of images of class {smallest}", per_class)
@@ -377,7 +380,7 @@ def _watched(
     model: nn.Module, x: Tensor, classes: int, bn_weight: float
 ) -> tuple[dict[str, nn.Module], tuple[str, ...]]:
     """The modules at whose inputs images are matched, and what is to be said about them."""
-    _, head = final_linear(model, x[:1].to(_device(model)))
+    _, head = final_linear(model, x[:2].to(_device(model)))
     if head.out_features < classes:
         _check.refuse("y", f"labels below {head.out_features}, the outputs of the model", classes - 1)
     norms = {name: part for name, part in model.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)}
@@ -462,6 +465,7 @@ def _keeper(
     return _Keeper(Checkpoint(path, "distillation", owner, first, logits.dtype), _check.integer("every", every, 1))
 
 
+@alone
 @torch.no_grad()
 def _first_logits(model: nn.Module, x: Tensor) -> Tensor:
     found: Tensor = model(own_copy(x[:1].to(_device(model))))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from sklearn.cluster import SpectralClustering
 from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
@@ -102,6 +101,8 @@ def spectral_clusters(kernel: Array, clusters: int, *, seed: int, affinity: str 
     A = _affinity(to_numpy(symmetrised(K)).reshape(-1, n, n).mean(axis=0), affinity)
     if H in (1, n):
         return integers(n, kernel) * int(n == H)
+    from sklearn.cluster import SpectralClustering  # here, for the estimator does without
+
     estimator = SpectralClustering(H, affinity="precomputed", random_state=seed % 2**32)
     # Blocks without any affinity between them are the clearest clusters there are.
     with _QUIET.held(), threadpool_limits(1):  # as in _rows: small products lose by threads on a busy machine

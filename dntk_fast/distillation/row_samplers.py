@@ -6,8 +6,6 @@ A class gets the same rows alone as in a batch: every class starts from the same
 from __future__ import annotations
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from dntk_fast import _check
@@ -17,7 +15,7 @@ from dntk_fast.tangent.isolation import Quiet
 
 __all__ = ["farthest_point_rows", "kmeans_rows", "leverage_rows", "random_rows", "selection"]
 
-_QUIET = Quiet("", ConvergenceWarning)
+_QUIET = Quiet("Number of distinct clusters", UserWarning)  # fewer distinct points than means: filled up below
 
 
 def random_rows(n: int, m: int, *, seed: int) -> np.ndarray:
@@ -135,7 +133,8 @@ def selection(n: int, rows: Array) -> Array:
 
 
 def _medoids(points: np.ndarray, m: int, seed: int, starts: int) -> np.ndarray:
-    # fewer distinct points than means: filled up below
+    from sklearn.cluster import KMeans  # here, for the other samplers do without it
+
     with _QUIET.held():
         found = KMeans(m, n_init=starts, random_state=seed % 2**32).fit(points)
     own = found.labels_[:, None] == np.arange(m)

@@ -10,17 +10,20 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.row_samplers import medoid_rows
+from dntk_fast.tangent.batches import in_any_mode, network, take
 from dntk_fast.tangent.head import penultimate
-from dntk_fast.tangent.isolation import own_copy
+from dntk_fast.tangent.probes import accepted
 
-__all__ = ["CHOICES", "Cost", "activation_kernel", "choose_rows", "choosing_cost", "greedy_rows"]
+__all__ = ["CHOICES", "Cost", "activation_kernel", "activation_passes", "choose_rows", "choosing_cost", "greedy_rows"]
 
 # The pool holds so many times the images that are kept: at 5 its forward passes cost a quarter of the kept Jacobians.
 POOL = 5
@@ -85,9 +88,10 @@ class Cost:
         )
 
 
+@in_any_mode
 def choose_rows(
     model: nn.Module,
-    x: Tensor,
+    x: Any,
     y: Tensor,
     *,
     images: str,
@@ -101,7 +105,7 @@ def choose_rows(
     Parameters
     ----------
     model : network in evaluation mode
-    x : (n, ...)
+    x : (n, ...), or a tuple or dict of arguments
     y : (n,), classes 0 ... classes - 1
     images
         "pool": from a random pool of five times as many images the ones that lower the trace of what the kernel of
@@ -126,15 +130,17 @@ def choose_rows(
     3
     """
     _check.choice("images", images, CHOICES)
-    n = len(x)
-    _check.integer("images to keep", count, 1, n)
+    n = _check.samples("x", _check.inputs("x", x))
+    _check.integer("classes", classes, 1)
+    _check.labels("y", y, n, classes)
+    _check.integer("count", count, 1, n)
     generator = torch.Generator().manual_seed(_check.seed(seed))
     shuffled = torch.randperm(n, generator=generator)
     if images == "random":
         return shuffled[:count]
     if images == "pool":
         pool = shuffled[: POOL * count]
-        kernel = activation_kernel(model, x[pool.to(x.device)], memory=memory)
+        kernel = activation_kernel(model, take(x, pool.to(y.device)), memory=memory)
         return pool[greedy_rows(kernel, count)]
     each = _per_class(y, count, classes)
     if images == "stratified":
@@ -158,25 +164,29 @@ def choosing_cost(images: str, n: int, count: int, outputs: int, cotangents: int
 
 
 def _per_class(y: Tensor, count: int, classes: int) -> int:
-    counts = torch.bincount(y.cpu(), minlength=classes)
+    counts = torch.bincount(y.cpu().long(), minlength=classes)
     smallest = int(counts.argmin())
     if count % classes:
-        _check.refuse("images to keep", f"a multiple of the {classes} classes", count)
+        _check.refuse("count", f"a multiple of the {classes} classes", count)
+    if not counts[smallest]:
+        _check.refuse("y", f"images of every class 0 ... {classes - 1}", f"none of class {smallest}")
     if count // classes > int(counts[smallest]):
         expected = f"at most {int(counts[smallest])}, the number of images of class {smallest}"
         _check.refuse("per_class", expected, count // classes)
     return count // classes
 
 
+@alone
 @torch.no_grad()
-def _features(model: nn.Module, x: Tensor) -> Tensor:
+def _features(model: nn.Module, x: Any) -> Tensor:
     return penultimate(model, x).double()
 
 
 # --- the kernel of activations ----------------------------------------------------------------------------------------
 
 
-def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None) -> Tensor:
+@in_any_mode
+def activation_kernel(model: nn.Module, x: Any, *, memory: int | None = None) -> Tensor:
     """The sum over layers of the Gram matrices of what follows each activation, each divided by its trace.
 
     G = sum_l H_l H_l^T / tr(H_l H_l^T): of all kernels by forward passes alone the one whose greedy choice captured most
@@ -186,7 +196,7 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     Parameters
     ----------
     model : network in evaluation mode
-    x : (n, ...)
+    x : (n, ...), or a tuple or dict of arguments
     memory : bytes for the activations (None: an eighth of the machine's); where they do not fit, blocks of images go through
         the network more than once
 
@@ -199,17 +209,12 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     0.4
     """
     _check.frozen_statistics(model)
-    n = _check.samples("x", x)
-    one = sum(part.nbytes for part in _activations(model, x[:1]))
-    memory = default_memory(x.device) if memory is None else int(_check.integer("memory", memory, 1))
-    if 2 * one > memory:
-        _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
-    step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
-    parts = [slice(at, min(at + step, n)) for at in range(0, n, step)]
-    whole = _activations(model, x) if step == n else None
+    n = _check.samples("x", _check.inputs("x", x))
+    parts = _blocks(model, x, n, memory)
+    whole = _activations(model, x) if len(parts) == 1 else None
 
     def given(rows: slice) -> list[Tensor]:
-        return _activations(model, x[rows]) if whole is None else whole
+        return _activations(model, take(x, rows)) if whole is None else whole
 
     traces = torch.stack([_squares(given(rows)) for rows in parts]).sum(0)
     kernel = torch.zeros(n, n, dtype=torch.float64, device=traces.device)
@@ -225,17 +230,49 @@ def activation_kernel(model: nn.Module, x: Tensor, *, memory: int | None = None)
     return kernel
 
 
+def _blocks(model: nn.Module, x: Any, n: int, memory: int | None) -> list[slice]:
+    """The blocks of images whose activations fit, two at a time, into the memory."""
+    first = _activations(model, take(x, slice(0, 1)))
+    one, place = sum(part.nbytes for part in first), first[0].device
+    memory = default_memory(place) if memory is None else int(_check.integer("memory", memory, 1))
+    if 2 * one > memory:
+        _check.refuse("memory", f"at least {readable_bytes(2 * one)} for the activations of two images", memory)
+    step = min(n, memory // one) if n * one <= memory else memory // (2 * one)
+    return [slice(at, min(at + step, n)) for at in range(0, n, step)]
+
+
+def activation_passes(model: nn.Module, x: Any, n: int, *, memory: int | None = None) -> int:
+    """Forward passes of `activation_kernel` for n images such as the first of x: n where their activations fit, else more.
+
+    >>> activation_passes(nn.Sequential(nn.ReLU()), torch.ones(1, 2), 4, memory=16)
+    14
+    """
+    parts = _blocks(model, x, n, memory)
+    # Once for the traces, once for each block, once more for each later one beside it.
+    sizes = [part.stop - part.start for part in parts]
+    return n if len(parts) == 1 else 2 * n + sum(at * size for at, size in enumerate(sizes))
+
+
 def _squares(activations: list[Tensor]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(a, dtype=torch.float64).square() for a in activations])
 
 
+@alone
 @torch.no_grad()
-def _activations(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """What each activation gives or else what each layer after the first is given, (n, d) in the order of the calls."""
-    with _recorded(model) as (given, taken):
-        model(own_copy(x))
-    found = [[part for part in parts if len(part) == len(x)] for parts in (given, taken[1:], [x])]
-    return [part.flatten(1) for part in next(parts for parts in found if parts)]
+def _activations(model: nn.Module, x: Any) -> list[Tensor]:
+    """What each activation gives or else what each layer after the first is given, (n, d) in the order of the calls.
+
+    Of a network with neither its inputs, and its outputs where those are no real numbers.
+    """
+    n = _check.samples("x", x)
+    with _recorded(model) as (given, taken), accepted(x):
+        outputs = network(model, None)(x)
+    found = [[part for part in parts if _numbers(part, n)] for parts in (given, taken[1:], _check.tensors("x", x))]
+    return [part.flatten(1) for part in next((parts for parts in found if parts), [outputs])]
+
+
+def _numbers(part: Any, n: int) -> bool:
+    return isinstance(part, Tensor) and part.ndim > 0 and len(part) == n and part.is_floating_point()
 
 
 @contextmanager
@@ -246,10 +283,12 @@ def _recorded(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     kinds = tuple(getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__)
     handles = []
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # it takes no hooks
         if isinstance(module, kinds) and not isinstance(module, nn.MultiheadAttention):
             handles.append(module.register_forward_hook(lambda _module, _inputs, output: given.append(output)))
         elif next(module.parameters(recurse=False), None) is not None:
-            handles.append(module.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0])))
+            handles.append(module.register_forward_pre_hook(lambda _module, inputs: taken.extend(inputs[:1])))
     try:
         yield given, taken
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.selection import CHOICES, Cost, choose_rows, choosing_cost
 from dntk_fast.distillation.tuned import tune_images, tuning_cost
 from dntk_fast.kernels.joint import random_cotangents
+from dntk_fast.tangent.batches import described, take
 
 __all__ = ["IMAGES", "STEPS", "Spanning", "spanning_cost", "spanning_images"]
 
@@ -29,7 +31,7 @@ class Spanning:
     None without; `cotangents` (n_S, C) are the mixtures of logits whose gradients are taken, None for all logits.
     """
 
-    images: Tensor
+    images: Any
     labels: Tensor
     rows: Tensor | None
     masses: Tensor | None
@@ -65,7 +67,7 @@ def spanning_cost(
 
 def spanning_images(
     model: nn.Module,
-    x: Tensor,
+    x: Any,
     y: Tensor,
     *,
     images: str,
@@ -82,7 +84,7 @@ def spanning_images(
     Parameters
     ----------
     model : network in evaluation mode
-    x : (n, ...)
+    x : (n, ...), or a tuple or dict of arguments, of which images are chosen, not made
     y : (n,), classes 0 ... outputs - 1
     images : one of `IMAGES`: those of `choose_rows`, "wmdd", the paper's (`distil_images`), or "tuned" (`tune_images`)
     per_class : images of a class, on average where the choice does not look at classes
@@ -107,20 +109,24 @@ def spanning_images(
     >>> spanning_images(model, x, torch.tensor([0, 1, 0, 1]), **options).labels.tolist()
     [0, 1]
     """
-    cost = spanning_cost(images, len(x), per_class=per_class, outputs=outputs, cotangents=cotangents, steps=steps)
+    n = _check.samples("x", x)
+    cost = spanning_cost(images, n, per_class=per_class, outputs=outputs, cotangents=cotangents, steps=steps)
+    if images in STEPS and not (isinstance(x, Tensor) and x.is_floating_point()):
+        got = f"{images!r}, which moves pixels, for {described(x)}"
+        _check.refuse("images", f"one of {', '.join(CHOICES)} for integers or several arguments", got)
     if images == "wmdd":
         steps = STEPS[images] if steps is None else steps
         made = distil_images(model, x, y, per_class=per_class, seed=seed, steps=steps, progress=progress)
         return Spanning(made.images, made.labels, None, made.weights, None, cost)
-    if per_class * outputs > len(x):
-        _check.refuse("per_class", f"at most {len(x) // outputs} of {len(x)} images in {outputs} classes", per_class)
+    if per_class * outputs > n:
+        _check.refuse("per_class", f"at most {n // outputs} of {n} images in {outputs} classes", per_class)
     way = "pool" if images == "tuned" else images
-    rows = choose_rows(model, x, y, images=way, count=cost.kept_forward, classes=outputs, seed=seed, memory=memory).to(
-        x.device
-    )
+    rows = choose_rows(model, x, y, images=way, count=cost.kept_forward, classes=outputs, seed=seed, memory=memory)
+    rows = rows.to(y.device)
+    chosen = take(x, rows)
     if images == "tuned":
         steps = STEPS[images] if steps is None else steps
-        tuned = tune_images(model, x, x[rows], seed=seed, steps=steps, memory=memory, progress=progress)
+        tuned = tune_images(model, x, chosen, seed=seed, steps=steps, memory=memory, progress=progress)
         return Spanning(tuned.images, y[rows], None, None, None, cost)
-    mixture = None if cotangents is None else random_cotangents(len(rows), outputs, seed=seed).to(x.device)
-    return Spanning(x[rows], y[rows], rows, None, mixture, cost)
+    mixture = None if cotangents is None else random_cotangents(len(rows), outputs, seed=seed).to(y.device)
+    return Spanning(chosen, y[rows], rows, None, mixture, cost)

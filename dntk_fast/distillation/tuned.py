@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import default_memory, readable_bytes
 from dntk_fast.distillation.selection import Cost
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
 from dntk_fast.kernels.joint import random_cotangents
+from dntk_fast.tangent.batches import in_any_mode
 from dntk_fast.tangent.head import final_linear
+from dntk_fast.tangent.isolation import own_copy
 
 __all__ = ["TunedImages", "misalignment", "pays_above", "tune_images", "tuning_cost"]
 
@@ -76,6 +79,7 @@ def misalignment(spanning: Tensor, gradients: Tensor) -> Tensor:
     return 1 - (cross.T * inside).sum() / gradients.square().sum()
 
 
+@in_any_mode
 def tune_images(
     model: nn.Module,
     x: Tensor,
@@ -162,21 +166,27 @@ class _Step:
     outputs: int
 
     @classmethod
+    @alone
     def of(cls, model: nn.Module, x: Tensor, start: Tensor, seed: int, batch: int, memory: int | None) -> _Step:
         _check.frozen_statistics(model)
         _check.array("x", x, least=2)
+        _check.samples("x", x)
+        _check.samples("start", start)
         if tuple(_check.array("start", start, least=2).shape[1:]) != tuple(x.shape[1:]):
             _check.refuse("start", f"images of shape {tuple(x.shape[1:])}", f"shape {tuple(start.shape)}")
-        head, last = final_linear(model, x[:1])
-        own = dict(model.named_parameters())
-        names = tuple(name for name, p in own.items() if p.requires_grad and not name.startswith(f"{head}."))
+        _, last = final_linear(model, x[:2])
+        own, head = dict(model.named_parameters()), {id(p) for p in last.parameters()}
+        names = tuple(name for name, p in own.items() if p.requires_grad and id(p) not in head)
+        with torch.no_grad():
+            outputs = model(own_copy(x[:1])).shape[1]
         size = sum(own[name].numel() for name in names) * x.element_size()
         least = (min(len(x), batch) + 3 * len(start)) * size  # the gradients, and twice more to differentiate them
         memory = default_memory(x.device) if memory is None else _check.integer("memory", memory, 1)
         if least > memory:
             _check.refuse("memory", f"at least {readable_bytes(least)} for the gradients of one step", memory)
-        return cls(model, x, names, seed, batch, last.out_features)
+        return cls(model, x, names, seed, batch, outputs)
 
+    @alone
     def loss(self, images: Tensor, step: int) -> Tensor:
         """The share of a batch's energy that the images' gradients miss."""
         draw = int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0])
@@ -193,17 +203,18 @@ class _Step:
         body = {name: state.pop(name) for name in self.names}
 
         def mixture(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-            logits: Tensor = functional_call(self.model, {**state, **parameters}, (image[None],))
+            logits: Tensor = functional_call(self.model, {**state, **parameters}, (own_copy(image[None]),))
             return (logits[0] * v).sum()
 
         found = vmap(grad(mixture), in_dims=(None, 0))(body, images)
         return torch.cat([found[name].flatten(1) for name in self.names], 1)
 
+    @alone
     def keeper(self, path: Path, start: Tensor, settings: dict[str, str]) -> Checkpoint:
         """The file of this work."""
         owner = {"model": fingerprint(self.model), "data": digest({"x": self.x, "start": start})} | settings
         with torch.no_grad():
-            first = self.model(self.x[:1])
+            first = self.model(own_copy(self.x[:1]))
         return Checkpoint(path, "tuning", owner, ("the logits of the first image", first), first.dtype)
 
 

@@ -47,6 +47,8 @@ class Setting:
         Walks through the real images, and through the distilled ones for a network that sees no others.
     distil_steps, k, gradients, draws
         As in `Config`.
+    recipe
+        How the network on the real images is trained, a key of `RECIPES`.
     """
 
     pack: str
@@ -58,10 +60,12 @@ class Setting:
     k: int
     gradients: tuple[int, ...]
     draws: int = 20
+    recipe: str = "adam"
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean; the rest is refused by `Config`."""
         _check.integer("distilled_epochs", self.distilled_epochs, 1)
+        _check.choice("recipe", self.recipe, tuple(own.RECIPES))
         if not self.per_class or list(self.per_class) != sorted(set(self.per_class)):
             _check.refuse("per_class", "ascending numbers of images", self.per_class)
 
@@ -75,7 +79,17 @@ SIZES: Mapping[str, Setting] = MappingProxyType(
     {
         "tiny": Setting("imagenette32-mini", "conv32", (5, 10, 20), 30, 30, 50, 1024, (2, 5, 10, 20, 50)),
         "cpu": Setting("imagenette32-mini", "resnet18", (10, 20, 50), 60, 60, 200, 4096, (2, 5, 10, 20, 50, 100)),
-        "full": Setting("imagenette96", "resnet18", (10, 20, 50), 18, 60, 200, 4096, (2, 5, 10, 20, 50, 100)),
+        "full": Setting(
+            "imagenette96",
+            "resnet18",
+            (1, 5, 10, 50),
+            16,
+            60,
+            200,
+            4096,
+            (1, 2, 5, 10, 20, 50, 100),
+            recipe="one-cycle",
+        ),
     }
 )
 
@@ -263,7 +277,8 @@ class _Work:
 def _networks_and_kernels(work: _Work, setting: Setting, data: Dataset, config: Config, blank: nn.Module) -> None:
     seed = config.seeds["network"]
     images = (data.x_train, data.y_train)
-    net = work.long("network", own.train_network, blank, *images, data, epochs=setting.epochs, seed=seed)
+    recipe: dict[str, Any] = {"epochs": setting.epochs, "seed": seed, "recipe": setting.recipe}
+    net = work.long("network", own.train_network, blank, *images, data, **recipe)
     model = own.restored(blank, net)
     work.do("last layer", stages.last_layer, model, data, net)
     test = work.do("features, held-out", stages.held_out_features, model, data, config)

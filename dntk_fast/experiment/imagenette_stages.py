@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from dntk_fast.workflow.training import train
 
 __all__ = [
     "PAPER_RANKS",
+    "RECIPES",
     "RIVALS",
     "coordinates",
     "local_structure",
@@ -54,6 +56,16 @@ PAPER_RANKS = (31, 41)  # truncation ranks that the paper reports
 RIVALS = ("random", "leverage", "farthest point", "k-means")
 TAU_V = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 TAU_G = (0.0, 0.5, 0.7, 0.9)  # 0 finds no gap: what is left are the local gradients
+#: how a network is trained, by name: "adam" suits hundreds of images, "one-cycle" thousands
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "adam": MappingProxyType({}),
+        "one-cycle": MappingProxyType(
+            {"optimiser": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4}
+            | {"schedule": "one-cycle", "augmentation": "image"}
+        ),
+    }
+)
 SPECTRUM = 100  # eigenvalues kept of each class
 
 
@@ -68,13 +80,15 @@ def train_network(
     *,
     epochs: int,
     seed: int,
+    recipe: str = "adam",
     progress: Progress,
     checkpoint: Path,
 ) -> Stage:
-    """Train from scratch on real or on distilled images; keep the weights and the logits (C, n) on what it saw and on
-    the held-out images.
+    """Train from scratch on real or on distilled images by one of `RECIPES`; keep the weights and the logits (C, n) on
+    what it saw and on the held-out images.
     """
     options: dict[str, Any] = {"shift": x.shape[-1] // 16, "flip": True, "checkpoint": checkpoint, "progress": progress}
+    options |= RECIPES[recipe]
     training = train(blank, x, y, epochs=epochs, seed=seed, **options)
     logits = {"train": _logits(training.model, x), "test": _logits(training.model, data.x_test)}
     weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.kernel import tangent_kernel_full
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset, load
-from dntk_fast.workflow.models import build
-from dntk_fast.workflow.training import train
+from dntk_fast.workflow.network import Network, network_of
+from dntk_fast.workflow.stages import network_with_weights, train_network
 
 __all__ = ["METHODS", "Method", "Setting", "run"]
 
@@ -78,6 +78,8 @@ class Setting:
     seed: int = 0
     epochs: int = Config.epochs
     steps: tuple[tuple[str, int], ...] = tuple(STEPS.items())
+    model: str = "auto"
+    weights: str | None = None
     images: int | None = None  # the first training images, and as many held-out ones; None means all
 
 
@@ -96,20 +98,27 @@ def run(
     Raises
     ------
     ValueError
-        As `load`; an unknown method; a folder of another comparison.
+        As `load` and `network_of`; an unknown method; a folder of another comparison.
     """
     unknown = sorted(set(setting.methods) - METHODS.keys())
     if unknown:
         raise ValueError(f"methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
     tick = progress or (lambda stage, done, total: None)
     data = _some(load(setting.data), setting.images)
-    with StageStore(folder, asdict(setting), inputs={"data": data.fingerprint}, overwrite=overwrite) as store:
-        return _compared(setting, data, store, tick)
-
-
-def _compared(setting: Setting, data: Dataset, store: StageStore, tick: Progress) -> dict[str, Any]:
     seeds = Config(seed=setting.seed).seeds
-    model, trained = _network(store, data, setting, seeds["network"])
+    start = network_of(setting.model, data, seed=seeds["network"], weights=setting.weights)
+    inputs, kept = (
+        {"data": data.fingerprint, **start.inputs},
+        {k: v for k, v in asdict(setting).items() if v is not None},
+    )
+    with StageStore(folder, kept, inputs=inputs, overwrite=overwrite) as store:
+        return _compared(setting, data, start, seeds, store, tick)
+
+
+def _compared(
+    setting: Setting, data: Dataset, start: Network, seeds: Mapping[str, int], store: StageStore, tick: Progress
+) -> dict[str, Any]:
+    model, trained = _network(store, data, setting, start, seeds["network"], tick)
     plan = [(name, m, s) for m in setting.per_class for name in setting.methods for s in range(setting.seeds)]
     plan = [cell for cell in plan if _fits(data, *cell[:2])]
     board: list[_Board] = []
@@ -148,21 +157,20 @@ def _some(data: Dataset, images: int | None) -> Dataset:
     return Dataset(data.name, *parts, data.classes, data.mean, data.std)
 
 
-def _network(store: StageStore, data: Dataset, setting: Setting, seed: int) -> tuple[nn.Module, dict[str, Any]]:
-    channels, size, _ = data.image_shape
-    name = {8: "conv8", 28: "conv28", 32: "conv32"}[size]
-    blank = build(name, seed=seed, outputs=len(data.classes), channels=channels)
-
-    def work() -> Stage:
-        model = train(blank, data.x_train, data.y_train, epochs=setting.epochs, seed=seed).model
-        with torch.no_grad():
-            accuracy = float((model(data.x_test).argmax(1) == data.y_test).double().mean())
-        return Stage(dict(model.state_dict()), {"name": name, "accuracy": accuracy})
-
-    stage = store.run("network", work)
-    blank.load_state_dict(dict(stage.arrays))
+def _network(
+    store: StageStore, data: Dataset, setting: Setting, start: Network, seed: int, tick: Progress
+) -> tuple[nn.Module, dict[str, Any]]:
+    with store.checkpoint("network") as file:
+        training: dict[str, Any] = {
+            "epochs": setting.epochs,
+            "seed": seed,
+            "progress": partial(tick, "network"),
+            "file": file,
+        }
+        stage = store.run("network", lambda: train_network(start, data, **training))
     sizes = {"n_train": len(data.x_train), "n_test": len(data.x_test), "classes": len(data.classes)}
-    return blank.eval(), {"data": data.name, **stage.numbers, **sizes}
+    told = {"data": data.name, "name": start.name, "accuracy": stage.numbers["accuracy"]}
+    return network_with_weights(start, stage, data), told | sizes
 
 
 def _fits(data: Dataset, name: str, m: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from dntk_fast import _check
+from dntk_fast.files.atomic import remove_drafts
 from dntk_fast.files.sealed import read_sealed, write_sealed
 from dntk_fast.files.tensors import read_tensors, write_tensors
 
@@ -21,6 +22,7 @@ def write_bundle(folder: Path, name: str, tensors: Mapping[str, Tensor], record:
 
     A process that is killed here leaves what was there before, or what is new: never arrays with another's record.
     """
+    remove_drafts(folder, lambda file: file in (f"{name}.safetensors", f"{name}.json"))
     write_tensors(folder / f"{name}.safetensors", tensors, {"record": json.dumps(record, allow_nan=False)})
     write_sealed(folder / f"{name}.json", record)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dntk_fast import _check
+from dntk_fast.files.atomic import remove_drafts
 from dntk_fast.files.fingerprint import same_to_rounding
 from dntk_fast.files.tensors import read_tensors, write_tensors
 
@@ -59,6 +60,7 @@ class Checkpoint:
         ValueError
             A file of other work (the message names what differs), a damaged one, or none of ours.
         """
+        remove_drafts(self.path.parent, lambda name: name == self.path.name)
         if not self.path.exists():
             return None
         tensors, words = read_tensors(self.path)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 
 __all__ = ["digest", "fingerprint", "same_to_rounding"]
 
@@ -23,7 +24,9 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        dense = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+        whole = dense.cpu().resolve_conj().resolve_neg().contiguous()
+        found.update(whole.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -31,6 +34,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 _PLACE = re.compile(r" at 0x[0-9a-f]+| \(GPU \d+\)")
 
 
+@alone
 def fingerprint(model: nn.Module) -> str:
     """Give the digest of all parameters and buffers, and of every module's class and settings, in order.
 

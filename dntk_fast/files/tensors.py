@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.files.atomic import write_atomically
 from dntk_fast.files.fingerprint import digest, fingerprint
 
 __all__ = ["load_weights", "read_tensors", "save_weights", "write_tensors"]
 
 _ENTRY = "dntk"
+# Names of weights in one line of refusal.
+SHOWN = 3
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -60,11 +63,13 @@ def read_tensors(path: str | Path, *, sealed: bool = False) -> tuple[dict[str, T
     return found, own
 
 
+@alone
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Write all parameters and buffers of `model` as a safetensors file, with its fingerprint in the metadata."""
     write_tensors(path, _check.module(model).state_dict(), {"fingerprint": fingerprint(model)})
 
 
+@alone
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Put the weights of a safetensors file into `model`, in place.
 
@@ -76,14 +81,32 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     """
     tensors, _ = read_tensors(path)
     own = _check.module(model).state_dict()
-    odd = sorted(own.keys() ^ tensors.keys()) or sorted(name for name in own if own[name].shape != tensors[name].shape)
-    odd = odd or sorted(name for name in own if _kind(own[name]) != _kind(tensors[name]))
+    odd = _differences(own, tensors)
     if odd:
-        _check.refuse("path", f"the weights of {type(model).__name__}", f"{path}, which differs in {odd[0]!r}")
+        _check.refuse("path", f"the weights of {type(model).__name__}", f"{path}, which {odd}")
     wild = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if wild:
         _check.refuse("path", "finite weights", f"{path}, in which {wild[0]!r} has entries that are NaN or infinite")
     model.load_state_dict(tensors)
+
+
+def _differences(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What a file of weights lacks, has besides, or has otherwise, in words; empty if it fits."""
+    both = sorted(own.keys() & found.keys())
+    shapes = [name for name in both if own[name].shape != found[name].shape]
+    kinds = [name for name in both if name not in shapes and _kind(own[name]) != _kind(found[name])]
+    told = [
+        ("lacks", [repr(name) for name in sorted(own.keys() - found.keys())]),
+        ("has besides", [repr(name) for name in sorted(found.keys() - own.keys())]),
+        ("has", [f"{name!r} of shape {tuple(found[name].shape)} for {tuple(own[name].shape)}" for name in shapes]),
+        ("has", [f"{name!r} in {found[name].dtype} for {own[name].dtype}" for name in kinds]),
+    ]
+    return "; ".join(f"{verb} {_some(names)}" for verb, names in told if names)
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:

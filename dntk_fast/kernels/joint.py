@@ -6,7 +6,7 @@ decompositions and solves are float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,13 +17,17 @@ from torch import Tensor, nn
 from dntk_fast import _check
 from dntk_fast._arrays import RTOL, eigenvalues, eigh
 from dntk_fast.kernels.ridge import choose_ridge, grid_at
+from dntk_fast.tangent.batches import Outputs, network
+from dntk_fast.tangent.jacobian import Jacobian
 from dntk_fast.tangent.kernel import tangent_kernel_full
+from dntk_fast.tangent.plan import KernelPlan
 from dntk_fast.tangent.products import jacobian_vector, vector_jacobian
 
 __all__ = [
     "BlockProblem",
     "JointFit",
     "block_kernel",
+    "block_plan",
     "captured_energy",
     "joint_logits",
     "joint_weights",
@@ -55,7 +59,13 @@ def random_cotangents(n: int, outputs: int, *, seed: int) -> Tensor:
 
 
 def block_kernel(
-    model: nn.Module, x: Tensor, cotangents: Tensor | None = None, *, memory: int | None = None, **options: Any
+    model: nn.Module,
+    x: Any,
+    cotangents: Tensor | None = None,
+    *,
+    memory: int | None = None,
+    outputs: Outputs = None,
+    **options: Any,
 ) -> Tensor:
     """Return J_S J_S^T with all its blocks, exactly, from gradients that exist for one layer and some images at a time.
 
@@ -63,8 +73,8 @@ def block_kernel(
 
     Parameters
     ----------
-    model, memory, options : as in `tangent_kernel_full`
-    x : (n, ...)
+    model, memory, outputs, options : as in `tangent_kernel_full`
+    x : (n, ...), or a tuple or dict of arguments
     cotangents : (n, C) or None
 
     Returns
@@ -76,21 +86,62 @@ def block_kernel(
     >>> block_kernel(model, torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])).flatten().tolist()
     [100.0]
     """
+    _check.inputs("x", x)
     if cotangents is None:
-        return tangent_kernel_full(model, x, memory=memory, **options)
-    return tangent_kernel_full(model, _with_cotangents(x, cotangents), memory=memory, outputs=_mixture, **options)
+        return tangent_kernel_full(model, x, memory=memory, outputs=outputs, **options)
+    batch = _with_cotangents(model, x, cotangents)
+    return tangent_kernel_full(model, batch, memory=memory, outputs=_mixture(outputs), **options)
 
 
-def _with_cotangents(x: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-    if _check.tensor("cotangents", cotangents).ndim != 2 or len(cotangents) != len(x):
-        _check.refuse("cotangents", f"shape ({len(x)}, C)", f"shape {tuple(cotangents.shape)}")
-    return x, cotangents.to(x)
+def block_plan(
+    model: nn.Module,
+    x: Any,
+    cotangents: Tensor | None = None,
+    *,
+    memory: int | None = None,
+    outputs: Outputs = None,
+) -> KernelPlan:
+    """Return what `block_kernel` would do with these arguments: passes, predicted peak.
+
+    >>> block_plan(nn.Linear(2, 3), torch.ones(4, 2)).backward_passes
+    12
+    """
+    if cotangents is None:
+        return Jacobian(model, outputs=outputs, memory=memory).plan(x, pairing="full")
+    batch = _with_cotangents(model, x, cotangents)
+    return Jacobian(model, outputs=_mixture(outputs), memory=memory).plan(batch, pairing="full")
 
 
-def _mixture(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return v . f(x) of every image, (n, 1)."""
-    x, v = batch
-    return (model(x) * v).sum(1, keepdim=True)
+def _with_cotangents(model: nn.Module, x: Any, cotangents: Tensor) -> Any:
+    """The arguments of the model and, as the last of them, the cotangents."""
+    n = _check.samples("x", x)
+    if _check.tensor("cotangents", cotangents).ndim != 2 or len(cotangents) != n:
+        _check.refuse("cotangents", f"shape ({n}, C)", f"shape {tuple(cotangents.shape)}")
+    return _batch(x, cotangents.to(_check.parameter(model)))
+
+
+def _batch(x: Any, v: Tensor) -> Any:
+    if isinstance(x, Mapping):
+        return {**x, _COTANGENTS: v}
+    return (*x, v) if isinstance(x, tuple) else (x, v)
+
+
+_COTANGENTS = "cotangents of the outputs"  # no name of an argument
+
+
+def _mixture(outputs: Outputs) -> Callable[[nn.Module, Any], Tensor]:
+    """Give v . f(x) of every sample, (n, 1)."""
+
+    def mixed(model: nn.Module, batch: Any) -> Tensor:
+        if isinstance(batch, Mapping):
+            x: Any = {name: part for name, part in batch.items() if name != _COTANGENTS}
+            v = batch[_COTANGENTS]
+        else:
+            *parts, v = batch
+            x = tuple(parts) if len(parts) > 1 else parts[0]
+        return (network(model, outputs)(x) * v).sum(1, keepdim=True)
+
+    return mixed
 
 
 def least_coordinates(k: int, n: int, outputs: int) -> int:
@@ -224,13 +275,19 @@ class BlockProblem:
 
 
 def joint_weights(
-    model: nn.Module, x: Tensor, coefficients: Tensor, cotangents: Tensor | None = None, *, memory: int | None = None
+    model: nn.Module,
+    x: Any,
+    coefficients: Tensor,
+    cotangents: Tensor | None = None,
+    *,
+    memory: int | None = None,
+    outputs: Outputs = None,
 ) -> dict[str, Tensor]:
     """Return the one weight vector of all logits, w = J_S^T alpha, by one backward pass for each image.
 
     Parameters
     ----------
-    model, x, cotangents, memory : as in `block_kernel`
+    model, x, cotangents, memory, outputs : as in `block_kernel`
     coefficients : (q, n)
 
     Returns
@@ -244,8 +301,10 @@ def joint_weights(
     """
     mixed = coefficients.T if cotangents is None else coefficients.T * cotangents.to(coefficients)
     # In float64: coefficients of nearly dependent rows are large, and cancel.
-    batch, ones = _with_cotangents(x.double(), mixed), x.new_ones(1, len(x)).double()
-    pulled = vector_jacobian(model, batch, ones, memory=memory, dtype=torch.float64, outputs=_mixture)
+    like = _check.parameter(model)
+    double = torch.empty(0, dtype=torch.float64, device=like.device)
+    batch, ones = _batch(x, mixed.to(double)), double.new_ones(1, len(mixed))
+    pulled = vector_jacobian(model, batch, ones, memory=memory, dtype=torch.float64, outputs=_mixture(outputs))
     return {name: w[0] for name, w in pulled.items()}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dntk_fast import _check
 from dntk_fast._arrays import RTOL, apply, eigenvalues, eigh, orthonormal_rows
+from dntk_fast.files.atomic import remove_drafts
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.tensors import read_tensors, write_tensors
 from dntk_fast.kernels.ridge import regularised_solve
@@ -208,6 +209,7 @@ class KeptSums:
 
     def load(self, first: Callable[[], Part], parts: int) -> Moments | None:
         """Return the sums, if there are any: of the stream with this first part and so many parts."""
+        remove_drafts(self.path.parent, lambda name: name == self.path.name)
         if not self.path.exists():
             return None
         self.file = self._known_by(first())

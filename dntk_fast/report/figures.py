@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
-import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dntk_fast.report.drawing import COLOURS, INK, MARKERS, STYLE, dress, svg
+from dntk_fast.report.drawing import COLOURS, INK, MARKERS, STYLE, dress, png, svg
 
 __all__ = ["cost_figure", "distance_figure", "image_sheet", "method_figure", "size_figure", "spectrum_figure"]
 
@@ -231,7 +228,4 @@ def image_sheet(images: np.ndarray, labels: np.ndarray, *, columns: int, scale: 
             top, left = row * (height + gap), column * (width + gap)
             sheet[top : top + height, left : left + width] = image
     sheet = np.repeat(np.repeat(sheet, scale, axis=0), scale, axis=1)
-    pixels = np.broadcast_to(sheet, (*sheet.shape[:2], 3)) if channels == 1 else sheet
-    buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, np.clip(pixels, 0, 1), format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png(sheet)

@@ -12,13 +12,21 @@ import numpy as np
 from dntk_fast.files.atomic import write_atomically
 from dntk_fast.report import figures
 from dntk_fast.report.distance import certificate_table, distance_words, refinement_table
+from dntk_fast.report.mind import run_section
 from dntk_fast.report.parts import cards, document, picture, table
 from dntk_fast.report.table import method_table, predictor_table, stage_table
 
 __all__ = ["write_page"]
 
 
-def write_page(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, path: str | Path) -> None:
+def write_page(
+    record: Mapping[str, Any],
+    images: np.ndarray,
+    labels: np.ndarray,
+    path: str | Path,
+    *,
+    pictures: Mapping[str, np.ndarray],
+) -> None:
     """Write report.html.
 
     Parameters
@@ -31,12 +39,16 @@ def write_page(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
         Their classes.
     path : path
         Where the page goes; written whole or not at all.
+    pictures : mapping
+        Pictures (height, width, channels) of the images that the section on changed minds shows, by name.
     """
-    html = document(record["data"]["name"], _body(record, images, labels))
+    html = document(record["data"]["name"], _body(record, images, labels, pictures))
     write_atomically(Path(path), html.encode(errors="backslashreplace"))
 
 
-def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> Iterable[str]:
+def _body(
+    record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, pictures: Mapping[str, np.ndarray]
+) -> Iterable[str]:
     yield from _opening(record)
     yield "<h2>How many distilled images? (Figure 1)</h2>"
     yield (
@@ -66,6 +78,7 @@ def _body(record: Mapping[str, Any], images: np.ndarray, labels: np.ndarray) -> 
     yield picture(figures.cost_figure(record), "Seconds and passes of each stage")
     yield table(stage_table(record))
     yield from _sheet(images, labels)
+    yield from run_section(record, pictures)
     yield _provenance(record)
 
 

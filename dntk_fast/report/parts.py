@@ -26,6 +26,12 @@ th, td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-n
 th { font-weight: 600; border-bottom-color: #999; } th:first-child, td:first-child { text-align: left; }
 th.words, td.words { text-align: left; white-space: normal; min-width: 14ch; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } img.pixels { image-rendering: pixelated; }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; } h4 { font-size: .92rem; margin: .9rem 0 .3rem; font-weight: 600; }
+.asked { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; } .asked div { flex: 1 1 16rem; }
+.asked p { margin: 0 0 .4rem; } .strip { display: flex; flex-wrap: wrap; gap: .6rem; } .strip figure { margin: 0; }
+.strip figcaption { max-width: 6.4rem; }
+.strip figure { text-align: center; font-size: .78rem; color: var(--soft); } section { break-inside: avoid; }
+.strip img, .asked img { border: 1px solid var(--line); }
 code { background: var(--card); padding: 0 .25em; border-radius: 3px; }
 @media print { h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.loaders import joined
 from dntk_fast.tangent.shadow import shadow, tables
@@ -30,7 +32,10 @@ __all__ = [
     "described",
     "differentiable",
     "ends",
+    "in_any_mode",
+    "named",
     "network",
+    "plainly",
     "take",
 ]
 
@@ -42,6 +47,65 @@ Parameters = Callable[[str], bool] | Sequence[str] | None
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The device on which a model makes its tensors where the caller's default is not the CPU; our own are made there.
+_MODELS_OWN: ContextVar[torch.device | None] = ContextVar("_MODELS_OWN", default=None)
+
+
+@contextmanager
+def plainly(model: nn.Module | None) -> Iterator[None]:
+    """Take gradients whatever the caller's modes: `no_grad`, inference mode, automatic casts, another default device."""
+    device = None if model is None else next((p.device for p in model.parameters()), None)
+    kind = "cpu" if device is None else device.type
+    with ExitStack() as modes:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False)):
+            modes.enter_context(mode)
+        if torch.get_default_device().type != "cpu":
+            modes.callback(_MODELS_OWN.reset, _MODELS_OWN.set(device))
+            modes.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def named(name: str, inner: str = "inputs") -> Iterator[None]:
+    """Let a refusal of what a model was given name the caller's argument."""
+    try:
+        yield
+    except _check.ArgumentError as error:
+        if not str(error).startswith(f"{inner}: "):
+            raise
+        raise type(error)(str(error).replace(inner, name, 1)) from None
+
+
+def _model_of(*values: Any) -> nn.Module | None:
+    """The first model among values, or that one of them holds, alone or among others."""
+    held = (getattr(value, "model", getattr(value, "models", value)) for value in values)
+    found = (value[0] if isinstance(value, list) and value else value for value in held)
+    return next((value for value in found if isinstance(value, nn.Module)), None)
+
+
+def in_any_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function do the same under `no_grad`, `inference_mode` and `autocast`, and with any default device.
+
+    Tensors that it is given come as plain ones, without a history.
+    """
+    names = list(signature(function).parameters)
+
+    def usable(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = _check.plain(name, value)
+        return value.clone() if value.is_inference() else value
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plainly(_model_of(*args, *kwargs.values())):
+            return function(
+                *(usable(name, value) for name, value in zip(names, args, strict=False)),
+                **{name: usable(name, value) for name, value in kwargs.items()},
+            )
+
+    return inner
+
 
 def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes gradients of a model do so wherever it is called, under `no_grad` or `inference_mode` too.
@@ -49,12 +113,17 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     Inputs that were made in inference mode are copied, for autograd can save nothing of them; a DataLoader is read once,
     its batches joined on the model's device.
     """
-    names = list(signature(function).parameters)
+    names, settled = list(signature(function).parameters), alone(function)
+    batch = next((name for name in names if name in ("x", "x1")), None)
+
+    def called() -> AbstractContextManager[None]:
+        return nullcontext() if batch is None else named(batch)
 
     def usable(name: str, value: Any, model: nn.Module | None, outputs: Any) -> Any:
         if isinstance(value, DataLoader):
             return joined(name, value, model, outputs)
         if isinstance(value, Tensor):
+            value = _check.plain(name, value)
             return value.clone() if value.is_inference() else value
         if isinstance(value, Mapping):
             return {key: usable(name, part, model, outputs) for key, part in value.items()}
@@ -63,21 +132,9 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         outputs = getattr(args[0] if args else None, "outputs", None)
-        given = (getattr(value, "model", value) for value in (*args, *kwargs.values()))
-        model = next((found for found in given if isinstance(found, nn.Module)), None)
-        device = None if model is None else next((p.device for p in model.parameters()), None)
-        # The precision is the model's own, whatever the caller casts automatically.
-        kind = "cpu" if device is None else device.type
-        # So is the place, whatever device the caller makes new tensors on.
-        place: Any = contextlib.nullcontext()
-        if (
-            device is not None
-            and device.type != "meta"
-            and torch.get_default_device() not in (device, torch.device("cpu"))
-        ):
-            place = device
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False), place:
-            return function(
+        model = _model_of(*args, *kwargs.values())
+        with plainly(model), called():
+            return settled(
                 *(usable(name, value, model, outputs) for name, value in zip(names, args, strict=False)),
                 **{name: usable(name, value, model, outputs) for name, value in kwargs.items()},
             )
@@ -106,9 +163,11 @@ class Wrapped(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments; the model gets a copy of it."""
-        if self.emptied is None and any(tables(self.model)):
-            self.emptied = self._same_when_empty(batch)
-        found = self._called(batch, bool(self.emptied))
+        device = _MODELS_OWN.get()
+        with nullcontext() if device is None else torch.device(device):
+            if self.emptied is None and any(tables(self.model)):
+                self.emptied = self._same_when_empty(batch)
+            found = self._called(batch, bool(self.emptied))
         if self.columns is None or not isinstance(found, Tensor) or found.ndim != 2:
             return found  # refused where it is used
         return found[:, [_check.integer("outputs", c, 0, found.shape[1] - 1) for c in self.columns]]
@@ -144,11 +203,14 @@ class Wrapped(nn.Module):
 
 
 def network(model: nn.Module, outputs: Outputs) -> Wrapped:
-    """The model with the outputs that are asked for, (n, C)."""
+    """The model with the outputs that are asked for, (n, C); one that is wrapped already as it is."""
+    if isinstance(model, Wrapped) and outputs is None:
+        return model
     if outputs is None or callable(outputs):
         return Wrapped(model, outputs)
-    if not isinstance(outputs, Iterable):
-        raise TypeError(f"outputs: expected indices, a function of (model, batch), or None, got {outputs!r}")
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        expected = "indices (a list of them), a function of (model, batch), or None"
+        raise TypeError(f"outputs: expected {expected}, got {outputs!r}")
     chosen = list(outputs) or _check.refuse("outputs", "at least one output", "none")
     for c in chosen:
         _check.integer("outputs", c, -sys.maxsize)  # how many there are, a batch will tell

@@ -16,7 +16,7 @@ from dntk_fast.projection import Sketch
 from dntk_fast.tangent.batch_norm import WrittenOut
 from dntk_fast.tangent.batches import Wrapped, ends, take
 from dntk_fast.tangent.isolation import plain_attention, silent
-from dntk_fast.tangent.probes import agree_to_rounding, probe
+from dntk_fast.tangent.probes import agree_to_rounding, kept_activations, probe
 
 __all__ = [
     "gradients",
@@ -104,12 +104,8 @@ def gradients(values: Tensor, leaves: Sequence[Tensor], weight: Tensor | None, *
     """Dense gradients by one backward pass; zero where the values do not depend on a leaf, or on any."""
     if not values.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    try:
+    with kept_activations():
         found = torch.autograd.grad(values, leaves, weight, materialize_grads=True, **options)
-    except RuntimeError as error:
-        if "checkpoint" in str(error):
-            _check.refuse("model", "activations that are kept for the backward pass", "torch.utils.checkpoint")
-        raise
     return [g.to_dense() if g.is_sparse else g for g in found]
 
 
@@ -136,7 +132,7 @@ def vectorises(module: Wrapped, batch: Any, names: Sequence[str], outputs: Seque
     pair, some = ends(batch), [outputs[0], outputs[-1]]
     try:
         found = [part for _, part in per_sample_gradients(module, pair, names, some)]
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, IndexError):  # an index: one sample alone loses its axis
         return False
     truth = [part for _, part in gradients_one_by_one(module, pair, names, some)]
     return all(agree_to_rounding(a[name], b[name]) for a, b in zip(found, truth, strict=True) for name in names)

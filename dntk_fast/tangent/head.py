@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
-from dntk_fast.tangent.batches import Wrapped, ends
-from dntk_fast.tangent.isolation import own_copy, plain_attention
+from dntk_fast._alone import alone
+from dntk_fast.tangent.batches import Wrapped, ends, named, network, take
+from dntk_fast.tangent.isolation import plain_attention
 from dntk_fast.tangent.probes import accepted
 
 __all__ = [
@@ -196,6 +197,7 @@ def _serves_alone(layer: nn.Linear, h: Tensor, output: Tensor, row: int) -> bool
     return True
 
 
+@alone
 def head_weights(model: nn.Module, head: str | None = None, columns: Sequence[int] | None = None) -> Tensor:
     """Weights of the network itself in the head's coordinates: rows (W_c, b_c), `theorem_r` with w_0 = (0; W_c, b_c).
 
@@ -255,13 +257,17 @@ def recorded_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tens
             handle.remove()
 
 
-def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
+@alone
+def final_linear(model: nn.Module, x: Any) -> tuple[str, nn.Linear]:
     """Find the head: the linear layer whose output is, as an object, the output of the model.
 
     Parameters
     ----------
-    model, x
-        A network in evaluation mode and a batch; only the first image is looked at.
+    model
+        A network in evaluation mode; one with the outputs that are asked for (`network`) may select them from the layer's,
+        as far as its first and last samples show.
+    x
+        A batch; only its first and last samples are looked at.
 
     Returns
     -------
@@ -278,37 +284,42 @@ def final_linear(model: nn.Module, x: Tensor) -> tuple[str, nn.Linear]:
     >>> final_linear(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(1, 2))[0]
     '2'
     """
-    _check.tensor("x", x)
-    linear = {name: part for name, part in _check.module(model).named_modules() if isinstance(part, nn.Linear)}
+    inner = model.model if isinstance(model, Wrapped) else _check.module(model)
+    if not isinstance(x, tuple | Mapping):
+        _check.tensor("x", x)
+    module = network(model, None)
+    linear = {name: part for name, part in inner.named_modules() if isinstance(part, nn.Linear)}
     outputs: list[tuple[str, Tensor]] = []
     handles = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.append((name, output)))
-        for name, module in linear.items()
+        part.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.append((name, output)))
+        for name, part in linear.items()
     ]
     try:
-        with torch.no_grad():
-            result = model(own_copy(x[:1]))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).partition("\n")[0]
-        _check.refuse("x", f"what the model takes ({reason})", f"shape {tuple(x.shape)} of {x.dtype}")
+        with torch.no_grad(), named("x"), accepted(x):
+            result = Wrapped(inner, module.function)(take(x, slice(0, 1)))
     finally:
         for handle in handles:
             handle.remove()
     for name, output in outputs:
         if output is result:
             return name, linear[name]
-    _check.refuse("model", "a network whose output is that of a Linear layer", type(model).__name__)
+    names = [name for name, p in inner.named_parameters() if p.requires_grad]
+    found = find_head(module, x, names) if isinstance(model, Wrapped) else None
+    if found is not None:
+        return found.name, linear[found.name]
+    _check.refuse("model", "a network whose output is that of a Linear layer", type(inner).__name__)
 
 
-def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor:
+@alone
+def penultimate(model: nn.Module, x: Any, *, batch_size: int = 256) -> Tensor:
     """Give the penultimate features h(x): what the final linear layer is given, f(x) = W h(x) + b.
 
     Parameters
     ----------
     model
-        A network that ends in a linear layer, in evaluation mode.
-    x : (n, ...)
-        Inputs; gradients flow if they are switched on.
+        A network that ends in a linear layer, in evaluation mode, as it is or with the outputs that are asked for.
+    x : (n, ...), or a tuple or dict of arguments
+        Inputs; gradients flow if they are switched on and the layer is the last.
     batch_size
         Inputs that go through the network at once.
 
@@ -327,10 +338,17 @@ def penultimate(model: nn.Module, x: Tensor, *, batch_size: int = 256) -> Tensor
     >>> penultimate(nn.Sequential(nn.ReLU(), nn.Linear(2, 1)), torch.tensor([[-1.0, 2.0]])).tolist()
     [[0.0, 2.0]]
     """
-    _, head = final_linear(model, x)
-    features = []
+    _check.inputs("x", x)
+    name, head = final_linear(model, x)
+    module, step = network(model, None), _check.integer("batch_size", batch_size, 1)
+    n, features, found = _check.samples("x", x), [], None
     with recorded_inputs({"head": head}) as seen:
-        for batch in x.split(_check.integer("batch_size", batch_size, 1)):
-            model(own_copy(batch))
-            features.append(seen["head"])
+        for at in range(0, n, step):
+            part = take(x, slice(at, at + step))
+            module(part)
+            h = seen["head"]
+            if h.ndim != 2 or len(h) != _check.samples("x", part):  # of a sequence, where each sample's outputs are
+                found = found or find_head(module, x, [f"{name}.weight".removeprefix(".")])
+                h = head_inputs(module, part, found or Head(name, (), True))
+            features.append(h)
     return torch.cat(features)

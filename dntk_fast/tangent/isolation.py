@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from dntk_fast import _check
+from dntk_fast._chance import draws, quiet
 
 __all__ = ["Quiet", "own_copy", "plain_attention", "silent", "without_chance"]
 
@@ -105,19 +106,19 @@ def own_copy(batch: Any) -> Any:
     return tree_map(lambda part: part.clone() if isinstance(part, Tensor) else part, batch)
 
 
-# Tagged as drawing though they do so only with a dropout, which then draws by a function that is seen.
-_QUIET_TAGS = ("_scaled_dot_product", "_flash_attention", "_efficient_attention", "_cudnn_rnn", "miopen_rnn")
-
-
 class without_chance(TorchDispatchMode):  # noqa: N801 - read as a word, `with without_chance()`
     """Refuse a model that draws from torch's generator, before it draws: no number is taken from other threads."""
 
+    def __init__(
+        self, expected: str = "outputs that are not drawn at random", got: str = "random numbers drawn by it"
+    ) -> None:
+        super().__init__()
+        self.expected, self.got = expected, got
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and not func._schema.name.split("::")[1].startswith(
-            _QUIET_TAGS
-        ):
+        if draws(func) and not quiet(func):
             own = any(isinstance(leaf, torch.Generator) for leaf in tree_leaves((args, kwargs)))
             if not own:
-                _check.refuse("model", "outputs that are not drawn at random", "random numbers drawn by it")
+                _check.refuse("model", self.expected, self.got)
         return func(*args, **kwargs)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import default_memory
 from dntk_fast.projection import Sketch
 from dntk_fast.tangent.audit import Auditor, audited_rows, numbers
-from dntk_fast.tangent.batches import Outputs, Parameters, cast, differentiable, network
+from dntk_fast.tangent.batches import Outputs, Parameters, cast, differentiable, named, network
 from dntk_fast.tangent.blocks import kernel_blocks, kernel_shape, squared_norms_of_rows, writable
 from dntk_fast.tangent.directional import Products
 from dntk_fast.tangent.head import Head, find_head
@@ -68,6 +69,7 @@ class Jacobian:
     tensor([[11.,  1.]])
     """
 
+    @alone
     def __init__(
         self,
         model: nn.Module,
@@ -130,10 +132,15 @@ class Jacobian:
         return found
 
     @differentiable
-    def plan(self, x1: Any, x2: Any = None) -> KernelPlan:
-        """Return what `kernel` would do with these inputs: rules, passes, predicted peak; `str` is a table."""
+    def plan(self, x1: Any, x2: Any = None, *, pairing: str = "class") -> KernelPlan:
+        """Return what `kernel` would do with these inputs: rules, passes, predicted peak; `str` is a table.
+
+        With pairing "sum" or "full" what `kernel_sum` or `kernel_full` would.
+        """
         x1, n1 = self._inputs("x1", x1)
-        plan = plan_kernel(self._trace(x1), n1, None if x2 is None else _check.samples("x2", x2), self.memory)
+        _check.choice("pairing", pairing, ("class", "sum", "full"))
+        n2 = None if x2 is None else _check.samples("x2", x2)
+        plan = plan_kernel(self._trace(x1), n1, n2, self.memory, pairing)
         return replace(plan, audited=audited_rows(self.audit, plan.work, n1))
 
     # --- features -------------------------------------------------------------------------------------------------------
@@ -447,7 +454,8 @@ class Jacobian:
         if x2 is not None:
             n2 = _check.samples("x2", _check.inputs("x2", x2))
             x2 = cast(self.model, x2, self.dtype)[1]
-            self._once("probe", x2, lambda: probe(network(self.model, self.outputs), x2))
+            with named("x2"):
+                self._once("probe", x2, lambda: probe(network(self.model, self.outputs), x2))
         trace = self._trace(x1)
         plan = plan_kernel(trace, n1, None if x2 is None else n2, self.memory, pairing)
         shape = kernel_shape(pairing, trace.outputs, n1, n2)

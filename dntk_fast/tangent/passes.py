@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from dntk_fast.tangent.placement import (
     scales,
     without,
 )
-from dntk_fast.tangent.probes import saved_bytes, single_sample_output, trainable, unmixed
+from dntk_fast.tangent.probes import kept_activations, saved_bytes, single_sample_output, trainable, unmixed
 from dntk_fast.tangent.recorder import RecordedCall, Recorder, names_by_identity, refuse_changes, roots
 
 __all__ = ["Trace", "capture", "following", "inspect"]
@@ -192,20 +191,9 @@ def _apart(values: Tensor, marks: list[RecordedCall]) -> tuple[list[list[Tensor 
     try:
         found = _batched(values, marks, weights)
     except Exception:  # a backward function that looks at numbers, for example; alone it tells what else is wrong
-        with _once():
+        with kept_activations():
             return [_cotangents(values, marks, weight) for weight in weights], False
     return [[None if D is None else D[row] for D in found] for row in (0, 1)], True
-
-
-@contextmanager
-def _once() -> Iterator[None]:
-    """Say in one line that a model computes its activations again in the backward pass, where nobody records them."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "checkpoint" not in str(error):
-            raise
-        _check.refuse("model", "activations that are kept for the backward pass", "torch.utils.checkpoint")
 
 
 def _weights(values: Tensor, row: int) -> Tensor:

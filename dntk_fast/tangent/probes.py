@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dntk_fast import _check
+from dntk_fast._alone import alone
 from dntk_fast._device import readable_bytes
 from dntk_fast.tangent.batches import Wrapped, described, ends, take
 from dntk_fast.tangent.isolation import plain_attention, without_chance
@@ -22,6 +23,7 @@ __all__ = [
     "accepted",
     "agree_to_rounding",
     "chunk_rows",
+    "kept_activations",
     "look",
     "probe",
     "refuse_mixing",
@@ -38,6 +40,7 @@ _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 _NOISE = 30
 
 
+@alone
 def trainable(model: nn.Module, names: Callable[[str], bool] | Sequence[str] | None = None) -> dict[str, nn.Parameter]:
     """Return the parameters that are not frozen and pass the filter, in the model's order; shared ones once, empty ones not.
 
@@ -120,6 +123,7 @@ def look(module: Wrapped, batch: Any) -> Seen:
     return Seen(values.detach(), seen.unit, seen.hidden, seen.hooked)
 
 
+@alone
 def probe(module: Wrapped, batch: Any) -> Tensor:
     """Return the outputs of one or two samples, after the same look."""
     return look(module, batch).values
@@ -143,11 +147,23 @@ def accepted(batch: Any) -> Iterator[None]:
     """Say in one line what the model had against the batch."""
     try:
         yield
-    except _check.ArgumentError:
+    except (_check.ArgumentError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _check.refuse("inputs", f"what the model takes ({reason[0]})", described(batch))
+
+
+@contextmanager
+def kept_activations() -> Iterator[None]:
+    """Say in one line that a model computes its activations again in the backward pass, where nobody records them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "checkpoint" not in str(error):
+            raise
+        expected = "activations that are kept for the backward pass (use_reentrant=False serves products, not kernels)"
+        _check.refuse("model", expected, "torch.utils.checkpoint")
 
 
 def unmixed(values: Tensor, again: Tensor, module: Wrapped, batch: Any) -> Tensor:

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from dntk_fast import _check
 from dntk_fast._device import available_memory, readable_bytes
+from dntk_fast.tangent.batches import in_any_mode
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.tangent.writing import DTYPES, Job, Options, identity, read_manifest, shard_file, stands, stored_plan
 
 __all__ = ["FeatureStore", "write_features"]
 
 
+@in_any_mode
 def write_features(
     folder: str | Path,
     model: nn.Module,
@@ -141,12 +143,12 @@ class FeatureStore:
         need, free = math.prod(shape) * dtype.itemsize, available_memory("cpu")
         if need > free:
             _check.refuse("rows", f"features that fit into {readable_bytes(free)} of free memory", readable_bytes(need))
-        body, head = torch.empty(shape, dtype=dtype), None
+        body, head = torch.empty(shape, dtype=dtype, device="cpu"), None
         for shard in (index // self.rows).unique().tolist():
             part, into = self._part(shard), (index // self.rows == shard).nonzero()[:, 0]
             body[:, into] = part.body[:, index[into] - shard * self.rows].to(dtype)
             if part.head is not None:
-                head = torch.empty(len(index), part.head.shape[1], dtype=dtype) if head is None else head
+                head = torch.empty(len(index), part.head.shape[1], dtype=dtype, device="cpu") if head is None else head
                 head[into] = part.head[index[into] - shard * self.rows].to(dtype)
         return TangentFeatures(body, head, self.plan)
 
@@ -158,9 +160,15 @@ class FeatureStore:
     def _index(self, rows: Any) -> Tensor:
         try:
             chosen = range(len(self))[rows or slice(None)] if rows is None or isinstance(rows, slice) else rows
-            given = torch.as_tensor(list(chosen) if isinstance(chosen, Sequence) else chosen).cpu()
+            given = (
+                torch.tensor(list(chosen), device="cpu")
+                if isinstance(chosen, Sequence)
+                else torch.as_tensor(chosen).cpu()
+            )
             fractions = given.numel() > 0 and (given.is_floating_point() or given.is_complex())
-            found = torch.arange(len(self))[given if fractions or given.dtype == torch.bool else given.long()]
+            found = torch.arange(len(self), device="cpu")[
+                given if fractions or given.dtype == torch.bool else given.long()
+            ]
         except (IndexError, TypeError, ValueError, RuntimeError) as error:
             got = f"{type(rows).__name__} ({str(error).splitlines()[0]})"
             _check.refuse("rows", f"integers, or a mask, of {len(self)} samples", got)

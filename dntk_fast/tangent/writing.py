@@ -354,6 +354,8 @@ def _beside(held: Any, more: Any) -> Any:
 def _parts(x: Any, rows: int, model: nn.Module, outputs: Any) -> Iterator[Any]:
     """Cut samples, or batches of any sizes, into batches of `rows` samples (the last may be smaller)."""
     if isinstance(x, Tensor | tuple | Mapping) or not isinstance(x, Iterable):
+        for part in _check.tensors("x", x):
+            _check.dense("x", part)
         yield from (take(x, slice(at, at + rows)) for at in range(0, _check.samples("x", x), rows))
         return
     if isinstance(x, Iterator):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dntk_fast import _check
 from dntk_fast.files.stages import config_hash
+from dntk_fast.workflow.network import check_name
 
 __all__ = ["Config", "default_folder"]
 
@@ -24,7 +26,7 @@ class Config:
     data
         Name of a data set, or path of a pack.
     model
-        Key of `models.MODELS`, or "auto": by the size of the images.
+        Key of `models.MODELS`, "auto": by the size of the images, or a user's own, package.module:function (`network.py`).
     per_class
         Distilled images per class.
     k
@@ -55,6 +57,8 @@ class Config:
         give equal numbers.
     refine_rms
         Certified held-out RMS of every class, as a share of the RMS of the network's logits, at which it stops before.
+    weights
+        A safetensors file with the network's weights, which is then not trained; None: it is trained.
 
     Examples
     --------
@@ -78,9 +82,11 @@ class Config:
     refine_steps: int = 8
     refine_flops: float = 5e12
     refine_rms: float = 1e-4
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean."""
+        check_name(self.model)
         for name in ("per_class", "k", "epochs", "draws", "clusters", "certificate_rows", "refine_k", "refine_steps"):
             _check.integer(name, getattr(self, name), 1)
         _check.positive("refine_flops", self.refine_flops)
@@ -104,6 +110,15 @@ class Config:
         return {name: int(child.generate_state(1)[0]) for name, child in zip(PURPOSES, children, strict=True)}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All of it as JSON takes it, but for what is not given.
+
+        >>> "weights" in Config().settings
+        False
+        """
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Images per class of the separately distilled sets, the largest last.
 
@@ -120,4 +135,4 @@ def default_folder(config: Config) -> Path:
     True
     """
     name = Path(config.data).name.removesuffix(".npz") or "data"
-    return Path("runs") / f"{name}-{config_hash(asdict(config))}"
+    return Path("runs") / f"{name}-{config_hash(config.settings)}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,9 +19,11 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from dntk_fast._check import ArgumentError, integer, refuse
+from dntk_fast._check import integer, refuse
 from dntk_fast._check import path as path_of
 from dntk_fast._device import available_memory, readable_bytes
+from dntk_fast.workflow.folders import holds_class_folders, read_class_folders
+from dntk_fast.workflow.pictures import pillow, pixels
 from dntk_fast.workflow.vision import import_torchvision
 
 __all__ = ["DATASETS", "Dataset", "known", "load"]
@@ -31,19 +31,6 @@ __all__ = ["DATASETS", "Dataset", "known", "load"]
 CHUNK = 256  # images that are held in float64 at once
 # What NumPy lets through when a file is no archive, is cut short, or does not hold what its header says.
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-# What Pillow's two decoders let through.
-UNREADABLE_PICTURE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    MemoryError,
-)
-PIXELS = 2**25  # of one picture: more than any network here takes, and 96 MiB once decoded
 MEMBERS = ("images", "jpeg", "offsets", "labels", "split")
 
 
@@ -106,23 +93,27 @@ class _Raw:
 
 
 def load(data: str | Path, *, root: str | Path | None = None, download: bool = False, size: int = 96) -> Dataset:
-    """Load a data set by its name, or an image pack by its file, its folder or its name.
+    """Load a data set by its name, an image pack by its file, its folder or its name, or a folder of class folders.
 
     A pack is an `.npz` with `labels` (n,), optionally `split` (n,) of 0 (training) and 1 (held out), and either
     `images`, uint8 (n, height, width) or (n, height, width, 3), or `jpeg`, uint8, and `offsets` (n + 1,), image i being
     the file `jpeg[offsets[i]:offsets[i + 1]]`. A folder stands for the pack inside it; a bare name is looked up in
-    the folder that the variable DNTK_DATA names. Where there is no split, a fifth of each class is held out, seed 0.
+    the folder that the variable DNTK_DATA names. A folder of class folders with JPEG or PNG files, as torchvision's
+    ImageFolder takes it, or of train/ and val/ (or test/) with class folders, is read too: classes in the order of their
+    names, the shorter side of each picture brought to `size`, then the square in the middle. Where there is no split, a
+    fifth of each class is held out, seed 0.
 
     Parameters
     ----------
     data
-        A key of `DATASETS`, the path of a pack or of a folder that holds one, or a name inside DNTK_DATA.
+        A key of `DATASETS`, the path of a pack, of a folder that holds one or of one with class folders, or a name inside
+        DNTK_DATA.
     root
         Where torchvision's data sets lie; DNTK_DATA, or else `~/.cache/dntk`.
     download
         Let torchvision fetch what is not there; nothing is fetched otherwise.
     size
-        Side in pixels to which photographs of unequal sizes (imagenette) are brought.
+        Side in pixels to which photographs of unequal sizes (imagenette, class folders) are brought.
 
     Returns
     -------
@@ -132,7 +123,7 @@ def load(data: str | Path, *, root: str | Path | None = None, download: bool = F
     Raises
     ------
     ValueError
-        If there is no such data set, or the file is not a sound pack.
+        If there is no such data set, the file is not a sound pack, or the class folders are not sound.
 
     Example
     -------
@@ -146,8 +137,15 @@ def load(data: str | Path, *, root: str | Path | None = None, download: bool = F
     path_of("data", data)
     if data in DATASETS:
         return _dataset(str(data), DATASETS[str(data)](partial(_folder, root), download, size))
-    path = _pack_file(data)
-    return _dataset(path.stem, _read_pack(path))
+    path = _place(data)
+    return _dataset(path.stem, _read_pack(path) if path.is_file() else _pictures(path, size))
+
+
+def _pictures(folder: Path, size: int) -> _Raw:
+    """The pictures of a folder of class folders, those of training first."""
+    found = read_class_folders(folder, size)
+    split = None if found.train is None else _in_order(found.train, len(found.labels) - found.train)
+    return _Raw(found.images, found.labels, split, found.classes)
 
 
 def _folder(root: str | Path | None) -> Path:
@@ -223,8 +221,8 @@ def _normalised(images: np.ndarray, rows: np.ndarray, scale: float, mean: np.nda
 # --- packs ------------------------------------------------------------------------------------------------------------
 
 
-def _pack_file(data: str | Path) -> Path:
-    """The file that a path, a folder or a name stands for."""
+def _place(data: str | Path) -> Path:
+    """The pack that a path, a folder or a name stands for, or the folder of class folders."""
     places = [Path(data)]
     if os.environ.get("DNTK_DATA") and not Path(data).is_absolute():
         places += [Path(os.environ["DNTK_DATA"], data), Path(os.environ["DNTK_DATA"], f"{data}.npz")]
@@ -232,7 +230,7 @@ def _pack_file(data: str | Path) -> Path:
         if place.is_file():
             return place
         if place.is_dir():
-            return _pack_in(place)
+            return place if holds_class_folders(place) else _pack_in(place)
     if Path(data).suffix == ".npz" or len(Path(data).parts) > 1:
         refuse("data", "a file or a folder that exists", " or ".join(map(str, places[:2])))
     refuse("data", f"one of {', '.join(known())}, or the path of an image pack (.npz)", repr(str(data)))
@@ -243,7 +241,7 @@ def _pack_in(folder: Path) -> Path:
     packs = [own] if own.is_file() else sorted(folder.glob("*.npz"))
     if len(packs) != 1:
         found = ", ".join(pack.name for pack in packs) or "none"
-        refuse("data", f"one image pack (.npz) in the folder {folder}", found)
+        refuse("data", f"one image pack (.npz) in the folder {folder}, or class folders of pictures", found)
     return packs[0]
 
 
@@ -342,30 +340,7 @@ def _decoded(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _picture(path: Path, content: np.ndarray, number: int) -> np.ndarray:
-    """The pixels of a JPEG or PNG file; no other decoder is asked, for some start programs, and nothing large is decoded."""
-    _pillow()
-    from PIL import JpegImagePlugin, PngImagePlugin
-
-    raw = content.tobytes()
-    decoder = PngImagePlugin.PngImageFile if raw.startswith(b"\x89PNG") else JpegImagePlugin.JpegImageFile
-    try:
-        with decoder(io.BytesIO(raw)) as picture:
-            width, height = picture.size
-            if width * height > PIXELS:
-                _refuse_pack(path, f"pictures of {PIXELS:,} pixels at most", f"{width} x {height} in number {number}")
-            return np.asarray(picture.convert("RGB"))
-    except ArgumentError:
-        raise
-    except UNREADABLE_PICTURE:
-        _refuse_pack(path, "readable pictures (JPEG or PNG)", f"number {number}, which cannot be decoded")
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise ImportError("pillow: expected the package to be installed (pip install 'dntk[vision]')") from error
-    return Image
+    return pixels(content.tobytes(), partial(_refuse_pack, path), f"number {number}")
 
 
 # --- named data sets --------------------------------------------------------------------------------------------------
@@ -377,7 +352,7 @@ def _digits(root: Callable[[], Path], download: bool, size: int) -> _Raw:
 
 
 def _imagenette(root: Callable[[], Path], download: bool, size: int) -> _Raw:
-    image, folder = _pillow(), root()
+    image, folder = pillow(), root()
 
     def squared(picture: Any) -> np.ndarray:
         return np.asarray(picture.convert("RGB").resize((size, size), image.Resampling.LANCZOS))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dntk_fast import _check
-from dntk_fast._device import seeded
+from dntk_fast._chance import seeded
 
 __all__ = [
     "MODELS",
@@ -187,7 +187,7 @@ def build(name: str, *, seed: int, **options: Any) -> nn.Module:
     name
         A key of `MODELS`.
     seed
-        Start of the random weights; torch's own generator is left as it was.
+        Start of the random weights; torch's own generator is not used.
     options
         What the builder takes: `outputs`, and `channels`, `size`, `inputs` or `hidden` where it has them.
 
@@ -207,8 +207,8 @@ def build(name: str, *, seed: int, **options: Any) -> nn.Module:
     98442
     """
     _check.choice("model", name, tuple(MODELS))
-    with seeded(_check.seed(seed)):
-        return MODELS[name](**options).eval()
+    with torch.device("cpu"), seeded(_check.seed(seed)):  # whatever torch's default device and dtype are
+        return MODELS[name](**options).float().eval()
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from dntk_fast.workflow import stages
 from dntk_fast.workflow.config import Config, default_folder
 from dntk_fast.workflow.data import Dataset, load
 from dntk_fast.workflow.distance import Inputs, distance_to_full, refinement_steps
-from dntk_fast.workflow.models import build, parameter_count
+from dntk_fast.workflow.mind import change_of_mind, pictures_of
+from dntk_fast.workflow.models import parameter_count
+from dntk_fast.workflow.network import Network, network_of
 
 __all__ = ["Report", "explain", "run"]
 
-REFINEMENT = "distance to the full kernel"
+REFINEMENT, MIND = "distance to the full kernel", "what would change its mind"
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -45,12 +47,15 @@ class Report:
         The distilled images (n, H, W, channels) in [0, 1], and their classes (n,).
     folder
         Where the stages are kept.
+    pictures
+        The images that the section on changed minds shows (height, width, channels) in [0, 1], by name.
     """
 
     record: Mapping[str, Any]
     images: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     folder: Path
+    pictures: Mapping[str, np.ndarray] = field(repr=False)
 
 
 def run(
@@ -76,26 +81,34 @@ def run(
     Raises
     ------
     ValueError
-        Before any long work: an unknown data set or model, a class with fewer images than `per_class`, `k` above the
-        number of body parameters, a folder of another run.
+        Before any long work: an unknown data set or model, weights that do not fit, a class with fewer images than
+        `per_class`, `k` above the number of body parameters, a folder of another run.
     """
     data = load(config.data)
-    name, blank = _network(config, data)
-    _refuse_early(config, data, blank)
-    folder, inputs = default_folder(config) if folder is None else folder, {"data": data.fingerprint}
-    with StageStore(folder, asdict(config), inputs=inputs, overwrite=overwrite) as store:
-        return _stages(config, name, blank, data, _Runner(store, progress or (lambda stage, done, total: None)))
+    network = _network(config, data)
+    folder = default_folder(config) if folder is None else folder
+    inputs = {"data": data.fingerprint, **network.inputs}
+    with StageStore(folder, config.settings, inputs=inputs, overwrite=overwrite) as store:
+        return _stages(config, network, data, _Runner(store, progress or (lambda stage, done, total: None)))
 
 
-def _stages(config: Config, name: str, blank: nn.Module, data: Dataset, runner: _Runner) -> Report:
+def _stages(config: Config, start: Network, data: Dataset, runner: _Runner) -> Report:
     store = runner.store
 
     def do(stage: str, step: Callable[..., Stage], *inputs: Any) -> Stage:
         return runner.run(stage, lambda: step(*inputs))
 
-    network = do("network", stages.train_network, blank, data, config, runner.tick("network"))
-    model = _with_weights(blank, network)
-    full = do("full kernel", stages.full_kernel, model, data, network, config)
+    training: dict[str, Any] = {
+        "epochs": config.epochs,
+        "seed": config.seeds["network"],
+        "progress": runner.tick("network"),
+    }
+    network = runner.long("network", lambda file: stages.train_network(start, data, **training, file=file))
+    model = stages.network_with_weights(start, network, data)
+    kernels = stages.ExactKernels(model, data)
+    full = do("full kernel", stages.full_kernel, model, data, network, config, kernels)
+    do(MIND, change_of_mind, model, data, network, kernels)
+    del kernels  # the largest of all that is held
     do("last layer", stages.last_layer, model, data, network)
     test = do("features, held-out", stages.held_out_features, model, data, config)
     do("drawn images", stages.drawn_kernel, model, data, test, network, config)
@@ -110,10 +123,11 @@ def _stages(config: Config, name: str, blank: nn.Module, data: Dataset, runner: 
     do("local structure", stages.local_structure, base, config)
     tick = runner.tick("gradient distillation")
     do("gradient distillation", stages.compare_methods, data, base, test, network, config, tick)
-    record = _record(config, name, model, data, runner.done)
+    record = _record(config, start.name, model, data, runner.done)
     store.announce("report.json", "report.html")
     pictures = data.pixels(made.arrays["images"]).permute(0, 2, 3, 1).numpy()
-    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder)
+    seen = pictures_of(data, (record["mind"] or {"images": []})["images"])
+    return Report(record, pictures, made.arrays["labels"].numpy(), store.folder, seen)
 
 
 def explain(config: Config) -> str:
@@ -136,12 +150,12 @@ def explain(config: Config) -> str:
         As `run`, for what can be refused before the work.
     """
     data = load(config.data)
-    name, blank = _network(config, data)
-    _refuse_early(config, data, blank)
+    network = _network(config, data)
+    blank = network.module
     kernel = kernel_plan(blank, data.x_train)
     features = feature_plan(blank, data.x_test, k=config.k, seed=config.seeds["sketch"])
     return (
-        f"{name} on {data.name}\n\nexact kernel, {len(data.x_train)} training images\n{kernel}\n\n"
+        f"{network.name} on {data.name}\n\nexact kernel, {len(data.x_train)} training images\n{kernel}\n\n"
         f"features, {len(data.x_test)} held-out images, k = {config.k}\n{features}\n\n"
         f"distance to the full kernel: {min(config.certificate_rows, len(data.x_train))} training images, "
         f"{refinement_steps(blank, data, config)} steps of refinement"
@@ -170,28 +184,17 @@ class _Runner:
             return self.run(name, lambda: step(*inputs, file))
 
 
-def _network(config: Config, data: Dataset) -> tuple[str, nn.Module]:
-    channels, size, _ = data.image_shape
-    by_size = {8: "conv8", 28: "conv28", 32: "conv32"}
-    name = by_size.get(size, "resnet18") if config.model == "auto" else config.model
-    options = {"inputs": data.x_train[0].numel()} if name == "mlp" else {"channels": channels}
-    return name, build(name, seed=config.seeds["network"], outputs=len(data.classes), **options)
-
-
-def _refuse_early(config: Config, data: Dataset, blank: nn.Module) -> None:
+def _network(config: Config, data: Dataset) -> Network:
+    """The network to start from; what can be refused before any work is refused here."""
+    network = network_of(config.model, data, seed=config.seeds["network"], weights=config.weights)
     counts = torch.bincount(data.y_train, minlength=len(data.classes))
     smallest = int(counts.argmin())
     if int(counts[smallest]) < config.per_class:
         expected = f"at most {int(counts[smallest])}, the training images of class {data.classes[smallest]!r}"
         _check.refuse("per_class", expected, config.per_class)
-    _, head = final_linear(blank, data.x_train[:2])
-    _check.dimension(config.k, parameter_count(blank) - parameter_count(head))
-
-
-def _with_weights(blank: nn.Module, network: Stage) -> nn.Module:
-    mark = "weights."
-    blank.load_state_dict({key.removeprefix(mark): w for key, w in network.arrays.items() if key.startswith(mark)})
-    return blank.eval()
+    _, head = final_linear(network.module, data.x_train[:2])
+    _check.dimension(config.k, parameter_count(network.module) - parameter_count(head))
+    return network
 
 
 def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Mapping[str, Stage]) -> dict[str, Any]:
@@ -199,7 +202,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
     largest = config.sizes[-1]
     return {
         "schema": 1,
-        "config": asdict(config) | {"gradients": list(config.gradients)},
+        "config": config.settings | {"gradients": list(config.gradients)},
         "versions": _versions(),
         "threads": torch.get_num_threads(),
         "seeds": config.seeds,
@@ -217,6 +220,7 @@ def _record(config: Config, name: str, model: nn.Module, data: Dataset, done: Ma
         "drawn": done["drawn images"].numbers,
         "distilled": sizes[-1],
         **done[REFINEMENT].numbers,
+        **done[MIND].numbers,
         "distilled_sizes": sizes,
         "spectra": _spectra(
             done[f"distilled kernel, {largest} per class"].arrays["spectrum"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dntk_fast import _check
 from dntk_fast.certificates.certificate import FullProblem
 from dntk_fast.distillation.data_distillation import distil_images
 from dntk_fast.distillation.gradient_distillation import METHODS, RANDOM_METHODS, PreparedKernel, spectral_clusters
+from dntk_fast.files.fingerprint import same_to_rounding
 from dntk_fast.files.stages import Stage
 from dntk_fast.kernels.locality import locality
 from dntk_fast.kernels.predictors import Fit, KernelProblem, fit_features, scores, weigh_rows
@@ -26,16 +30,20 @@ from dntk_fast.tangent.kernel import tangent_kernel
 from dntk_fast.tangent.result import TangentFeatures
 from dntk_fast.workflow.config import Config
 from dntk_fast.workflow.data import Dataset
+from dntk_fast.workflow.network import Network
 from dntk_fast.workflow.training import train
 
 __all__ = [
+    "ExactKernels",
     "compare_methods",
     "distil",
     "distilled_kernel",
     "full_kernel",
     "held_out_features",
+    "label_targets",
     "last_layer",
     "local_structure",
+    "network_with_weights",
     "train_network",
 ]
 
@@ -44,27 +52,64 @@ EXACT_KERNEL_BYTES = 3_000_000_000
 COVERAGE_THRESHOLD = 0.9
 
 
-def train_network(blank: nn.Module, data: Dataset, config: Config, progress: Progress) -> Stage:
-    """Train the network; keep its weights and its logits (C, n) on both splits."""
-    options: dict[str, Any] = {"epochs": config.epochs, "seed": config.seeds["network"], "progress": progress}
-    training = train(blank, data.x_train, data.y_train, **options)
-    logits = {f"logits.{part}": _logits(training.model, x) for part, x in _splits(data).items()}
-    weights = {f"weights.{name}": value for name, value in training.model.state_dict().items()}
+def train_network(network: Network, data: Dataset, *, epochs: int, seed: int, progress: Progress, file: Path) -> Stage:
+    """Train the network, unless its weights were given; keep its weights and its logits (C, n) on both splits."""
+    model, forward, backward = network.module, 0, 0
+    if not network.trained:
+        training = train(
+            model, data.x_train, data.y_train, epochs=epochs, seed=seed, progress=progress, checkpoint=file
+        )
+        model, forward, backward = training.model, training.forward_passes, training.backward_passes
+    logits = {f"logits.{part}": _logits(model, x) for part, x in _splits(data).items()}
+    weights = {f"weights.{name}": value for name, value in model.state_dict().items()}
     numbers = {
         "accuracy": _share(logits["logits.test"], data.y_test),
         "train_accuracy": _share(logits["logits.train"], data.y_train),
     }
-    forward = training.forward_passes + len(data.x_train) + len(data.x_test)
-    return Stage(weights | logits, numbers, forward, training.backward_passes, sum(w.nbytes for w in weights.values()))
+    forward += len(data.x_train) + len(data.x_test)
+    return Stage(weights | logits, numbers, forward, backward, sum(w.nbytes for w in weights.values()))
 
 
-def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config) -> Stage:
+def network_with_weights(network: Network, stage: Stage, data: Dataset) -> nn.Module:
+    """Return the network that the stage kept, or refuse one whose code says something else now.
+
+    No digest sees what a `forward` does between its modules; two logits do.
+    """
+    mark, model = "weights.", copy.deepcopy(network.module)
+    model.load_state_dict({key.removeprefix(mark): w for key, w in stage.arrays.items() if key.startswith(mark)})
+    kept = stage.arrays["logits.train"][:, :2]
+    if not same_to_rounding(_logits(model, data.x_train[:2]), kept, kept.dtype):
+        remedy = "choose another folder or pass --overwrite"
+        _check.refuse("model", "the network of the finished stages", "one of other outputs", remedy=remedy)
+    return model.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class ExactKernels:
+    """The exact class kernels (C, n, n) of the training images and (C, t, n) of the held-out ones, formed when asked for."""
+
+    model: nn.Module
+    data: Dataset
+
+    @property
+    def fit(self) -> bool:
+        """Whether they are to be formed: in double precision they fit into a bound."""
+        return 8 * len(self.data.classes) * len(self.data.x_train) ** 2 <= EXACT_KERNEL_BYTES
+
+    @cached_property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Both, in the network's precision."""
+        x = self.data.x_train
+        return tangent_kernel(self.model, x), tangent_kernel(self.model, self.data.x_test, x)
+
+
+def full_kernel(model: nn.Module, data: Dataset, network: Stage, config: Config, kernels: ExactKernels) -> Stage:
     """Ridge regression on all real training images: exact kernels where they fit, projected features beyond."""
     n, n_test, C = len(data.x_train), len(data.x_test), len(data.classes)
-    targets = {"full_kernel": network.arrays["logits.train"], "full_kernel_labels": _label_targets(data)}
+    targets = {"full_kernel": network.arrays["logits.train"], "full_kernel_labels": label_targets(data)}
     arrays: dict[str, Tensor] = {}
-    if C * n * n * 8 <= EXACT_KERNEL_BYTES:
-        kernel, cross = tangent_kernel(model, data.x_train), tangent_kernel(model, data.x_test, data.x_train)
+    if kernels.fit:
+        kernel, cross = kernels.pair
         problem = KernelProblem(kernel, cross)
         fits = {key: problem.fit(y) for key, y in targets.items()}
         exact = _exact_solution(model, data, problem, fits["full_kernel"], targets["full_kernel"])
@@ -247,7 +292,8 @@ def _condition_number(eigenvalues: Tensor) -> float | None:
     return float((eigenvalues[..., 0] / eigenvalues[..., -1]).double().mean())
 
 
-def _label_targets(data: Dataset) -> Tensor:
+def label_targets(data: Dataset) -> Tensor:
+    """Return one-hot minus 1/C of the training images, (C, n)."""
     C = len(data.classes)
     return nn.functional.one_hot(data.y_train, C).T.to(data.x_train.dtype) - 1 / C
 

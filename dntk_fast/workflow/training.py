@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,12 +18,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dntk_fast import _check
-from dntk_fast._device import seeded
+from dntk_fast._alone import alone, alone_with
+from dntk_fast._chance import seeded
 from dntk_fast.files.checkpoint import Checkpoint
 from dntk_fast.files.fingerprint import digest, fingerprint
-from dntk_fast.tangent.isolation import own_copy
+from dntk_fast.tangent.batches import in_any_mode
+from dntk_fast.tangent.isolation import own_copy, without_chance
+from dntk_fast.tangent.probes import accepted
 
 __all__ = ["Training", "train"]
+
+
+def _cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _one_cycle(done: float) -> float:
+    return done / WARM if done < WARM else _cosine((done - WARM) / (1 - WARM))
+
+
+WARM = 0.25  # share of the steps over which the rate of one cycle rises
+#: share of the learning rate after a share of the steps
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType({"cosine": _cosine, "one-cycle": _one_cycle})
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,7 @@ class Training:
     backward_passes: int
 
 
+@in_any_mode
 def train(
     model: nn.Module,
     x: Tensor,
@@ -56,10 +76,12 @@ def train(
     optimiser: str = "adam",
     shift: int = 0,
     flip: bool = False,
+    schedule: str = "cosine",
+    augmentation: str = "batch",
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
 ) -> Training:
-    """Train a copy of a classifier by cross-entropy, with a learning rate that falls to zero along a cosine.
+    """Train a copy of a classifier by cross-entropy, with a learning rate that ends at zero.
 
     Parameters
     ----------
@@ -75,8 +97,12 @@ def train(
         Start of the order, the augmentation and whatever the network draws; the same seed gives the same weights.
     learning_rate, weight_decay, optimiser
         Of "adam" (decoupled decay) or "sgd" (Nesterov momentum 0.9).
-    shift, flip
-        Augmentation: each batch moved by at most so many pixels, zeros coming in, and mirrored half the time.
+    schedule
+        "cosine": the rate falls to zero along a cosine; "one-cycle": it first rises linearly over a quarter of the steps
+        (Smith and Topin 2019).
+    shift, flip, augmentation
+        Images moved by at most so many pixels, zeros coming in, and mirrored half the time: all of a batch alike
+        ("batch"), or each by itself ("image").
     progress
         Called with (epochs done, epochs) after each epoch.
     checkpoint
@@ -99,8 +125,11 @@ def train(
     for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
         _check.nonnegative(name, value)
     _check.integer("shift", shift, 0)
+    _check.choice("schedule", schedule, tuple(SCHEDULES))
+    _check.choice("augmentation", augmentation, ("batch", "image"))
     device, largest = _check.parameter(model).device, int(y.max())
-    network = copy.deepcopy(model).train()
+    with alone_with(model):
+        network = copy.deepcopy(model).train()
     descent = _descent(network, optimiser, learning_rate, weight_decay)
     settings: dict[str, Any] = {
         "epochs": epochs,
@@ -109,44 +138,59 @@ def train(
         "batch_size": batch_size,
     }
     settings |= {"weight_decay": weight_decay, "optimiser": optimiser, "shift": shift, "flip": flip}
-    with seeded(_check.seed(seed), device):
+    settings |= {"schedule": schedule, "augmentation": augmentation}
+    augmented = _augmented if augmentation == "batch" else _augmented_each
+    chance = seeded(_check.seed(seed))
+    with seeded(seed):
         file = None if checkpoint is None else _checkpoint(checkpoint, model, x, y, settings)
-    with seeded(seed, device):
-        losses = [] if file is None else _taken_up(file, network, descent)
-        for epoch in range(len(losses), epochs):
-            total, batches = 0.0, torch.randperm(len(x)).tensor_split(math.ceil(len(x) / batch_size))
-            for number, rows in enumerate(batches):
-                rate = learning_rate * (1 + math.cos(math.pi * (epoch + number / len(batches)) / epochs)) / 2
-                for group in descent.param_groups:
-                    group["lr"] = rate
-                images = _augmented(x[rows].to(device), shift, flip)
+    losses = [] if file is None else _taken_up(file, network, descent, chance)
+    for epoch in range(len(losses), epochs):
+        order = torch.randperm(len(x), generator=chance.generator(), device="cpu")
+        total, batches = 0.0, order.tensor_split(math.ceil(len(x) / batch_size))
+        for number, rows in enumerate(batches):
+            rate = learning_rate * SCHEDULES[schedule]((epoch + number / len(batches)) / epochs)
+            for group in descent.param_groups:
+                group["lr"] = rate
+            images = augmented(x[rows.to(x.device)].to(device), shift, flip, chance.generator())
+            with chance, accepted(images):
                 logits = network(images)
-                if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
-                    _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
-                loss = functional.cross_entropy(logits, y[rows].to(device).long())
-                descent.zero_grad()
+            if largest >= logits.shape[1]:  # on a GPU cross-entropy would end the process
+                _check.refuse("y", f"labels below {logits.shape[1]}, the outputs of the model", largest)
+            loss = functional.cross_entropy(logits, y[rows.to(y.device)].to(device).long())
+            descent.zero_grad()
+            with without_chance(*_ONCE) if chance.met else nullcontext():
                 loss.backward()
-                descent.step()
-                total += loss.item() * len(rows)
-            losses.append(total / len(x))
-            if file is not None:
-                _keep(file, network, descent, losses)
-            if progress is not None:
-                progress(epoch + 1, epochs)
+            descent.step()
+            total += loss.item() * len(rows)
+        losses.append(total / len(x))
+        if file is not None:
+            _keep(file, network, descent, losses, chance)
+        if progress is not None:
+            progress(epoch + 1, epochs)
     descent.zero_grad()
     return Training(network.eval(), tuple(losses), epochs * len(x), epochs * len(x))
 
 
-def _keep(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float]) -> None:
+# A forward pass that is run again for the backward one would draw other numbers.
+_ONCE = (
+    "random numbers drawn in the forward pass alone",
+    "some drawn in the backward pass, as by a checkpoint of activations",
+)
+
+
+def _keep(
+    file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer, losses: list[float], chance: seeded
+) -> None:
     """Weights, optimiser and generators into the checkpoint; the losses beside them."""
     kept = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, state in descent.state_dict()["state"].items():
         kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-    kept |= {f"generator.{device}": state for device, state in _generators(model).items()}
+    for device in dict.fromkeys(("cpu", str(_check.parameter(model).device))):
+        kept[f"generator.{device}"] = chance.generator(device).get_state()
     file.save(kept, {"losses": losses})
 
 
-def _taken_up(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer) -> list[float]:
+def _taken_up(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer, chance: seeded) -> list[float]:
     """Put everything back where it was, and give the losses so far."""
     found = file.load()
     if found is None:
@@ -159,20 +203,15 @@ def _taken_up(file: Checkpoint, model: nn.Module, descent: torch.optim.Optimizer
         state.setdefault(int(number), {})[field] = value
     descent.load_state_dict({"state": state, "param_groups": descent.state_dict()["param_groups"]})
     for device, value in _below(kept, "generator.").items():
-        torch.cuda.set_rng_state(value, device) if device.startswith("cuda") else torch.set_rng_state(value)
+        chance.generator(device).set_state(value)
     return [float(loss) for loss in numbers["losses"]]
-
-
-def _generators(model: nn.Module) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    own = {str(device): torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    return {"cpu": torch.get_rng_state()} | own
 
 
 def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
+@alone
 def _checkpoint(path: str | Path, model: nn.Module, x: Tensor, y: Tensor, settings: Mapping[str, Any]) -> Checkpoint:
     owner = {"network": fingerprint(model), "data": digest({"x": x, "y": y})}
     owner |= {name: json.dumps(value) for name, value in settings.items()}
@@ -188,21 +227,34 @@ def _descent(model: nn.Module, optimiser: str, rate: float, decay: float) -> tor
     return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
-def _augmented(images: Tensor, shift: int, flip: bool) -> Tensor:
-    if flip and torch.rand(()) < 0.5:
+def _augmented(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    if flip and torch.rand((), generator=generator, device="cpu") < 0.5:
         images = images.flip(-1)
     if shift:
         height, width = images.shape[-2:]
-        top, left = torch.randint(2 * shift + 1, (2,)).tolist()
+        top, left = torch.randint(2 * shift + 1, (2,), generator=generator, device="cpu").tolist()
         images = functional.pad(images, (shift,) * 4)[..., top : top + height, left : left + width]
     return images
 
 
+def _augmented_each(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Move and mirror each image by itself."""
+    n, _, height, width = images.shape
+    if flip:
+        mirrored = torch.rand(n, generator=generator, device="cpu") < 0.5
+        images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
+    if shift:
+        top, left = torch.randint(2 * shift + 1, (2, n, 1), generator=generator, device="cpu").to(images.device)
+        rows = torch.arange(height, device=images.device) + top
+        columns = torch.arange(width, device=images.device) + left
+        padded = functional.pad(images, (shift,) * 4).movedim(1, -1)
+        each = torch.arange(n, device=images.device)[:, None, None]
+        images = padded[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+    return images
+
+
 def _check_training(x: Tensor, y: Tensor, epochs: int, batch_size: int, optimiser: str) -> None:
-    _check.inputs("x", x)
-    _check.partition("y", _check.tensor("y", y), len(x))
-    if int(y.min()) < 0:
-        _check.refuse("y", "labels from 0 on", int(y.min()))
+    _check.labels("y", y, _check.samples("x", _check.inputs("x", _check.tensor("x", x))), sys.maxsize)
     _check.integer("epochs", epochs, 1)
     _check.integer("batch_size", batch_size, 1)
     _check.choice("optimiser", optimiser, ("adam", "sgd"))

@@ -1,5 +1,6 @@
 """One function of dntk_ref beside its exact value on every instance, as a step of the ledger with broken twins."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -12,6 +13,7 @@ from flint import arb, ctx, fmpq
 from proofs_checks.instances import SEED
 from proofs_checks.margin import ALLOWED, UNIT, Kind, Margin
 from proofs_checks.references.balls import PRECISION, balls
+from proofs_checks.references.domain import misnamed, spied
 from proofs_checks.statement import Cases, Step, Twin
 
 __all__ = ["Agreement", "Instance", "path_of", "seeded"]
@@ -89,6 +91,13 @@ class Agreement:
         """What the reference says; the function is looked up by its name, so that a broken one can stand there."""
         return _groups(self.call(getattr(sys.modules[self.function.__module__], self.function.__name__), case))
 
+    def outside(self, case: Instance) -> list[str]:
+        """What the function takes near an instance though it is outside the domain, or refuses under a wrong name."""
+        function = getattr(sys.modules[self.function.__module__], self.function.__name__)
+        signature = inspect.signature(self.function)
+        seen = spied(function, lambda spy: self.call(spy, case), signature)
+        return [line for arguments in seen[:1] for line in misnamed(function, arguments, set(signature.parameters))]
+
     def truth(self, case: Instance) -> tuple[list[np.ndarray], float]:
         """The exact groups, rounded once, and the size of the terms behind them."""
         if id(case) not in self.known:
@@ -102,7 +111,7 @@ class Agreement:
     def step(self) -> Step:
         """The agreement as a step: no twin of it, a value slightly off, may pass all instances."""
         return Step(
-            claim=f"dntk_ref.{self.path} is the exact one",
+            claim=f"dntk_ref.{self.path} is the exact one, and refuses by name what is outside its domain",
             check=beside,
             cases=self.cases,
             twins=(
@@ -129,7 +138,9 @@ def _scale(right: np.ndarray, size: float) -> float:
 
 
 def beside(case: Instance, *, agreement: Agreement, factor: float) -> Margin:
-    """Compare the reference's value times a factor with the exact value."""
+    """Compare the reference's value times a factor with the exact value; what it refuses, once, with the value itself."""
+    if factor == 1.0 and agreement.outside(case):
+        return Margin(Kind.FLOAT, float("inf"), ALLOWED[Kind.FLOAT], "outside the domain", "refused by name")
     left, (right, size) = [group * factor for group in agreement.value(case)], agreement.truth(case)
     unit = UNIT * agreement.loss(case)
     if len(left) != len(right):

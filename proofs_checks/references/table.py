@@ -7,6 +7,7 @@ from proofs_checks.references import (
     distillation,
     joint,
     machines,
+    networks,
     projections,
     regression,
     structure,
@@ -16,7 +17,7 @@ from proofs_checks.references.agreement import Agreement
 
 __all__ = ["UNNAMED", "named", "of_statement"]
 
-MODULES = (structure, training, joint, projections, regression, certificates, distillation, machines)
+MODULES = (structure, training, joint, projections, regression, certificates, distillation, machines, networks)
 
 # Rows whose sides are computed by functions that another row lists first.
 ALSO: Mapping[str, tuple[str, ...]] = {
@@ -31,42 +32,8 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "training_rms_by_rows": ("certificate.training_rms_bound_by_rows",),
 }
 
-INSTANCE = "makes an instance: what it prescribes is checked where it is made, in tests/ref"
-NETWORK = "a network is an instance: its gradients are held against differences of its own outputs in tests/ref"
 CHANCE = "draws rows at random: its law, not a value, is what tests/ref check"
 UNNAMED: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            "cases.clustered_features",
-            "cases.duplicated_features",
-            "cases.exponential_spectrum",
-            "cases.features_with_spectrum",
-            "cases.flat_spectrum",
-            "cases.kernel_with_spectrum",
-            "cases.near_singular_spectrum",
-            "cases.orthonormal",
-            "cases.power_spectrum",
-            "cases.random_projector",
-            "cases.tied_spectrum",
-            "cases.tiny_conv_net",
-            "cases.tiny_mlp",
-        ),
-        INSTANCE,
-    ),
-    **dict.fromkeys(
-        (
-            "network.conv_net",
-            "network.flatten",
-            "network.forward",
-            "network.head_slice",
-            "network.jacobian",
-            "network.mlp",
-            "network.penultimate",
-            "network.taylor_remainder",
-            "network.unflatten",
-        ),
-        NETWORK,
-    ),
     **dict.fromkeys(
         (
             "gradient_distillation.kmeans_rows",

@@ -91,6 +91,29 @@ def test_projected_features_in_dual_and_primal_give_what_their_rows_give(case, k
 
 
 @settings(max_examples=10)
+@given(cases(), st.sampled_from([None, 3]))
+def test_the_variance_of_a_row_by_the_others_is_that_of_a_fit_without_it(case, k):
+    models, seed, lam, _ = case
+    x, new = inputs(seed)
+    sure = Uncertainty(models, ridge=lam, k=k, seed=3).fit(x)
+    if k is None:
+        K, _, _ = by_definition(models, x, new)
+    else:
+        parts = [tangent_features(m, x, k=k, seed=3).values.numpy() for m in models]
+        Phi = np.concatenate([part / np.mean(np.sum(part**2, axis=2)) ** 0.5 for part in parts], axis=2)
+        K = Phi @ Phi.swapaxes(1, 2)
+    expected = []
+    for i in range(N):
+        rest = [j for j in range(N) if j != i]
+        own, cross = K[:, i, [i]], K[:, i][:, None, rest]
+        v = uncertainty.predictive_variance(own, cross, K[:, rest][:, :, rest], lam * len(models))
+        expected.append(v[:, 0] / len(models))
+    np.testing.assert_allclose(sure.leave_one_out(), np.stack(expected), **CLOSE)
+    scores, own = sure.shift_score(new).numpy(), np.mean(expected, axis=1)
+    np.testing.assert_allclose(sure.rarity(new), [np.mean(own >= s) for s in scores], **CLOSE)
+
+
+@settings(max_examples=10)
 @given(cases())
 def test_variance_probabilities_and_shift_agree(case):
     models, seed, lam, _ = case
@@ -131,6 +154,37 @@ def test_a_machine_with_another_ridge_is_seen():
     y = attribution.label_targets(LABELS.numpy(), C)
     found = Retraining(network(0), ridge=0.1).fit(x, LABELS).logits(new).T.numpy()
     assert not np.allclose(found, attribution.machine_prediction(cross, K, y, 0.11), rtol=TOL["apart"])
+
+
+@st.composite
+def real_cases(draw):
+    """Networks of one to three outputs, real targets, k or none, and groups that leave a row."""
+    outputs = draw(st.integers(1, 3))
+    models = [network(seed, outputs) for seed in draw(st.lists(st.integers(0, 99), min_size=1, max_size=2))]
+    groups = draw(st.lists(st.sets(st.integers(0, N - 1), min_size=1, max_size=N - 1), min_size=1, max_size=3))
+    k = draw(st.sampled_from([None, 2, 7]))
+    return models, outputs, k, draw(st.integers(0, 99)), 10.0 ** draw(st.integers(-2, 1)), [sorted(g) for g in groups]
+
+
+@settings(max_examples=15)
+@given(real_cases())
+def test_without_groups_of_real_targets_is_refitting(case):
+    """Regression, and soft labels: any real targets of as many outputs."""
+    models, outputs, k, seed, lam, groups = case
+    x, new = inputs(seed)
+    y = np.random.default_rng(seed).random((N, outputs))
+    machine = Retraining(models, ridge=lam, k=k, seed=3).fit(x, torch.tensor(y))
+    if k is None:
+        K, cross, _ = by_definition(models, x, new)
+    else:
+        parts = [[tangent_features(m, rows, k=k, seed=3).values.numpy() for rows in (x, new)] for m in models]
+        roots = [np.mean(np.sum(Phi**2, axis=2)) ** 0.5 for Phi, _ in parts]
+        Phi, phi = (np.concatenate([p[i] / r for p, r in zip(parts, roots, strict=True)], axis=2) for i in (0, 1))
+        K, cross = Phi @ Phi.swapaxes(1, 2), phi @ Phi.swapaxes(1, 2)
+    mean = y.mean(axis=0)
+    for group, found in zip(groups, machine.without(groups, new), strict=True):
+        refit = attribution.without_rows_by_refitting(cross, K, (y - mean).T, lam, group) + mean[:, None]
+        np.testing.assert_allclose(found.T, refit, **CLOSE)
 
 
 @pytest.mark.parametrize("k", [None, 4])

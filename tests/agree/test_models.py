@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dntk_fast._device import seeded
+from dntk_fast._chance import seeded
 from dntk_fast.workflow.models import build
 from dntk_fast.workflow.vision import import_torchvision
 from tests.tolerances import TOL

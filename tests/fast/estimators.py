@@ -3,6 +3,21 @@
 import torch
 from torch import nn
 
+# Every way to images and every solve.
+WAYS = {
+    "pool": {},
+    "random": {"images": "random"},
+    "stratified": {"images": "stratified"},
+    "medoids": {"images": "medoids"},
+    "one cotangent": {"images": "random", "cotangents": 1, "per_class": 4},
+    "wmdd": {"images": "wmdd", "steps": 5},
+    "tuned": {"images": "tuned", "steps": 3},
+    "sketched": {"k": 8 * 24 * 3},
+    "per class": {"solve": "per class"},
+    "wmdd, per class": {"images": "wmdd", "steps": 5, "solve": "per class"},
+    "sketched, per class": {"solve": "per class", "k": 40},
+}
+
 
 def network(seed=0, outputs=3):
     torch.manual_seed(seed)

@@ -118,6 +118,7 @@ def record():
             "property_a_null": 0.7,
         },
         "gradient_distillation": methods,
+        "mind": {"lam_relative": 0.5, "images": minds()},
         "stages": [
             {"name": "network", "seconds": 3.5, "forward_passes": 1000, "backward_passes": 1000, "bytes": 4000},
             {
@@ -130,6 +131,42 @@ def record():
         ],
         "notes": ["Networks without BatchNorm drop the BatchNorm term."],
     }
+
+
+def mind(image, *, changes_at, machine=0):
+    def rows(first, sign):
+        return [{"row": first + i, "label": i, "score": sign * (0.5 - 0.1 * i)} for i in range(3)]
+
+    last = changes_at or 25
+    removals = [
+        {"removed": 0, "says": machine, "margin": 0.375},
+        {"removed": 2, "says": 0, "margin": 0.25},
+        {"removed": last, "says": 1 if changes_at else 0, "margin": -0.5},
+    ]
+    return {
+        "image": image,
+        "label": 0,
+        "answer": 0,
+        "machine": machine,
+        "probability": 0.625,
+        "variance": 0.125,
+        "rarity": 0.0625,
+        "supporting": rows(0, 1),
+        "opposing": rows(90, -1),
+        "removals": removals,
+        "changes_at": changes_at,
+        "most": 25,
+    }
+
+
+def minds():
+    return [mind(3, changes_at=12), mind(7, changes_at=None), mind(9, changes_at=None, machine=2)]
+
+
+def pictures():
+    generator = np.random.default_rng(1)
+    names = [f"training {row}" for row in (0, 1, 2, 90, 91, 92)] + [f"held-out {row}" for row in (3, 7, 9)]
+    return {name: generator.uniform(0, 1, (8, 8, 1)) for name in names}
 
 
 def images():

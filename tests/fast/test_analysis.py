@@ -9,6 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dntk_fast import Retraining, Uncertainty
+from dntk_fast.analysis import attribution, machines
+from dntk_fast.analysis.mind import minds
 from dntk_fast.analysis.pull import pull_ridge
 from dntk_fast.analysis.shift import false_alarms, separation
 from dntk_fast.analysis.sources import Features, Forecast, Kernels, source_of
@@ -56,6 +58,7 @@ def test_arrays_loaders_and_dicts_say_what_tensors_say(k):
 
 def test_features_that_are_made_again_give_the_same_as_kept_ones(monkeypatch):
     monkeypatch.setattr(Features, "batch", 5)
+    monkeypatch.setattr(machines, "STREAM", 8 * C * 8 * 5)  # five rows at a time
     models = [network(0), network(1)]
     found = []
     for kept in (True, False):
@@ -89,13 +92,17 @@ def test_what_is_saved_says_the_same_when_it_is_read(tmp_path, k):
     np.testing.assert_allclose(again.scores(NEW), machine.scores(NEW), **CLOSE)
     with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
         Retraining.load(tmp_path / "machine", network(5), X)
-    with pytest.raises(ValueError, match=r"^X: expected the training inputs that were fitted"):
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
         Retraining.load(tmp_path / "machine", network(), X + 1)
     sure = Uncertainty(network(), k=k).fit(X)
     sure.save(tmp_path / "sure")
     np.testing.assert_allclose(
         Uncertainty.load(tmp_path / "sure", network(), X).probabilities(NEW), sure.probabilities(NEW), **CLOSE
     )
+    with pytest.raises(ValueError, match=r"^models: expected the networks that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(5), X)
+    with pytest.raises(ValueError, match=r"^X: expected the inputs that were fitted"):
+        Uncertainty.load(tmp_path / "sure", network(), X + 1)
     with pytest.raises(ValueError, match=r"^path: expected a saved Uncertainty"):
         Uncertainty.load(tmp_path / "machine", network(), X)
     with pytest.raises(ValueError, match=r"^path: expected a saved Retraining"):
@@ -114,6 +121,15 @@ def test_a_function_of_outputs_is_attributed():
         (lambda: fitted().without([1, 1], NEW), "^rows: expected distinct rows"),
         (lambda: fitted().without([], NEW), "^rows: expected at least one row in a set, got none"),
         (lambda: fitted().without([0.5], NEW), "^rows: expected integers"),
+        (lambda: fitted().without(["first"], NEW), "^rows: expected integers, got str of <U5"),
+        (lambda: fitted().without([True, False], NEW), "^rows: expected integers"),
+        (lambda: fitted().without([[0, 1], [5, 12]], NEW), r"^rows: expected distinct rows in \[0, 11\]"),
+        (lambda: fitted().without([-1], NEW), "^rows: expected distinct rows"),
+        (
+            lambda: Retraining(network()).fit(X, ["a"] * N),
+            "^y: expected integer classes or real targets, got list of <U1",
+        ),
+        (lambda: Retraining(network()).fit(X, [[0], [1, 2]] * 6), "^y: expected integer classes .* unlike parts"),
         (lambda: fitted().without(3, NEW), "^rows: expected row numbers, or a list of sets of them, got int"),
         (lambda: fitted().without(range(12), NEW), "^rows: expected sets that leave some of the 12 rows"),
         (
@@ -161,6 +177,55 @@ def test_scores_of_given_classes_are_about_their_margins():
     assert not np.allclose(machine.scores(NEW, (said + 1) % C), machine.scores(NEW))
 
 
+@pytest.mark.parametrize("k", [None, 6])
+@pytest.mark.parametrize("memory", [2**32, 3000])
+def test_uncertainty_beside_a_retraining_is_uncertainty_of_its_rows(monkeypatch, k, memory):
+    monkeypatch.setattr(Features, "batch", 5)
+    memory = memory if k else 2**32
+    machine = Retraining(network(), ridge=0.3, k=k, memory=memory).fit(X, Y)
+    beside, alone = Uncertainty.beside(machine), Uncertainty(network(), k=k, memory=memory).fit(X)
+    for name in ("variance", "probabilities", "rarity"):
+        np.testing.assert_allclose(getattr(beside, name)(NEW), getattr(alone, name)(NEW), **CLOSE)
+    np.testing.assert_allclose(machine.without([1], NEW), fitted(k=k).without([1], NEW), **CLOSE)
+
+
+# What holds an answer up
+
+
+def test_an_answer_changes_where_refitting_without_its_supporters_changes_it():
+    machine = fitted(ridge=0.02)
+    answers = machine.logits(NEW).argmax(1)
+    found = minds(machine.ask(NEW), answers, most=9)
+    assert any(mind.changes_at for mind in found)
+    for place, mind in enumerate(found):
+        np.testing.assert_allclose(mind.scores, machine.scores(NEW, answers)[place][mind.order], **CLOSE)
+        assert (mind.scores.diff() <= 0).all()
+        for size, said, own in zip(mind.sizes, mind.without, mind.margins(), strict=True):
+            rest = [i for i in range(N) if i not in mind.order[:size].tolist()]
+            assert set(Y[rest].tolist()) == set(range(C))
+            expected = machine.without(mind.order[:size].tolist(), NEW[place : place + 1])[0]
+            np.testing.assert_allclose(said, expected, **CLOSE)
+            others = [expected[c] for c in range(C) if c != mind.answer]
+            assert float(own) == pytest.approx(float(expected[mind.answer] - max(others)))
+            np.testing.assert_array_equal(mind.after(size), said)
+        changed = [size for size, said in zip(mind.sizes, mind.without, strict=True) if said.argmax() != mind.answer]
+        assert mind.changes_at == (changed[0] if changed else None)
+
+
+def test_sets_grow_by_a_quarter_and_leave_a_row_of_every_class():
+    asked = fitted().ask(NEW[:1])
+    one = minds(asked, torch.tensor([0]), most=4, sizes=(3, 50))[0]
+    assert one.sizes == (1, 2, 3, 4)
+    gone = torch.bincount(Y[one.order[: one.sizes[-1]]], minlength=C)
+    assert (gone < torch.bincount(Y)).all()
+    real = Retraining(network(outputs=1), ridge=0.3).fit(X, X[:, 0]).ask(NEW)
+    with pytest.raises(ValueError, match=r"^y: expected classes: real targets have no answer that changes"):
+        minds(real, torch.zeros(5, dtype=torch.int64), most=4)
+    lonely = Retraining(network(), ridge=0.3).fit(X[:3], Y[:3]).ask(NEW[:1])
+    with pytest.raises(ValueError, match=r"^most: expected a number of rows that leaves a row of every class"):
+        minds(lonely, torch.tensor([0]), most=4)
+
+
 # The ridge
 
 
@@ -191,7 +256,7 @@ def test_a_network_no_better_than_chance_needs_a_ridge_of_its_own():
         Retraining(network()).fit(X, torch.zeros_like(Y) + network()(X).argmin(1))
 
 
-def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_real_targets():
+def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_real_targets(monkeypatch):
     model = network()
     with torch.no_grad():
         model[2].weight.mul_(5)
@@ -200,6 +265,15 @@ def test_auto_is_the_rule_on_half_of_the_rows_and_half_the_mean_diagonal_for_rea
     half = torch.randperm(N, generator=torch.Generator().manual_seed(4))[: N // 2].sort().values
     loss = float(nn.functional.cross_entropy(model(X), labels).detach())
     assert machine.lam_ == pull_ridge(machine._source.products(half), labels[half], C, loss=loss)
+    monkeypatch.setattr(attribution, "PULL_ROWS", 4)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(4))
+    two, four = (
+        pull_ridge(machine._source.products(rows), labels[rows], C, loss=loss)
+        for rows in (order[:2].sort().values, order[:4].sort().values)
+    )
+    extrapolated = Retraining(model, seed=4).fit(X, labels).lam_
+    assert extrapolated == pytest.approx(four * (4 / 6) ** -math.log2(four / two))
+    assert extrapolated != pytest.approx(four, rel=TOL["apart"])
     real = Retraining([network(outputs=1), network(1, outputs=1)]).fit(X, X[:, 0])
     assert (real.lam_, real.lam_relative_) == (1.0, 0.5)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dntk_fast.bench import complexity
-from dntk_fast.bench.history import comparisons, history, lines, read_results, sizes_of
+from dntk_fast.bench.history import comparisons, history, lines, moves, read_results, sizes_of
 from dntk_fast.bench.importing import device_name, import_results, imported
 from dntk_fast.bench.page import sheets, write_page
 from dntk_fast.bench.slope import slope
@@ -246,6 +246,34 @@ def test_a_device_without_benchmarks_and_a_single_commit_say_so(tmp_path):
     (tmp_path / "kept" / "bare" / "long.json").write_text(json.dumps({"rows": [{"x": at} for at in range(50)]}))
     write_page(read_results(tmp_path / "kept"), {}, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count("<details>") == 1
+
+
+def four_commits(folder, at_the_third):
+    """Four commits of noisy times within 3 %, the third and what follows it slower or faster by a factor."""
+    for at, (letter, noise) in enumerate(zip("abcd", (1.0, 1.03, 0.98, 1.01), strict=True)):
+        cost = 1e-3 * noise * (at_the_third if at > 1 else 1.0)
+        file = asv_file(letter * 40, NOON + 1000 * at, fast=(cost, 2e-3 * noise, 4e-3), speedup=(2e-3 / cost, 1.0, 1.0))
+        import_results(written(folder / f"asv-{at}", file), folder / "kept")
+    return read_results(folder / "kept")
+
+
+def test_a_planted_slowdown_is_seen_in_the_history(tmp_path):
+    devices = four_commits(tmp_path, at_the_third=1.5)
+    found = moves(history(devices[0].commits, "time_fast"))
+    assert [(one.size, one.before, one.after) for one in found] == [("n=100 dtype=float64", "b" * 7, "c" * 7)]
+    assert found[0].ratio == pytest.approx(1.5 * 0.98 / 1.03, rel=TOL["rounded_to_four_digits"])
+    write_page(devices, {}, tmp_path / "page.html")
+    row = "<td>kernel.Gram</td>.*?n=100 dtype=float64.*?bbbbbbb.*?ccccccc.*?1.43"
+    assert re.search(row, tmp_path.joinpath("page.html").read_text(), re.DOTALL)
+
+
+def test_noise_below_a_tie_is_no_slowdown_and_a_gain_is_seen_as_one(tmp_path):
+    devices = four_commits(tmp_path / "still", at_the_third=1.2)
+    assert moves(history(devices[0].commits, "time_fast")) == []
+    write_page(devices, {}, tmp_path / "page.html")
+    assert "Nothing moved by a factor 1.3 or more" in tmp_path.joinpath("page.html").read_text()
+    (gain,) = moves(history(four_commits(tmp_path / "faster", at_the_third=0.5)[0].commits, "time_fast"))
+    assert (gain.after, gain.ratio < 1) == ("c" * 7, True)
 
 
 def test_every_plain_value_of_a_record_stands_in_a_table():

@@ -158,7 +158,9 @@ def test_a_path_to_nothing_is_said_to_be_one(tmp_path, monkeypatch, place):
 
 
 def test_folder_without_a_single_pack_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^data: expected one image pack \(.npz\) in the folder .*, got none$"):
+    with pytest.raises(
+        ValueError, match=r"^data: expected one image pack \(.npz\) in the folder .*, or class folders .*, got none$"
+    ):
         load(tmp_path)
     for name in ("a", "b"):
         write(tmp_path, name, **made())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dntk_fast._device import seeded
+from dntk_fast._chance import seeded
 from dntk_fast.distillation.data_distillation import _State, class_moments, distil_images
 from dntk_fast.files.fingerprint import fingerprint
 from dntk_fast.files.tensors import read_tensors
@@ -236,7 +236,8 @@ def test_batches_do_not_change_the_images(net, data, made):
 @pytest.mark.parametrize("initial", ["real", "noise"])
 def test_seed_decides_and_the_global_generator_is_left_alone(net, data, initial):
     def images(seed, state):
-        with seeded(state):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(state)
             before = torch.get_rng_state()
             found = distil_images(net, *data, per_class=2, seed=seed, steps=3, initial=initial).images
             assert torch.equal(torch.get_rng_state(), before)

@@ -23,7 +23,7 @@ from dntk_fast import (
     training_subset,
 )
 from dntk_fast.files.tensors import read_tensors, write_tensors
-from tests.fast.estimators import Computed, data, network
+from tests.fast.estimators import WAYS, Computed, data, network
 from tests.tolerances import TOL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,21 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def fitted():
     return DistilledNTK(network(), per_class=8, seed=0).fit(*data())
-
-
-WAYS = {
-    "pool": {},
-    "random": {"images": "random"},
-    "stratified": {"images": "stratified"},
-    "medoids": {"images": "medoids"},
-    "one cotangent": {"images": "random", "cotangents": 1, "per_class": 4},
-    "wmdd": {"images": "wmdd", "steps": 5},
-    "tuned": {"images": "tuned", "steps": 3},
-    "sketched": {"k": 8 * 24 * 3},
-    "per class": {"solve": "per class"},
-    "wmdd, per class": {"images": "wmdd", "steps": 5, "solve": "per class"},
-    "sketched, per class": {"solve": "per class", "k": 40},
-}
 
 
 def wide(seed=0, outputs=3):
@@ -101,16 +86,6 @@ def test_the_joint_solve_is_one_ridge_solve_on_the_gradients_of_all_logits():
     assert torch.allclose(fitted.logits(new), jacobian(model, new) @ w, rtol=TOL["float64"], atol=TOL["float64"])
     alone = DistilledNTK(model, per_class=2, images="random", solve="per class", lam=0.1).fit(x, y)
     assert not torch.allclose(fitted.logits(new), alone.logits(new), atol=TOL["apart"])
-
-
-@pytest.mark.parametrize("way", ["pool", "random", "medoids", "one cotangent", "wmdd", "tuned"])
-def test_the_forecast_is_what_is_spent(way):
-    x, y = data()
-    estimator = DistilledNTK(network(), **{"per_class": 4, "seed": 0} | WAYS[way])
-    told = estimator.forecast(x, y)
-    assert estimator.fit(x, y).cost_ == told
-    assert len(estimator.images_) == told.kept_forward
-    assert told.full == 60 * 7
 
 
 def test_its_weights_in_parameter_space_predict_the_same_and_can_be_certified(fitted):
@@ -184,6 +159,19 @@ def test_every_solve_survives_the_disk(way, tmp_path):
     assert (again.masses_ is None) == (fitted.masses_ is None)
 
 
+def test_a_network_that_changed_after_the_fit_is_refused():
+    model, (x, y) = network(), data()
+    kernel = DistilledNTK(model, per_class=2).fit(x, y)
+    with torch.no_grad():
+        model[3].bias += 1
+    for ask in (kernel.predict, kernel.logits):
+        with pytest.raises(
+            ValueError, match=r"^model: expected the network .*, got one that has changed since; fit again$"
+        ):
+            ask(x)
+    assert kernel.fit(x, y).logits(x).shape == (60, 3)
+
+
 def test_another_network_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
     other = network()
@@ -217,7 +205,7 @@ def test_a_folder_without_a_kernel_is_refused(tmp_path):
 def test_another_format_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
     rewritten(tmp_path, {"format": 99})
-    with pytest.raises(ValueError, match=r"folder: expected format 3, got 99 in .*; fit and save again"):
+    with pytest.raises(ValueError, match=r"folder: expected format 4, got 99 in .*; fit and save again"):
         DistilledNTK.load(tmp_path, network())
     (tmp_path / "distilled.json").write_text('{"format": 2}')  # the first that was published carried no checksum
     with pytest.raises(
@@ -236,8 +224,13 @@ def test_another_format_is_refused(fitted, tmp_path):
         ({"lam": -1.0}, "lam"),
         ({"sketch_error": float("inf")}, "sketch_error"),
         ({"cost": {"full": 1}}, "choosing_backward"),
-        ({"shape": [1, -3]}, "shape"),
-        ({"shape": [10**6, 10**6]}, "shape"),
+        ({"inputs": [[None, [1, -3], "float32"]]}, "inputs"),
+        ({"inputs": [[None, [10**6, 10**6], "float32"]]}, "inputs"),
+        ({"inputs": [[None, [3], "complex64"]]}, "inputs"),
+        ({"inputs": [["x", [3], "float32"], ["x", [3], "float32"]]}, "inputs"),
+        ({"inputs": [["x", [3], "float32"], [1, [3], "float32"]]}, "inputs"),
+        ({"inputs": [["x", [3], None]]}, "inputs"),
+        ({"inputs": [["x"]]}, "inputs"),
     ],
 )
 def test_a_record_of_another_kind_is_refused(fitted, tmp_path, change, told):
@@ -251,7 +244,7 @@ def test_a_record_of_another_kind_is_refused(fitted, tmp_path, change, told):
 @pytest.mark.parametrize("change", [{"per_class": "8"}, {"k": 0}, {"solve": "magic"}, {"seed": -1}])
 def test_settings_out_of_their_range_are_refused(fitted, tmp_path, change):
     fitted.save(tmp_path)
-    rewritten(tmp_path, {"settings": fitted._settings() | change})
+    rewritten(tmp_path, {"settings": fitted._used.saved | change})
     name = next(iter(change))
     with pytest.raises(ValueError, match=f"^folder: expected a saved distilled kernel, got .* with settings {name}: "):
         DistilledNTK.load(tmp_path, network())
@@ -376,16 +369,22 @@ def test_the_network_is_left_as_it_was():
         ({"gradients": 5}, 'gradients: expected None, or solve="per class" with coordinates k'),
     ],
 )
-def test_wrong_settings_are_refused_at_once(change, message):
+def test_wrong_settings_are_kept_and_refused_by_fit(change, message):
+    estimator = DistilledNTK(network(), **change)
     with pytest.raises((ValueError, TypeError), match=message):
-        DistilledNTK(network(), **change)
+        estimator.fit(*data())
+
+
+def test_zero_updates_of_images_that_are_not_updated_change_nothing(fitted):
+    again = DistilledNTK(network(), per_class=8, seed=0, steps=0).fit(*data())
+    assert torch.equal(again.logits(data()[0]), fitted.logits(data()[0]))
 
 
 def test_what_is_no_module_is_refused():
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):
-        DistilledNTK(lambda x: x)
+        DistilledNTK(lambda x: x).fit(*data())
     with pytest.raises(ValueError, match=r"^model: expected at least one parameter, got none$"):
-        DistilledNTK(nn.Flatten())
+        DistilledNTK(nn.Flatten()).fit(*data())
 
 
 def wrong_fits():
@@ -395,12 +394,20 @@ def wrong_fits():
     return {
         "shorter": (x, y[:-1], "y: expected 60 classes"),
         "float": (x, y.float(), "y: expected integer classes"),
-        "list": ([1, 2], y, "X: expected a torch tensor or a NumPy array, got list"),
+        "list": (
+            [1, 2],
+            y,
+            "X: expected a torch tensor or a NumPy array, a tuple .*, or a DataLoader, got list",
+        ),
         "nan": (nan, y, "finite"),
         "too few": (x[:15], y[:15], "per_class"),
         "too large": (x, y + 1, "y"),
-        "integers": ((5 * x).long(), y, r"^X: expected real floating-point numbers, got dtype torch\.int64$"),
-        "shape": (x[:, :, :2], y, r"^x: expected what the model takes \(.*\), got shape \(1, 1, 2, 3\)"),
+        "integers": (
+            (5 * x).long(),
+            y,
+            r"^X: expected what the model takes \(.*\), got shape \(.*\) of torch.int64$",
+        ),
+        "shape": (x[:, :, :2], y, r"^X: expected what the model takes \(.*\), got shape \(60, 1, 2, 3\)"),
         "objects": (x.numpy().astype(object), y, "^X: expected numbers in an array, got object$"),
         "masked": (np.ma.masked_array(x.numpy(), x.numpy() > 0), y, "^X: expected an array without a mask"),
         "no classes": (x, None, "^y: expected numbers in an array, got NoneType$"),

@@ -424,9 +424,7 @@ def test_a_result_that_does_not_fit_is_refused_with_its_size(monkeypatch):
 
 @pytest.mark.parametrize("x", [torch.ones(3, 4), torch.ones(3, 2, dtype=torch.float64)], ids=["width", "dtype"])
 def test_inputs_that_the_model_does_not_take_are_refused_in_one_line(x):
-    with pytest.raises(
-        ValueError, match=r"^inputs: expected what the model takes \(mat1 and mat2 .*\), got shape \(3, "
-    ):
+    with pytest.raises(ValueError, match=r"^x: expected what the model takes \(mat1 and mat2 .*\), got shape \(3, "):
         tangent_features(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), x, k=4, seed=0)
 
 

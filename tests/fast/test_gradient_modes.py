@@ -91,7 +91,7 @@ def test_a_loader_of_dicts_or_pairs_gives_the_arguments_of_the_model():
 
 def test_a_loader_with_labels_or_without_batches_is_refused():
     x = torch.ones(3, 4, dtype=torch.float64)
-    with pytest.raises(ValueError, match="inputs: expected what the model takes"):
+    with pytest.raises(ValueError, match="x1: expected what the model takes"):
         tangent_kernel(network(), DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=2))
     with pytest.raises(ValueError, match="x1: expected at least one batch, got a DataLoader without any"):
         tangent_kernel(network(), DataLoader(TensorDataset(x[:0])))

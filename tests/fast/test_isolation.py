@@ -6,11 +6,25 @@ import warnings
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dntk_fast import DistilledNTK, kernel_diagonal, tangent_features, tangent_kernel, train, vector_jacobian
+from dntk_fast import (
+    DistilledNTK,
+    build,
+    distil_images,
+    fingerprint,
+    jacobian_vector,
+    kernel_diagonal,
+    tangent_features,
+    tangent_kernel,
+    train,
+    vector_jacobian,
+)
+from dntk_fast._alone import alone_with
+from dntk_fast._chance import seeded
 from dntk_fast.tangent.isolation import Quiet, own_copy, plain_attention, silent, without_chance
 from tests.tolerances import TOL
 
@@ -117,11 +131,63 @@ def test_eight_threads_get_the_right_kernels_and_leave_every_switch():
     assert (torch.get_default_dtype(), torch.get_num_threads()) == default
 
 
+def test_threads_that_share_a_network_get_each_its_own_answer():
+    """Hooks of one, and what stands in for parameters in another, are on the one model that all of them were given."""
+    model = build("mlp", seed=0, inputs=4, hidden=(6,), outputs=2)
+    x, y = torch.arange(48.0).sin().reshape(12, 4), torch.arange(12) % 2
+    ones = {name: torch.ones(2, *p.shape) for name, p in model.named_parameters()}
+    tasks = [
+        lambda: tangent_kernel(model, x),
+        lambda: tangent_features(model, x, k=4, seed=0).values,
+        lambda: vector_jacobian(model, x, torch.ones(2, 12))["1.weight"],
+        lambda: jacobian_vector(model, x, ones),
+        lambda: train(model, x, y, epochs=1, seed=0).model(x).detach(),
+        lambda: distil_images(model, x, y, per_class=1, seed=0, steps=1).images,
+        lambda: DistilledNTK(model, per_class=2, seed=0).fit(x, y).logits(x),
+        lambda: torch.tensor([int(fingerprint(model)[:8], 16)]),
+    ]
+    want, wrong = [task() for task in tasks], []
+
+    def go(first):
+        for place in range(first, first + 2 * len(tasks)):
+            try:
+                found = tasks[place % len(tasks)]()
+                if not torch.allclose(found, want[place % len(tasks)], rtol=TOL["float32"], atol=TOL["float32"]):
+                    wrong.append(place % len(tasks))
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=go, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_model_is_kept_from_other_threads_and_another_is_not():
+    model, other, met = nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), []
+
+    def reach(found):
+        with alone_with(found):
+            met.append(found)
+
+    with alone_with(model), alone_with(model):  # the same thread may come again
+        threads = [threading.Thread(target=reach, args=(found,)) for found in (other, model[0])]
+        threads[0].start()
+        threads[0].join()
+        threads[1].start()
+        assert met == [other]
+    threads[1].join()
+    assert met == [other, model[0]]
+
+
 # --- random numbers ---------------------------------------------------------------------------------------------------
 
 
-def test_random_numbers_drawn_beside_kernels_are_neither_repeated_nor_taken_for_the_model_s():
-    model, x, drawn, done = nn.Linear(3, 2), torch.ones(4, 3), [], threading.Event()
+def drawn_beside(work):
+    """What another thread draws from torch's generator, seeded with 0, while the work is done."""
+    drawn, done = [], threading.Event()
     torch.manual_seed(0)
 
     def draw():
@@ -131,13 +197,101 @@ def test_random_numbers_drawn_beside_kernels_are_neither_repeated_nor_taken_for_
     thread = threading.Thread(target=draw)
     thread.start()
     try:
-        for _ in range(40):
-            tangent_kernel(model, x)
+        work()
     finally:
         done.set()
         thread.join()
     torch.manual_seed(0)
-    assert drawn == [float(torch.rand(())) for _ in drawn]
+    return drawn, [float(torch.rand(())) for _ in drawn]
+
+
+def kernels(rounds=40):
+    model, x = build("mlp", seed=0, inputs=3, hidden=(4,), outputs=2), torch.ones(4, 3)
+    for _ in range(rounds):
+        tangent_kernel(model, x)
+
+
+def training():
+    model = nn.Sequential(build("mlp", seed=0, inputs=3, outputs=8), nn.RReLU(), nn.Dropout(0.5))
+    train(model, torch.ones(40, 3), torch.arange(40) % 2, epochs=4, seed=0, batch_size=8)
+
+
+def building():
+    for seed in range(20):
+        build("conv8", seed=seed)
+
+
+def distilling():
+    x = torch.arange(20.0)[:, None, None, None].sin().expand(20, 1, 8, 8)
+    distil_images(build("conv8", seed=0), x, torch.arange(20) % 2, per_class=1, seed=0, steps=2)
+
+
+@pytest.mark.parametrize("work", [kernels, training, building, distilling], ids=lambda work: work.__name__)
+def test_random_numbers_drawn_beside_are_neither_repeated_nor_taken(work):
+    drawn, want = drawn_beside(work)
+    assert drawn == want
+
+
+def test_a_generator_that_is_put_back_would_be_seen():
+    """The broken twin: what the other thread draws meanwhile is drawn again."""
+
+    def forking():
+        for _ in range(200):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1)
+                torch.rand(1000)
+
+    drawn, want = drawn_beside(forking)
+    assert drawn != want
+
+
+def test_numbers_from_a_seed_are_those_of_torch_s_own_generator():
+    def several():
+        x = torch.ones(6, 6)
+        return [
+            torch.rand(3), torch.randn(3), torch.randint(9, (3,)), torch.randint(2, 9, (3,)), torch.randperm(5),
+            torch.rand_like(x), torch.randn_like(x), torch.randint_like(x, 5), torch.empty(3).uniform_(),
+            torch.empty(3).normal_(), torch.normal(x), torch.bernoulli(x / 2), torch.multinomial(x[0], 2),
+            torch.poisson(x), nn.functional.dropout(x), nn.functional.alpha_dropout(x, training=True),
+            nn.functional.rrelu(-x, training=True), torch.ops.aten.native_dropout(x, 0.5, True)[0],
+            nn.Linear(3, 2).weight, nn.Conv1d(2, 2, 2).bias,
+        ]  # fmt: skip
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        want = several()
+        torch.manual_seed(6)
+        before = torch.get_rng_state()
+        with seeded(5) as chance:
+            found = several()
+        assert torch.equal(torch.get_rng_state(), before)
+    assert chance.met
+    assert all(torch.equal(one, other) for one, other in zip(found, want, strict=True))
+    own = torch.Generator().manual_seed(7)
+    with seeded(5) as chance:
+        inside = torch.rand(3, generator=own)
+        assert torch.rand(3, device="meta").is_meta
+    assert not chance.met
+    assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(7)))
+
+
+def test_a_network_that_draws_again_in_the_backward_pass_is_refused():
+    """Activations that are computed again would be dropped by another mask than those before: a wrong gradient."""
+
+    class Recomputing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.o = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5)), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.o(torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=False))
+
+    x, y = torch.ones(8, 3), torch.arange(8) % 2
+    with pytest.raises(ValueError, match=r"^model: expected random numbers drawn in the forward pass alone"):
+        train(Recomputing(), x, y, epochs=1, seed=0)
+    plain = Recomputing()
+    plain.inner[1].p = 0.0
+    assert len(train(plain, x, y, epochs=1, seed=0).losses) == 1
 
 
 @pytest.mark.parametrize(

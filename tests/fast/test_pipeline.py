@@ -127,6 +127,50 @@ def test_the_gap_obeys_its_theorem(small):
     assert gap["weighted"] <= gap["epsilon_local"] / (1 - gap["epsilon_global"]) + TOL["float64"]  # LG-3
 
 
+def test_minds_are_those_of_the_label_machine_refitted_without_the_images(small, folder, pack):
+    """The least sure images again, by scikit-learn on exact kernels: scores, answers without, variances, rarity."""
+    digits = data.load(pack)
+    model = build("mlp", seed=Config().seeds["network"], outputs=10, inputs=64)
+    arrays = load_file(folder / "stages" / "network.safetensors")
+    model.load_state_dict({name[8:]: value for name, value in arrays.items() if name.startswith("weights.")})
+    K = tangent_kernel(model, digits.x_train).double().numpy()
+    scale = np.mean(np.diagonal(K, axis1=1, axis2=2))
+    K, y = K / scale, np.eye(10)[digits.y_train] - 0.1
+    probabilities = torch.softmax(arrays["logits.test"].double(), 0).numpy()
+    order = np.argsort(probabilities.max(0), kind="stable")
+    found = small.record["mind"]
+    assert [one["image"] for one in found["images"]] == order[:3].tolist()
+    for one in found["images"]:
+        new = digits.x_test[one["image"] : one["image"] + 1]
+        k = tangent_kernel(model, new, digits.x_train).double().numpy()[:, 0] / scale
+
+        def margin(rows, k=k, answer=one["answer"]):
+            solvers = [
+                KernelRidge(alpha=0.5, kernel="precomputed").fit(A[np.ix_(rows, rows)], t[rows])
+                for A, t in zip(K, y.T, strict=True)
+            ]
+            said = np.array([s.predict(b[None, rows])[0] for s, b in zip(solvers, k, strict=True)])
+            return said[answer] - np.delete(said, answer).max(), said.argmax()
+
+        every = np.arange(len(y))
+        whole = margin(every)[0]
+        for part in (*one["supporting"][:2], *one["opposing"][:2]):
+            assert part["score"] == pytest.approx(whole - margin(np.delete(every, part["row"]))[0], abs=TOL["float32"])
+            assert part["label"] == digits.y_train[part["row"]]
+        nothing, first = one["removals"][:2]
+        assert (nothing["removed"], nothing["says"]) == (0, margin(every)[1])
+        assert nothing["margin"] == pytest.approx(whole, abs=TOL["float32"])
+        if first["removed"] == len(one["supporting"]):
+            gone = [part["row"] for part in one["supporting"]]
+            expected, says = margin(np.delete(every, gone))
+            assert first["margin"] == pytest.approx(expected, abs=TOL["float32"])
+            assert first["says"] == says
+    inverses = [np.linalg.inv(A + 0.5 * np.eye(len(A))) for A in K]
+    left = np.mean([1 / np.diag(A) - 0.5 for A in inverses], axis=0)
+    for one in found["images"]:
+        assert one["rarity"] == pytest.approx(np.mean(left >= one["variance"]), abs=2 / len(left))
+
+
 def test_passes_are_counted(small):
     stages = {row["name"]: row for row in small.record["stages"]}
     n, t = 320, 80
@@ -280,7 +324,8 @@ def test_a_full_disk_ends_in_one_line(pack, tmp_path):
     command = [sys.executable, "-c", code, "run", "--data", pack, *QUICK, "--epochs", "1", "--out", tmp_path / "o"]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "dntk: [Errno 27] File too large\n"
+    file = tmp_path / "o" / "stages" / "network.checkpoint.safetensors"
+    assert done.stderr == f"dntk: [Errno 27] File too large: '{file}'\n"
     assert {path.name for path in (tmp_path / "o").rglob("*")} == {"config.json", "stages"}
 
 
@@ -305,7 +350,7 @@ def test_other_data_in_a_pack_of_the_same_name_are_told(small, pack, folder, tmp
 @pytest.mark.parametrize("out", ["run[old]", "a[/b]", "with space", "é", ":smile:", "[bold]"])
 def test_the_folder_is_printed_as_it_is(small, config, folder, out, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("dntk_fast.cli.run_pipeline", lambda *_, **__: small)
-    monkeypatch.setattr("dntk_fast.cli.write_page", lambda *_: None)
+    monkeypatch.setattr("dntk_fast.cli.write_page", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     Path(out).mkdir(parents=True)
     assert command(monkeypatch, "run", "--data", config.data, "--out", out) == 0
@@ -326,9 +371,11 @@ def test_an_ascii_terminal_of_forty_columns_is_enough(small, config, tmp_path):
     (tmp_path / "é").mkdir()
     (tmp_path / "record.json").write_text(json.dumps(small.record))
     code = (
-        "import json, sys; from types import SimpleNamespace as N; import numpy as np; from dntk_fast import cli\n"
+        "import json; from collections import defaultdict; from types import SimpleNamespace as N\n"
+        "import numpy as np; from dntk_fast import cli\n"
         "record = json.load(open('record.json')); cli.run_pipeline = lambda *a, **o: N(record=record,"
-        " images=np.zeros((2, 8, 8, 1)), labels=np.array([0, 1])); cli.main()"
+        " images=np.zeros((2, 8, 8, 1)), labels=np.array([0, 1]), pictures=defaultdict(lambda: np.zeros((8, 8, 1))));"
+        " cli.main()"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "40", "PYTHONPATH": str(ROOT)}
     given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": False}

@@ -13,14 +13,18 @@ from dntk_fast._device import readable_bytes
 from dntk_fast.cli import TABLES
 from dntk_fast.cli.output import show
 from dntk_fast.report import figures, parts
+from dntk_fast.report.mind import mind_table
 from dntk_fast.report.page import write_page
 from dntk_fast.report.record import read_record, schema, write_record
 from dntk_fast.report.table import Cells
-from tests.fast.example_record import images, record
+from tests.fast.example_record import images, pictures, record
+
+# Six figures, and three images with three for and three against each.
+FIGURES = 6 + 3 * 7
 
 
 def page(tmp_path, content):
-    write_page(content, *images(), tmp_path / "report.html")
+    write_page(content, *images(), tmp_path / "report.html", pictures=pictures())
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -35,6 +39,9 @@ def test_the_example_is_valid_and_a_broken_one_is_not():
         lambda r: r["distance"]["steps"][0].pop("bound"),
         lambda r: r["distance"]["end"].update(same=1.1),
         lambda r: r["refined"].update(forward=0),
+        lambda r: r["mind"]["images"][0].pop("rarity"),
+        lambda r: r["mind"]["images"][0]["removals"].clear(),
+        lambda r: r["mind"]["images"][0]["supporting"][0].update(row=-1),
     ):
         broken = copy.deepcopy(record())
         change(broken)
@@ -75,7 +82,7 @@ def test_the_page_shows_every_method_stage_and_predictor(tmp_path):
         assert f"<td>{row['method']}</td><td>{row['m']}</td>" in html
     for row in content["stages"]:
         assert f"<td>{row['name']}</td><td>{row['seconds']:.1f}</td>" in html
-    assert html.count("<img") == 6
+    assert html.count("<img") == FIGURES
 
 
 def test_a_column_of_long_texts_is_broken_into_lines():
@@ -100,7 +107,7 @@ def test_the_page_does_without_real_spectra_and_condition_numbers(tmp_path):
     content = record()
     content["spectra"] |= {"real": None, "real_ranks": None}
     content["distilled_sizes"][0]["condition_number"] = None
-    assert page(tmp_path, content).count("<img") == 6
+    assert page(tmp_path, content).count("<img") == FIGURES
 
 
 def test_the_same_record_gives_the_same_page(tmp_path):
@@ -144,10 +151,35 @@ def test_bounds_stand_without_truth(tmp_path):
     }
     jsonschema.validate(content, schema())
     html = page(tmp_path, content)
-    assert html.count("<img") == 6
+    assert html.count("<img") == FIGURES
     assert "the exact kernel was too large to form" in html
     assert "the exact solution is known" not in html
     assert "<td>6,170</td><td>–</td><td>–</td>" in html
+
+
+def test_the_page_shows_what_would_change_its_mind(tmp_path):
+    html = page(tmp_path, record())
+    assert html.count("<h2>What would change its mind?</h2>") == 1
+    assert "Without the 12 images that support it most, training is predicted to say <b>church</b>" in html
+    assert "Not the 25 images that support it most" in html
+    assert "the kernel machine itself says horn with all images" in html
+    assert 'alt="training image 91, church · -0.400, opposes the answer tench"' in html
+    assert "6.2% of the training images are as unusual" in html
+    assert "<td>nothing</td><td>horn</td><td>+0.375</td></tr>" in html
+    assert "<td>12 images</td><td>church</td><td>-0.500</td></tr>" in html
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', html)
+    assert len(alts) == FIGURES
+    assert all(alts)
+    one = mind_table(record())
+    assert [row[-2:] for row in one.rows] == [("12 images", "church"), ("none of 25", "–"), ("–", "–")]
+
+
+def test_the_page_does_without_changed_minds_where_no_exact_kernels_were(tmp_path):
+    content = record() | {"mind": None}
+    jsonschema.validate(content, schema())
+    assert "What would change its mind" not in page(tmp_path, content)
+    assert mind_table(content).rows == ()
+    assert "did not fit" in mind_table(content).title
 
 
 def test_tables_print_what_the_record_says():

@@ -34,7 +34,7 @@ def test_rows_are_distinct_and_follow_the_seed(images):
 def test_every_class_gives_as_many(images):
     _, y = data()
     assert torch.bincount(y[chosen(images)]).tolist() == [4, 4, 4]
-    with pytest.raises(ValueError, match="images to keep: expected a multiple of the 3 classes, got 11"):
+    with pytest.raises(ValueError, match="count: expected a multiple of the 3 classes, got 11"):
         chosen(images, count=11)
     with pytest.raises(ValueError, match="per_class: expected at most 20, the number of images of class 0, got 21"):
         choose_rows(

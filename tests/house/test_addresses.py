@@ -20,7 +20,15 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 # What a run, a store or asv writes: named in prose, never in the repository.
-WRITTEN = {"report.json", "report.html", "config.json", "manifest.json", "benchmarks.json"}
+WRITTEN = {
+    "report.json",
+    "report.html",
+    "explain.json",
+    "explain.html",
+    "config.json",
+    "manifest.json",
+    "benchmarks.json",
+}
 KEY = re.compile(r"\[([A-Z][A-Za-z]+\d{4})\]")
 COUNTEREXAMPLE = re.compile(r"CEX-\d+")
 FILE = re.compile(r"(?<![\w/.<>*-])((?:\w+/)*\w+\.(?:py|pyi|md|json|npz|bib|toml|html))\b")

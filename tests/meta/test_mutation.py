@@ -6,8 +6,8 @@ import shutil
 import pytest
 from scipy.stats import beta
 
-from proofs_checks import mutation
-from proofs_checks.mutation import RESULT, footer, main, sample, score, status
+from proofs_checks import mutation, mutation_by_ledger
+from proofs_checks.mutation import BY_LEDGER, RESULT, SAMPLE, footer, main, sample, score, status
 
 NAMES = [f"dntk_ref.kernel.x_gram__mutmut_{i}" for i in range(50)]
 TOY = "def after(x):\n    return x + 1\n\n\ndef twice(x):\n    return x * 2\n"
@@ -163,3 +163,27 @@ def test_every_recorded_survivor_was_killed_since_or_is_explained():
 
 def test_the_ledger_ends_with_the_recorded_score():
     assert footer() in (RESULT.parent / "LEDGER.md").read_text()
+
+
+def test_only_what_ends_without_a_fault_survives_the_ledger():
+    found = [mutation_by_ledger.outcome(code) for code in (0, 1, 2, -6, -24, -9)]
+    assert found == ["survived", "killed", "killed", "killed", "timeout", "timeout"]
+
+
+def test_the_ledger_is_tried_on_mutants_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mutation_by_ledger, "WORK", tmp_path)
+    assert mutation_by_ledger.main([]) == 2
+    assert "run python -m proofs_checks.mutation" in capsys.readouterr().err
+
+
+def test_the_recorded_result_of_the_ledger_adds_up():
+    result, drawn = (json.loads(path.read_text(encoding="utf-8")) for path in (BY_LEDGER, SAMPLE))
+    assert len(set(drawn["names"])) == 600
+    assert result["seed"] == drawn["seed"]
+    assert result["killed"] + result["survived"] + result["timeout"] == result["tried"]
+    assert result["tried"] + result["lost"] == 200
+    assert {entry["mutant"] for entry in result["survivors"]} <= set(drawn["names"][:200])
+    assert len(result["survivors"]) == result["survived"]
+    share, low, high = score(result["killed"], result["survived"])
+    assert (result["score"], *result["interval"]) == (round(share, 4), round(low, 4), round(high, 4))
+    assert f"notices {result['killed']} of {result['killed'] + result['survived']} " in footer()

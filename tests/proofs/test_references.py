@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from proofs_checks.judge import QUICK, judge_step
 from proofs_checks.references.agreement import Agreement, Instance, beside
 from proofs_checks.references.balls import PRECISION
 from proofs_checks.references.certificates import CERTIFICATES
+from proofs_checks.references.domain import misnamed
 from proofs_checks.references.families import PROBLEMS
 from proofs_checks.references.table import UNNAMED, named
 from proofs_checks.registry import registry
@@ -36,7 +38,9 @@ def test_every_function_is_named_by_a_reading_or_listed_with_a_reason():
 
 def test_the_readings_of_the_ledger_carry_the_names():
     claims = {step.claim for s in registry() for reading in s.readings for step in reading.references}
-    assert claims == {f"dntk_ref.{path} is the exact one" for path in NAMED}
+    assert claims == {
+        f"dntk_ref.{path} is the exact one, and refuses by name what is outside its domain" for path in NAMED
+    }
 
 
 def scaled(value, factor):
@@ -76,6 +80,40 @@ def test_an_agreement_fails_for_another_value_another_length_and_nan():
             function=np.sqrt, call=lambda f, c, w=wrong: w, exact=lambda e: np.ones(2), cases=lambda n: ()
         )
         assert not beside(case, agreement=found, factor=1.0).holds
+
+
+def checked(x, *, name="x", finite=True, word="even"):
+    if finite and not np.isfinite(x).all():
+        raise ValueError(f"{name}: expected finite entries, got others")
+    if x.ndim > 2:
+        raise ValueError("x: expected a vector or matrix, got more axes")
+    if word != "even":
+        raise ValueError(f"word: expected even, got {word!r}" if name == "x" else "word: expected even")
+    return x
+
+
+@pytest.mark.parametrize(
+    ("options", "faults"),
+    [
+        ({}, []),
+        ({"finite": False}, ["x, an entry that is no number: taken"]),
+        ({"name": "y"}, ["x, an entry that is no number: y: expected finite entries, got others"]),
+    ],
+)
+def test_what_is_taken_outside_the_domain_or_refused_by_another_name_is_listed(options, faults):
+    assert misnamed(partial(checked, **options), {"x": np.ones(2)}, {"x", "word"}) == faults
+
+
+def test_a_refusal_of_a_word_shows_the_word():
+    assert misnamed(checked, {"x": np.ones(2), "word": "even"}, {"x", "word"}) == []
+    found = misnamed(partial(checked, name="x "), {"x": np.ones(2), "word": "even"}, {"x", "word"})
+    assert found == ["word, another word: word: expected even"]
+
+
+def test_the_ledger_sees_a_function_that_takes_what_it_should_refuse(monkeypatch):
+    agreement = NAMED["kernel.gram"][0]
+    monkeypatch.setattr(dntk_ref.kernel, "gram", lambda features: np.asarray(features) @ np.asarray(features).T)
+    assert not beside(agreement.cases(QUICK)[0], agreement=agreement, factor=1.0).holds
 
 
 def test_steps_of_the_reference_have_twins_that_are_rejected():

@@ -41,5 +41,5 @@ def test_a_run_on_the_folder_of_a_pack_goes_end_to_end(some, tmp_path):
     assert result.record["network"]["accuracy"] > 0.15  # chance is 0.1; four epochs on 334 photographs
     # Theorem R: with logit targets and an exact head the full kernel's ridge regression follows the network
     assert result.record["full_kernel"]["fidelity"] > 0.8
-    write_page(result.record, result.images, result.labels, tmp_path / "report.html")
+    write_page(result.record, result.images, result.labels, tmp_path / "report.html", pictures=result.pictures)
     assert (tmp_path / "report.html").stat().st_size > 10_000

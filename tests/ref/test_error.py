@@ -486,3 +486,8 @@ def test_the_design_and_the_noise_of_a_deviation_are_told_apart():
     found = er.weight_deviation_terms(straight, [0], 1.0)
     # Sigma = 5/2, w_lam = 5/7, Sigma_hat = 1: (1 - 5/2)(1 - 5/7) / 2 = -3/14.
     np.testing.assert_allclose([found.design[0], found.noise[0]], [-3 / 14, 0.0], atol=TOL["hand"])
+
+
+def test_the_bound_on_the_largest_leverage_takes_one_row():
+    whole = er.population([[1.0, 2.0], [3.0, 0.0]], [0.0, 0.0])
+    assert er.design_leverage_bound(whole, 2.0) == pytest.approx(4.5, rel=TOL["float64"])

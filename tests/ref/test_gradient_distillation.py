@@ -613,3 +613,20 @@ def test_bad_arguments_are_refused(call, message):
 def test_a_generator_is_demanded(call):
     with pytest.raises(TypeError, match=r"rng: expected a numpy.random.Generator, got int"):
         call()
+
+
+def test_a_row_without_weight_keeps_none():
+    np.testing.assert_array_equal(gd._inverse_root(np.array([4.0, 0.0, -1.0])), [0.5, 0.0, 0.0])
+
+
+def test_the_affinity_is_the_positive_part_by_default():
+    rng = np.random.default_rng(0)
+    Phi, Y = rng.standard_normal((2, 6, 4)), rng.standard_normal((2, 6))
+    both = [
+        gd.local_global_distillation(
+            Phi, Y, clusters=2, tau_v=0.9, tau_g=0.5, rng=np.random.default_rng(1), **({"affinity": a} if a else {})
+        )
+        for a in (None, "positive")
+    ]
+    for found, named in zip(*both, strict=True):
+        np.testing.assert_array_equal(found.synthesis, named.synthesis)

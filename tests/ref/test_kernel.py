@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dntk_ref import kernel, subspace
+from dntk_ref._linear import UNIT, solve_doubt, split
+from dntk_ref._nystrom import parts
 from dntk_ref.cases import COUNTEREXAMPLES, random_projector
 from tests.ref.sides import CLOSE, HAND, differs
 from tests.strategies import features, generators, pairs_of_features
@@ -355,3 +357,21 @@ def test_sizes_and_numbers_out_of_range_are_refused():
         kernel.ridged_inducing_point_kernel([[1.0]], [[1.0]], 0.0)
     with pytest.raises(ValueError, match=r"inputs: expected an integer in \[1, inf\]"):
         kernel.resource_counts(inputs=0, tests=0, classes=1, parameters=1, width=1)
+
+
+def test_inducing_gradients_that_the_features_do_not_meet_hold_nothing():
+    np.testing.assert_array_equal(kernel.inducing_point_kernel([[2.0, 0.0]], [[0.0, 1.0]]), [[0.0]])
+    found = parts(np.diag([1.0, 0.0]), [[0.0], [1.0]], 1e-12)
+    assert found.kept.shape == (2, 0)
+    np.testing.assert_allclose(np.abs(found.missed), np.diag([1.0, 0.0])[:, ::-1], **HAND)
+
+
+def test_no_rows_leave_all_columns_over():
+    found = split(np.zeros((0, 2)), np.array([[1.0], [2.0]]))
+    assert (found.coordinates.shape, found.remainder.tolist()) == ((0, 1), [[1.0], [2.0]])
+
+
+def test_without_a_kernel_a_solve_errs_by_its_division():
+    # share = (4 + 8) UNIT, of a solution of length 1; the solution's trivial bound is 2
+    found = solve_doubt(np.zeros((1, 1)), np.ones(1), np.ones(1), 1.0)
+    assert found / (12 * UNIT) == pytest.approx(1, rel=TOL["float64"])

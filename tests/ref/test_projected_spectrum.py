@@ -177,3 +177,9 @@ K2 = np.eye(2)
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_one_dimension_has_its_distortion():
+    # (1 + (1 + sqrt(2 ln 4)) / 1)^2 - 1
+    expected = (2 + np.sqrt(2 * np.log(4))) ** 2 - 1
+    assert ps.embedding_distortion(1, 1, 0.5) == pytest.approx(expected, rel=TOL["float64"])

@@ -172,3 +172,14 @@ REFUSED = [
 def test_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_excess_by_the_trace_by_hand():
+    # E = 4, alpha = 3: lam tr(E) |alpha|^2 / 2 = 18
+    assert rs.restricted_excess_bound_by_trace([[4.0]], [[0.0]], [3.0], 1.0) == pytest.approx(18.0, rel=TOL["float64"])
+
+
+def test_an_eigenvalue_below_the_roundings_of_the_largest_is_no_help():
+    # of diag(1e16, 1) the smallest eigenvalue is known to about 16: the bound may not divide by lam + 1
+    K, rho = np.diag([1e16, 1.0]), [3.0, 4.0]
+    np.testing.assert_allclose(rs.dual_bound_by_cross([[2.0, 0.0]], K, rho, 0.5), [20.0], **HAND)

@@ -1,0 +1,9 @@
+"""Gram matrices and exact tangent kernels."""
+
+from tests.speed.pairs import agree_then_time, pairs
+
+QUANTITIES = pairs("kernel")
+
+
+def test_both_sides_agree(benchmark, quantity, size, side):
+    agree_then_time(benchmark, quantity, size, side)

@@ -1,0 +1,9 @@
+"""Local and global eigenspaces."""
+
+from tests.speed.pairs import agree_then_time, pairs
+
+QUANTITIES = pairs("locality")
+
+
+def test_both_sides_agree(benchmark, quantity, size, side):
+    agree_then_time(benchmark, quantity, size, side)

@@ -1,0 +1,9 @@
+"""Certificates of spectra: energies in given directions."""
+
+from tests.speed.pairs import agree_then_time, pairs
+
+QUANTITIES = pairs("spectral")
+
+
+def test_both_sides_agree(benchmark, quantity, size, side):
+    agree_then_time(benchmark, quantity, size, side)

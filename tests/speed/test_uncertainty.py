@@ -1,0 +1,9 @@
+"""The predictive variance."""
+
+from tests.speed.pairs import agree_then_time, pairs
+
+QUANTITIES = pairs("uncertainty")
+
+
+def test_both_sides_agree(benchmark, quantity, size, side):
+    agree_then_time(benchmark, quantity, size, side)
