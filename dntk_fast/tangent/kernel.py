@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ def tangent_kernel(
     x2: Any = None,
     *,
     memory: int | None = None,
+    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -55,7 +56,7 @@ def tangent_kernel(
     tensor([[[25.,  3.],
              [ 3.,  1.]]], dtype=torch.float64)
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit)
     return J.kernel(x1, x2, out=out)
 
 
@@ -65,6 +66,7 @@ def tangent_kernel_sum(
     x2: Any = None,
     *,
     memory: int | None = None,
+    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -75,7 +77,7 @@ def tangent_kernel_sum(
     >>> tangent_kernel_sum(nn.Linear(2, 3, bias=False), torch.tensor([[3.0, 4.0]]))
     tensor([[75.]], dtype=torch.float64)
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit)
     return J.kernel_sum(x1, x2, out=out)
 
 
@@ -85,6 +87,7 @@ def tangent_kernel_full(
     x2: Any = None,
     *,
     memory: int | None = None,
+    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -97,7 +100,9 @@ def tangent_kernel_full(
     tensor([[25.,  0.],
             [ 0., 25.]], dtype=torch.float64)
     """
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).kernel_full(x1, x2)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).kernel_full(
+        x1, x2
+    )
 
 
 def kernel_diagonal(
@@ -105,6 +110,7 @@ def kernel_diagonal(
     x: Any,
     *,
     memory: int | None = None,
+    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -116,7 +122,7 @@ def kernel_diagonal(
     >>> kernel_diagonal(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]))
     tensor([[26.]], dtype=torch.float64)
     """
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).diagonal(x)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).diagonal(x)
 
 
 def kernel_plan(
@@ -125,9 +131,10 @@ def kernel_plan(
     x2: Any = None,
     *,
     memory: int | None = None,
+    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> KernelPlan:
     """Return what `tangent_kernel` would do with these arguments: rules, passes, predicted peak; `str` is a table."""
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).plan(x1, x2)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).plan(x1, x2)
