@@ -1,6 +1,7 @@
 """The refusals: each function gives back what it checked, or raises one line that names the argument.
 
 Arrays may be of any array-API kind (NumPy, torch, CuPy); they come back as they are, never converted or moved.
+One file because refusals share one way to say what was expected and what came.
 """
 
 from __future__ import annotations
