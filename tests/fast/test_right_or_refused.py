@@ -287,8 +287,7 @@ def test_models_that_torch_stops_are_refused_in_one_line():
     w = {key: torch.ones_like(p) for key, p in again.named_parameters()}
     ones = torch.ones(2, 5, dtype=torch.float64)
     for call, given in ((vector_jacobian, ones), (kernel_vector, ones), (jacobian_vector, w)):
-        said = r"^model: expected activations that are kept for the backward pass .*, got torch.utils"
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=r"^model: expected activations that are kept for the backward pass .*, got torch.utils"):
             call(again, x, given)
 
 
