@@ -55,9 +55,8 @@ class DistributedJacobian(Jacobian):
     def alone(self) -> Jacobian:
         """The Jacobian in this process."""
         return Jacobian(
-            self.given, outputs=self.outputs, parameters=self.parameters, dtype=self.dtype, memory=self.memory,
-            audit=self.audit,
-        )  # fmt: skip
+            self.given, outputs=self.outputs, parameters=self.parameters, dtype=self.dtype, memory=self.memory
+        )
 
     def to(self, dtype: torch.dtype | None) -> DistributedJacobian:
         """Return the Jacobian in another precision, of the same model; made once."""
@@ -65,7 +64,6 @@ class DistributedJacobian(Jacobian):
             return self
         if dtype not in self._others:
             options = {"outputs": self.outputs, "parameters": self.parameters, "memory": self.memory, "dtype": dtype}
-            options["audit"] = self.audit
             self._others[dtype] = DistributedJacobian(self.given, shard_rows=self.shard_rows, **options)
         return self._others[dtype]  # type: ignore[return-value]
 

@@ -148,7 +148,7 @@ class Sketch:
         flat = weights.reshape(-1, self.k)
         for name, shape in self.shapes.items():
             back = self.block(name, dtype=weights.dtype, device=weights.device).adjoint(flat)
-            yield name, back.reshape((*weights.shape[:-1], *shape))
+            yield name, back.reshape(*weights.shape[:-1], *shape)
 
     def matrix(self, *, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return the map itself, (P, k), acting on the right: A^T of the paper; for small P only.

@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
@@ -21,7 +20,6 @@ from dntk_fast import _check
 from dntk_fast._alone import alone
 from dntk_fast.tangent.isolation import own_copy
 from dntk_fast.tangent.loaders import joined
-from dntk_fast.tangent.shadow import shadow, tables
 
 __all__ = [
     "Outputs",
@@ -143,11 +141,7 @@ def differentiable(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Wrapped(nn.Module):
-    """A model, or a function of (model, batch) -> (n, q), and some of its outputs: one module with parameters `model.*`.
-
-    Every call is made on a shadow of its own: neither the model that was given nor the next call finds what it keeps. Tables
-    of tensors in attributes (some networks compute their attention bias once) start empty where that changes nothing.
-    """
+    """A model, or a function of (model, batch) -> (n, q), and some of its outputs: one module with parameters `model.*`."""
 
     def __init__(
         self,
@@ -158,48 +152,22 @@ class Wrapped(nn.Module):
         super().__init__()
         self.model: nn.Module = model
         self.function, self.columns = function, columns
-        self.emptied: bool | None = None
         self.training = model.training  # not train(): parts of the model may be in another mode
 
     def forward(self, batch: Any) -> Tensor:
-        """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments; the model gets a copy of it."""
+        """Return the outputs of a batch that is a tensor, or a tuple or dict of arguments."""
         device = _MODELS_OWN.get()
         with nullcontext() if device is None else torch.device(device):
-            if self.emptied is None and any(tables(self.model)):
-                self.emptied = self._same_when_empty(batch)
-            found = self._called(batch, bool(self.emptied))
+            return self._outputs(own_copy(batch))
+
+    def _outputs(self, batch: Any) -> Tensor:
+        found = call(self.model, batch) if self.function is None else self.function(self.model, batch)
+        if self.function is not None and (not isinstance(found, Tensor) or found.ndim != 2):
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            _check.refuse("outputs", "a function of (model, batch) that gives a tensor (n, q)", got)
         if self.columns is None or not isinstance(found, Tensor) or found.ndim != 2:
             return found  # refused where it is used
         return found[:, [_check.integer("outputs", c, 0, found.shape[1] - 1) for c in self.columns]]
-
-    def at(self, values: Mapping[str, Tensor], batch: Any) -> Tensor:
-        """Return the outputs with other tensors in the place of parameters or buffers, by their names in the model."""
-        found: Tensor = functional_call(shadow(self), {f"model.{name}": t for name, t in values.items()}, (batch,))
-        return found
-
-    def apart(self) -> Wrapped:
-        """Return the same with modules of its own, which hooks can be hung on."""
-        return Wrapped(shadow(self.model), self.function, self.columns)
-
-    def _called(self, batch: Any, emptied: bool) -> Any:
-        model = shadow(self.model)
-        for table in tables(model) if emptied else ():
-            table.clear()
-        if self.function is None:
-            return call(model, own_copy(batch))
-        found = self.function(model, own_copy(batch))
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            _check.refuse("outputs", "a function of (model, batch) that gives a tensor (n, q)", got)
-        return found
-
-    def _same_when_empty(self, batch: Any) -> bool:
-        kept = self._called(batch, False)
-        try:
-            found = self._called(batch, True)
-        except Exception:  # whatever it says where constants are missing
-            return False
-        return bool(torch.allclose(found, kept, rtol=1e-3, atol=1e-3 * float(kept.detach().abs().max())))
 
 
 def network(model: nn.Module, outputs: Outputs) -> Wrapped:
@@ -257,18 +225,8 @@ def cast(model: nn.Module, x: Any, dtype: torch.dtype | None) -> tuple[nn.Module
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype: expected a floating-point torch.dtype, got {dtype!r}")
     if any(p.is_floating_point() and p.dtype != dtype for p in (*model.parameters(), *model.buffers())):
-        # What a module computes of its parameters and keeps (an older weight_norm) is no leaf, and cannot be copied.
-        loose = (t for part in model.modules() for t in vars(part).values() if isinstance(t, Tensor))
-        memo = {id(t): t.detach().clone() for t in loose if t.grad_fn is not None}
-        model = copy.deepcopy(model, memo)._apply(lambda t: _to(t, dtype))
-    return model, tree_map_only(Tensor, lambda part: _to(part, dtype), x)
-
-
-def _to(t: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in another precision; a complex one stays complex."""
-    if t.is_complex():
-        return t.to(torch.promote_types(dtype, torch.complex32))
-    return t.to(dtype) if t.is_floating_point() else t
+        model = copy.deepcopy(model).to(dtype)
+    return model, tree_map_only(Tensor, lambda part: part.to(dtype) if part.is_floating_point() else part, x)
 
 
 def described(batch: Any) -> str:

@@ -6,26 +6,21 @@ what one forward and C plain backward passes take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vmap
-from torch.utils._pytree import tree_map
+from torch.func import functional_call, jvp, vmap
 
 from dntk_fast import _check
 from dntk_fast.tangent.batches import Wrapped, ends, take
-from dntk_fast.tangent.generic import gradients, gradients_one_by_one, plain_layers
-from dntk_fast.tangent.isolation import silent
-from dntk_fast.tangent.probes import Seen, agree_to_rounding, chunk_rows
+from dntk_fast.tangent.generic import gradients, gradients_one_by_one
+from dntk_fast.tangent.isolation import plain_attention, silent
+from dntk_fast.tangent.probes import agree_to_rounding, chunk_rows
 
-__all__ = ["Products", "differences", "pushforward"]
-
-# Step of a central difference along a direction of length one, as a share of the parameters' length: on ResNet-18 in
-# float32 the error is 12 % at 1e-3 and 0.4 % at 1e-5, where rounding and curvature are about even.
-_STEP = {torch.float64: 1e-6, torch.float32: 1e-5}
+__all__ = ["Products"]
 
 # How often what a sample saves for its backward pass is held: by a backward pass itself, its gradients and what the
 # layer at hand needs; by forward mode, activations and workspace, to which every direction adds its tangents once; by two
@@ -47,50 +42,23 @@ class Products:
     like: Tensor
     way: str = "forward mode"
 
-    def forwards(self, seen: Seen) -> Products:
-        """The task with a way to J w: the first that gives what plain backward passes do, on two samples and one direction.
+    def forwards(self) -> Products:
+        """The task with a way to J w: forward mode where it gives what backward passes do, on two samples and one direction.
 
-        Forward mode is unaware of `no_grad`, of rows of a table that are fixed and of hooks in the backward pass; two
-        backward passes of functions that leave the graph in theirs; and not every function has a derivative of its kind.
+        Forward mode is unaware of `no_grad` and of hooks in the backward pass, and not every function has a derivative of
+        its kind, nor of the kind that two backward passes take.
         """
         pair = replace(self, x=ends(self.x), n=2)
         direction = {name: (p + (float(p.detach().abs().mean()) or 1.0)).detach() for name, p in self.wanted.items()}
-        signs = torch.ones(2, self.outputs).to(self.like)
-        signs[:, ::2] = -1  # unlike outputs must not cancel: of a softmax they sum to a constant
-        signs[1] *= torch.linspace(1, 2, self.outputs).to(self.like)
-        truth = pair._rows_of(signs, direction)
-        if seen.hooked:
-            apart = sum(
-                pair._rows_of(torch.zeros_like(signs).index_fill_(1, torch.tensor([c]), 1.0), direction) * signs[:, c]
-                for c in range(self.outputs)
-            )
-            if not agree_to_rounding(torch.as_tensor(apart).to(truth), truth, seen.unit):
-                _check.refuse("model", "backward passes that are linear", "a hook on an activation that is not")
-        blind = seen.hidden or seen.hooked or self._fixed()
-        for way in ("two backward passes",) if blind else ("forward mode", "two backward passes"):
-            try:
-                found = replace(pair, way=way)._along([direction], slice(None))[0]
-            except (RuntimeError, NotImplementedError):
-                continue
-            if agree_to_rounding((found * signs).sum(1), truth, seen.unit):
-                return replace(self, way=way)
-        return replace(self, way="one by one")
-
-    def _fixed(self) -> bool:
-        """Whether a table has a row that is never trained."""
-        return any(getattr(layer, "padding_idx", None) is not None for layer in self.module.modules())
-
-    def _rows_of(self, weights: Tensor, direction: dict[str, Tensor]) -> Tensor:
-        """<grad sum_c weights[i, c] f_c(x_i), w> of every row, by a backward pass each: (n,)."""
-        with torch.enable_grad(), plain_layers():
-            values, leaves, found = self.module(self.x), list(self.wanted.values()), []
-            for i in range(self.n):
-                seeds = torch.zeros_like(values)
-                seeds[i] = weights[i]
-                pulled = gradients(values, leaves, seeds, retain_graph=i + 1 < self.n)
-                pairs = zip(pulled, direction.values(), strict=True)
-                found.append(torch.stack([(g.double() * w.double()).sum() for g, w in pairs]).sum())
-        return torch.stack(found).to(self.like)  # of the digits that the model has
+        try:
+            other, truth = "two backward passes", pair._twice_backward([direction], slice(None))
+        except (RuntimeError, NotImplementedError):
+            other, truth = "one by one", pair._one_by_one([direction], slice(None))
+        try:
+            serves = agree_to_rounding(pair._forward_mode([direction], slice(None)), truth)
+        except (RuntimeError, NotImplementedError):
+            serves = False
+        return self if serves else replace(self, way=other)
 
     def coefficients(self, name: str, value: Any) -> Tensor:
         """The numbers (C, n) that an argument must be, in the precision of the products."""
@@ -104,7 +72,7 @@ class Products:
         if not isinstance(w, Tensor) or tuple(w.shape) not in (shape, (self.outputs, *shape)):
             expected = f"a tensor of shape {shape} or {(self.outputs, *shape)}"
             _check.refuse(f"weights[{name!r}]", expected, _described(w))
-        return w.to(self.wanted[name]).detach().reshape(-1, *shape)
+        return w.to(self.like).reshape(-1, *shape)
 
     def chunks(self, copies: int) -> Iterator[slice]:
         """The rows, as many at a time as fit with so many copies of what a sample saves."""
@@ -121,8 +89,7 @@ class Products:
         names, leaves = list(self.wanted), list(self.wanted.values())
         total = {name: leaf.new_empty(len(seeds), *leaf.shape) for name, leaf in self.wanted.items()}
         for rows in self.chunks(_BACKWARD):
-            with plain_layers():
-                values = self.module(take(self.x, rows))
+            values = self.module(take(self.x, rows))
             for at, (c, a) in enumerate(seeds):
                 last = at + 1 == len(seeds)
                 weight = torch.zeros_like(values)
@@ -136,9 +103,7 @@ class Products:
         """J^T a of all outputs together, from a (n, C): one backward pass a chunk."""
         total = {name: torch.zeros_like(leaf) for name, leaf in self.wanted.items()}
         for rows in self.chunks(_BACKWARD):
-            with plain_layers():
-                values = self.module(take(self.x, rows))
-            found = gradients(values, list(self.wanted.values()), seeds[rows])
+            found = gradients(self.module(take(self.x, rows)), list(self.wanted.values()), seeds[rows])
             for into, g in zip(total.values(), found, strict=True):
                 into.add_(g)
         return total
@@ -185,7 +150,7 @@ class Products:
         """Where vmap cannot follow, direction by direction."""
 
         def along(direction: dict[str, Tensor]) -> Tensor:
-            return pushforward(self.module, take(self.x, rows), direction)[1]
+            return self._tangents(direction, rows)
 
         if len(directions) > 1:
             try:
@@ -208,7 +173,7 @@ class Products:
     def _twice_backward(self, directions: Sequence[dict[str, Tensor]], rows: slice) -> Tensor:
         """The derivative of <J^T a, w> with respect to a."""
         leaves = [self.wanted[name] for name in directions[0]]
-        with plain_layers():
+        with plain_attention():
             values = self.module(take(self.x, rows))
             a = torch.zeros_like(values, requires_grad=True)
             pulled = gradients(values, leaves, a, create_graph=True)
@@ -218,57 +183,19 @@ class Products:
                 found += gradients(product, [a], None, retain_graph=at + 1 < len(directions))
         return torch.stack(found)
 
+    def _tangents(self, direction: dict[str, Tensor], rows: slice) -> Tensor:
+        batch = take(self.x, rows)
+        state = {f"model.{name}": p.detach() for name, p in self.module.model.named_parameters()}
+        primal = {f"model.{name}": state.pop(f"model.{name}") for name in direction}
+        tangent = {f"model.{name}": w for name, w in direction.items()}
 
-def pushforward(module: Wrapped, batch: Any, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Outputs and J(x) w by forward mode, both (n, C).
+        def values(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.module, {**state, **parameters}, (batch,))
 
-    >>> line, x = Wrapped(nn.Linear(2, 1, bias=False)), torch.tensor([[3.0, 4.0]])
-    >>> pushforward(line, x, {"weight": torch.tensor([[1.0, 2.0]])})[1]
-    tensor([[11.]])
-    """
-    state, primal = _state(module, direction)
-
-    def values(parameters: dict[str, Tensor]) -> Tensor:
-        return module.at({**state, **parameters}, batch)
-
-    # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates, and says
-    # where vmap goes one by one.
-    with plain_layers(), silent():
-        found, along = jvp(values, (primal,), (dict(direction),))[:2]
-        return found, along
-
-
-def differences(module: Wrapped, batch: Any, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Outputs and (f(x; w + h d) - f(x; w - h d)) / 2h, (n, C), for d of length one; half types are taken in float32.
-
-    >>> line, x = Wrapped(nn.Linear(2, 1, bias=False).double()), torch.tensor([[3.0, 4.0]]).double()
-    >>> found = differences(line, x, {"weight": torch.tensor([[0.6, 0.8]]).double()})[1]
-    >>> bool((found - 5).abs() < 1e-6)
-    True
-    """
-
-    def wide(part: Any) -> Any:
-        half = isinstance(part, Tensor) and part.dtype in (torch.float16, torch.bfloat16)
-        return part.float() if half else part
-
-    state, primal = _state(module, direction)
-    state |= dict(module.model.named_buffers())
-    state, primal = ({name: wide(part) for name, part in parts.items()} for parts in (state, primal))
-    length = torch.stack([torch.linalg.vector_norm(p.double()) for p in primal.values()]).norm()
-    step = max(float(length), 1.0) * max(_STEP.get(p.dtype, 1e-5) for p in primal.values())
-    some = tree_map(wide, batch)
-    with torch.enable_grad(), plain_layers():  # it may differentiate inside
-        moved = [
-            module.at({**state, **{n: (p + h * wide(direction[n])).detach() for n, p in primal.items()}}, some)
-            for h in (step, -step)
-        ]
-        return module(batch).detach(), (moved[0] - moved[1]).detach() / (2 * step)
-
-
-def _state(module: Wrapped, direction: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The parameters that stay and those that move, as constants."""
-    state = {name: p.detach() for name, p in module.model.named_parameters()}
-    return state, {name: state.pop(name) for name in direction}
+        # Fused attention has no forward-mode derivative; torch loads its other rules by a function it deprecates, and
+        # says where vmap goes one by one.
+        with plain_attention(), silent():
+            return jvp(values, (primal,), (tangent,))[1]
 
 
 def _described(value: Any) -> str:

@@ -23,7 +23,6 @@ def tangent_features(
     projection: str | Mapping[str, str] = "auto",
     keep_head: bool | Literal["auto"] = "auto",
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     outputs: Outputs = None,
     parameters: Parameters = None,
     quality: float = 2.0,
@@ -73,7 +72,7 @@ def tangent_features(
     >>> torch.allclose(logits, model(x))
     True
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, memory=memory, audit=audit)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, memory=memory)
     return J.features(x, k=k, seed=seed, projection=projection, keep_head=keep_head, quality=quality)
 
 
@@ -86,7 +85,6 @@ def feature_plan(
     projection: str | Mapping[str, str] = "auto",
     keep_head: bool | Literal["auto"] = "auto",
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     outputs: Outputs = None,
     parameters: Parameters = None,
     quality: float = 2.0,
@@ -98,7 +96,7 @@ def feature_plan(
     >>> print(str(feature_plan(model, torch.ones(4, 2), k=5, seed=0)).splitlines()[0])
     2 outputs, 4 samples and 2 outputs at a time, k = 5, exact head 2
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, memory=memory, audit=audit)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, memory=memory)
     return J.feature_plan(x, k=k, seed=seed, projection=projection, keep_head=keep_head, quality=quality)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
 
 from dntk_fast import _check
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.batch_norm import WrittenOut
 from dntk_fast.tangent.batches import Wrapped, ends, take
 from dntk_fast.tangent.isolation import plain_attention, silent
 from dntk_fast.tangent.probes import agree_to_rounding, kept_activations, probe
@@ -22,7 +20,6 @@ __all__ = [
     "gradients",
     "gradients_one_by_one",
     "per_sample_gradients",
-    "plain_layers",
     "projected",
     "pulled_back",
     "sample_gradients",
@@ -30,27 +27,19 @@ __all__ = [
 ]
 
 
-@contextmanager
-def plain_layers() -> Iterator[None]:
-    """Attention and BatchNorm by their formulas: what torch puts in their place has not every derivative, or a wrong one."""
-    with plain_attention(), WrittenOut():
-        yield
-
-
-def _parameter_copies(module: Wrapped, names: Sequence[str], n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _parameter_copies(module: nn.Module, names: Sequence[str], n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One leaf per wanted parameter that stands for n copies of it (no memory), and the others as constants."""
-    every = dict(module.model.named_parameters())
+    every = dict(module.get_submodule("model").named_parameters())
     leaves = {name: every[name].detach().expand(n, *every[name].shape).requires_grad_() for name in names}
     return leaves, {name: p.detach() for name, p in every.items() if name not in leaves}
 
 
-def _outputs(module: Wrapped, leaves: dict[str, Tensor], constants: dict[str, Tensor], batch: Any) -> Tensor:
+def _outputs(module: nn.Module, leaves: dict[str, Tensor], constants: dict[str, Tensor], batch: Any) -> Tensor:
     """Outputs (n, C), row i a function of copy i of the parameters alone."""
 
     def one(copies: dict[str, Tensor], sample: Any) -> Tensor:
-        outputs = module.at({**constants, **copies}, take(sample, None))
-        if outputs.ndim != 2 or len(outputs) != 1:
-            _check.refuse("model", "outputs of shape (1, C) for one sample", f"shape {tuple(outputs.shape)}")
+        values = {f"model.{name}": value for name, value in {**constants, **copies}.items()}
+        outputs: Tensor = functional_call(module, values, (take(sample, None),))
         return outputs[0]
 
     rows = tree_map(lambda part: 0 if isinstance(part, Tensor) else None, batch)
@@ -76,7 +65,7 @@ def per_sample_gradients(module: Wrapped, batch: Any, names: Sequence[str], outp
         yield from gradients_one_by_one(module, batch, names, outputs)
         return
     leaves, constants = _parameter_copies(module, names, n)
-    with torch.enable_grad(), plain_layers():
+    with torch.enable_grad(), plain_attention():
         totals = _outputs(module, leaves, constants, batch).sum(0)
         for position, c in enumerate(outputs):
             last = position + 1 == len(outputs)
@@ -88,7 +77,7 @@ def gradients_one_by_one(module: Wrapped, batch: Any, names: Sequence[str], outp
     """The same by the model itself, one sample and one backward pass at a time: whatever it does, this is its gradient."""
     every = dict(module.model.named_parameters())
     leaves = {name: every[name] for name in names}
-    with torch.enable_grad(), plain_layers():
+    with torch.enable_grad(), plain_attention():
         samples = range(_check.samples("x", batch))
         rows = [_check.logits(module(take(batch, slice(i, i + 1))), 1)[0] for i in samples]
         for position, c in enumerate(outputs):
@@ -142,21 +131,13 @@ def sample_gradients(wrapped: Wrapped, names: Sequence[str], inputs: Any, classe
     """The gradients of a few parameters by torch.func, name -> (C, n, *shape); row by row where vmap cannot follow."""
     n = _check.samples("inputs", inputs)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def gather(step: int, gradients: Callable[..., Gradients]) -> None:
+    with silent():
+        vectorised = vectorises(wrapped, inputs, names, classes)
+        step, gradients = (n, per_sample_gradients) if vectorised else (1, gradients_one_by_one)
         for at in range(0, n, step):
             chunk = list(gradients(wrapped, take(inputs, slice(at, at + step)), names, classes))
             for name in names:
                 parts[name].append(torch.stack([found[name] for _, found in chunk]))
-
-    with silent():
-        try:
-            if not vectorises(wrapped, inputs, names, classes):
-                raise RuntimeError("the two samples differ")
-            gather(n, per_sample_gradients)
-        except (RuntimeError, NotImplementedError):  # these samples, if not the first and the last, vmap cannot follow
-            parts = {name: [] for name in names}
-            gather(1, gradients_one_by_one)
     return {name: torch.cat(found, 1) for name, found in parts.items()}
 
 

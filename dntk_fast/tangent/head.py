@@ -38,16 +38,26 @@ def affine_head(module: Wrapped, batch: Any, names: Sequence[str]) -> str | None
     weight or bias; and the gradients of the first and of the last output with respect to them are those of that output's
     row alone, the layer's input and one.
     """
-    module = module.apart()
-    layers = _linears(module.model)
-    with torch.enable_grad(), plain_attention(), accepted(batch), _Uses() as uses, _calls(layers) as calls:
-        output = _check.logits(module(ends(batch)), 2)
-    finals = [(name, h) for name, (h, Z) in calls.items() if h is not None and Z is output]
-    if not finals or output.ndim != 2 or not output.requires_grad:
+    calls: list[tuple[nn.Linear, Tensor, Tensor, int]] = []
+
+    def note(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], result: Tensor) -> None:
+        calls.append((layer, given[0] if given else named["input"], result, result._version))  # type: ignore[arg-type]
+
+    layers = [layer for layer in module.model.modules() if isinstance(layer, nn.Linear)]
+    plain = [layer for layer in layers if type(layer).forward is nn.Linear.forward]
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in plain]
+    try:
+        with torch.enable_grad(), plain_attention(), accepted(batch), _Uses() as uses:
+            output = _check.logits(module(ends(batch)), 2)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    finals = [seen for seen in calls if seen[2] is output and seen[2]._version == seen[3]]
+    if not finals or output.ndim != 2:
         return None
-    ((name, h),) = finals
-    layer = layers[name]
-    alone = f"{name}.weight".removeprefix(".") in names
+    layer, h = finals[0][0], finals[0][1]
+    name = next(name for name, other in module.model.named_modules() if other is layer)
+    alone = sum(seen[0] is layer for seen in calls) == 1 and f"{name}.weight".removeprefix(".") in names
     if not alone or h.ndim != 2 or any(uses.counts[id(p)] > 1 for p in layer.parameters()):
         return None
     return name if all(_serves_alone(layer, h, output, row) for row in (0, 1)) else None
@@ -79,8 +89,7 @@ def find_head(module: Wrapped, batch: Any, names: Sequence[str]) -> Head | None:
         every = range(int(layer.out_features))  # type: ignore[arg-type]
         rows = every if module.columns is None else module.columns
         return Head(name, tuple(_check.integer("outputs", c, 0, len(every) - 1) for c in rows), True)
-    module = module.apart()
-    layers = _linears(module.model)
+    layers = {name: part for name, part in module.model.named_modules() if type(part).forward is nn.Linear.forward}
     with torch.enable_grad(), plain_attention(), accepted(batch), _Uses() as uses, _calls(layers) as calls:
         output = _check.logits(module(ends(batch)), 2)
     for name, (h, Z) in list(calls.items())[-_LAST:]:
@@ -101,7 +110,6 @@ def head_inputs(module: Wrapped, batch: Any, head: Head) -> Tensor:
     ValueError
         A sample whose outputs are no selection from the head's.
     """
-    module = module.apart()
     with torch.enable_grad(), plain_attention(), _calls({head.name: module.model.get_submodule(head.name)}) as calls:
         output = module(batch)
     h, Z = calls[head.name]
@@ -110,12 +118,6 @@ def head_inputs(module: Wrapped, batch: Any, head: Head) -> Tensor:
         _check.refuse("keep_head", "False for this model", f"samples whose outputs are not those of {head.name}")
     positions, _ = found
     return h.detach().reshape(len(h), -1, h.shape[-1])[torch.arange(len(h), device=h.device), positions]
-
-
-def _linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """The Linear layers whose forward pass is their own, by name."""
-    found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear)}
-    return {name: part for name, part in found.items() if type(part).forward is nn.Linear.forward}
 
 
 @contextlib.contextmanager

@@ -14,14 +14,13 @@ from dntk_fast import _check
 from dntk_fast._alone import alone
 from dntk_fast._device import default_memory
 from dntk_fast.projection import Sketch
-from dntk_fast.tangent.audit import Auditor, audited_rows, numbers
 from dntk_fast.tangent.batches import Outputs, Parameters, cast, differentiable, named, network
 from dntk_fast.tangent.blocks import kernel_blocks, kernel_shape, squared_norms_of_rows, writable
 from dntk_fast.tangent.directional import Products
 from dntk_fast.tangent.head import Head, find_head
 from dntk_fast.tangent.passes import Trace, inspect
 from dntk_fast.tangent.plan import KernelPlan, plan_kernel
-from dntk_fast.tangent.probes import Seen, look, probe, saved_bytes, trainable
+from dntk_fast.tangent.probes import probe, saved_bytes, trainable
 from dntk_fast.tangent.result import FeaturePlan, TangentFeatures
 from dntk_fast.tangent.state import changed, state_of
 from dntk_fast.tangent.streaming import feature_chunk, refuse_what_does_not_fit, sketch_kinds, stream_features
@@ -50,15 +49,12 @@ class Jacobian:
     dtype : precision of the network and of each layer's block (None: that of the model, whose copy in it is made once)
     memory : bytes that the work may take beside the model and the result; None means an eighth of what the machine, or the
         group of processes that it is confined to, has in all
-    audit : how many rows of every answer are held against derivatives of the forward pass and, where these disagree, plain
-        backward passes (`dntk_fast.tangent.audit`); "auto": 16 to 32, a twentieth of the work at most; 0: none
 
     Raises
     ------
     ValueError
         By every method: a model that changed since the Jacobian was made (parameters, buffers, modules, modes, hooks), that
-        draws random numbers, uses batch statistics or mixes samples; `memory` too small for one row; an answer that plain
-        backward passes contradict.
+        draws random numbers, uses batch statistics or mixes samples; `memory` too small for one row.
 
     >>> J = Jacobian(nn.Linear(2, 1, bias=False))
     >>> x = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
@@ -78,10 +74,8 @@ class Jacobian:
         parameters: Parameters = None,
         dtype: torch.dtype | None = None,
         memory: int | None = None,
-        audit: int | Literal["auto"] = "auto",
     ) -> None:
         self.given = _check.frozen_statistics(_check.module(model))
-        self.audit = audit if audit == "auto" else _check.integer("audit", audit, 0)
         self.memory = default_memory() if memory is None else int(_check.integer("memory", memory, 1))
         self.outputs: Outputs = outputs if outputs is None or callable(outputs) else _listed(outputs)
         self.parameters: Parameters = parameters if parameters is None or callable(parameters) else _listed(parameters)
@@ -125,11 +119,7 @@ class Jacobian:
         """Return the squared norms of the tangent features, K_c(x, x) = |grad f_c(x)|^2, (C, n), float64."""
         x, n = self._inputs("x", x)
         trace = self._trace(x)
-        plan = plan_kernel(trace, 1, n, self.memory, "sum")
-        found = numbers("diagonal", squared_norms_of_rows(trace, plan, x, n))
-        if auditor := self._auditor(x, plan.work, n):
-            auditor.diagonal(found, plan.chunk)
-        return found
+        return squared_norms_of_rows(trace, plan_kernel(trace, 1, n, self.memory, "sum"), x, n)
 
     @differentiable
     def plan(self, x1: Any, x2: Any = None, *, pairing: str = "class") -> KernelPlan:
@@ -139,9 +129,7 @@ class Jacobian:
         """
         x1, n1 = self._inputs("x1", x1)
         _check.choice("pairing", pairing, ("class", "sum", "full"))
-        n2 = None if x2 is None else _check.samples("x2", x2)
-        plan = plan_kernel(self._trace(x1), n1, n2, self.memory, pairing)
-        return replace(plan, audited=audited_rows(self.audit, plan.work, n1))
+        return plan_kernel(self._trace(x1), n1, None if x2 is None else _check.samples("x2", x2), self.memory, pairing)
 
     # --- features -------------------------------------------------------------------------------------------------------
 
@@ -165,11 +153,7 @@ class Jacobian:
         head = None if plan.head is None else self._head(x, "auto")
         with_bias = head is not None and _own(head.name)[1] in self._wanted
         module = network(self.model, self.outputs)
-        found = stream_features(module, x, trace, plan, self.memory, head=head, with_bias=with_bias)
-        numbers("set of features", found.body)
-        if trace is not None and (auditor := self._auditor(x, 0, _check.samples("x", x), plan.audited)):
-            auditor.features(found, plan.rows)
-        return found
+        return stream_features(module, x, trace, plan, self.memory, head=head, with_bias=with_bias)
 
     @differentiable
     def feature_plan(
@@ -206,12 +190,7 @@ class Jacobian:
         rows, classes, peak = feature_chunk(trace, sketch, n, self.memory) if trace else (n, count, 0)
         name, columns = (head.name, head.columns) if head else (None, ())
         generic = trace.generic if trace else ()
-        work = n * (-(-count // max(1, classes)) + 2 * count)
-        audited = audited_rows(self.audit, work, n) if trace else 0
-        return trace, FeaturePlan(
-            sketch, name, count, rows, classes, peak,
-            generic=generic, memory=self.memory, columns=columns, audited=audited,
-        )  # fmt: skip
+        return trace, FeaturePlan(sketch, name, count, rows, classes, peak, generic, self.memory, columns)
 
     def _head(self, x: Any, keep_head: bool | str) -> Head | None:
         _check.choice("keep_head", keep_head, (True, False, "auto"))
@@ -245,14 +224,9 @@ class Jacobian:
             _check.refuse("parameters", "at least one trainable parameter", "none")
         directions = {name: products.direction(name, weights[name]) for name in given}
         if all(len(w) == 1 for w in directions.values()):
-            found = products.forward({name: w[0] for name, w in directions.items()})
-        else:
-            wide = {name: w.expand(products.outputs, *w.shape[1:]) for name, w in directions.items()}
-            found = products.forward_each(wide, range(products.outputs))
-        numbers("product", found)
-        if auditor := self._auditor(x, 0, products.n):
-            auditor.forward(found, directions)
-        return found
+            return products.forward({name: w[0] for name, w in directions.items()})
+        wide = {name: w.expand(products.outputs, *w.shape[1:]) for name, w in directions.items()}
+        return products.forward_each(wide, range(products.outputs))
 
     @differentiable
     def rmatvec(self, x: Any, coefficients: Tensor) -> dict[str, Tensor]:
@@ -268,37 +242,21 @@ class Jacobian:
             parameter name -> (C, *shape)
         """
         products = self._products(x)
-        a = products.coefficients("coefficients", coefficients)
-        found = {name: numbers("product", g) for name, g in products.backward(list(enumerate(a))).items()}
-        if auditor := self._auditor(x, 0, products.n):
-            auditor.backward(found, a)
-        return found
+        return products.backward(list(enumerate(products.coefficients("coefficients", coefficients))))
 
     @differentiable
     def kernel_vector(self, x: Any, vectors: Tensor) -> Tensor:
         """Return K_c v_c = Phi_c (Phi_c^T v_c), (C, n) from (C, n), the weights of some outputs at a time."""
         products = self._products(x, forward=True)
         v, parts = products.coefficients("vectors", vectors), []
-        auditor = self._auditor(x, 0, products.n)
-        audited = auditor.output(v) if auditor else -1
         for some in products.within_memory(range(products.outputs)):
-            pulled = products.backward([(c, v[c]) for c in some])
-            if audited in some:
-                w = {name: g[audited - some.start].clone() for name, g in pulled.items()}
-            parts.append(products.forward_each(pulled, some))
-        found = numbers("product", torch.cat(parts))
-        if auditor:
-            auditor.kernel_vector(found, v, audited, w)
-        return found
+            parts.append(products.forward_each(products.backward([(c, v[c]) for c in some]), some))
+        return torch.cat(parts)
 
     @differentiable
     def quadratic_forms(self, x: Any, vectors: Tensor) -> Tensor:
         """Return z^T K_c z = |Phi_c^T z|^2 for vectors (C, n, r), one backward pass each: (C, r), float64."""
-        products = self._products(x)
-        found = numbers("set of forms", products.quadratic_forms(vectors))
-        if auditor := self._auditor(x, 0, products.n):
-            auditor.quadratic_forms(found, vectors)
-        return found
+        return self._products(x).quadratic_forms(vectors)
 
     @differentiable
     def trace_probes(self, x: Any, probes: int, *, seed: int) -> Tensor:
@@ -306,9 +264,10 @@ class Jacobian:
         products = self._products(x)
         _check.integer("probes", probes, 1)
         generator = torch.Generator().manual_seed(_check.seed(seed))
-        drawn = torch.randint(0, 2, (products.n, probes), generator=generator, dtype=torch.int8, device="cpu")
-        signs = drawn.to(products.like) * 2 - 1
-        return self.quadratic_forms(x, signs.expand(products.outputs, -1, -1))
+        signs = (
+            torch.randint(0, 2, (products.n, probes), generator=generator, dtype=torch.int8).to(products.like) * 2 - 1
+        )
+        return products.quadratic_forms(signs.expand(products.outputs, -1, -1))
 
     def operator(self, x: Any) -> LinearOperator:
         """Return J(x) as SciPy takes it: shape (n C, P), rows (sample, output) row-major, columns parameter by parameter.
@@ -350,38 +309,20 @@ class Jacobian:
 
     def _products(self, x: Any, forward: bool = False) -> Products:
         x, n = self._inputs("x", x)
-        for name, layer in self.model.named_modules():
-            if getattr(layer, "scale_grad_by_freq", False):
-                at = f"an embedding with scale_grad_by_freq at {name or 'the top'}"
-                _check.refuse("model", "gradients that are derivatives", at, remedy="set scale_grad_by_freq=False")
-        found, seen = self._once("products", x, lambda: self._prepared(x))
+        found = self._once("products", x, lambda: self._prepared(x))
         if forward:
-            found = replace(found, way=self._once("way", x, lambda: replace(found, x=x, n=n).forwards(seen).way))
+            found = replace(found, way=self._once("way", x, lambda: replace(found, x=x, n=n).forwards().way))
         return replace(found, x=x, n=n)
 
-    def _prepared(self, x: Any) -> tuple[Products, Seen]:
+    def _prepared(self, x: Any) -> Products:
         """What every product needs to know of the model, from the first and the last sample."""
-        module = network(self.model, self.outputs)
-        seen = look(module, x)
-        saved, count = max(1, saved_bytes(module, x)), seen.values.shape[1]
-        return Products(module, None, 0, count, saved, self.memory, self._wanted, seen.values[:0]), seen
-
-    # --- the audit ------------------------------------------------------------------------------------------------------
-
-    def _auditor(self, x: Any, work: int, n: int, rows: int | None = None) -> Auditor | None:
-        """Who checks an answer about n rows of x that took so much work, or nobody."""
-        rows = audited_rows(self.audit, work, n) if rows is None else rows
-        if not rows:
-            return None
-        x = cast(self.model, x, self.dtype)[1]
-        products, seen = self._once("products", x, lambda: self._prepared(x))
-
-        def restricted(names: list[str]) -> Jacobian:
-            return Jacobian(
-                self.given, outputs=self.outputs, parameters=names, dtype=self.dtype, memory=self.memory, audit=0
-            )
-
-        return Auditor(replace(products, x=x, n=n), seen.unit, rows, restricted)
+        module, wanted = network(self.model, self.outputs), self._wanted
+        for name, layer in self.model.named_modules():
+            if getattr(layer, "scale_grad_by_freq", False):
+                found = f"an embedding with scale_grad_by_freq at {name or 'the top'}"
+                _check.refuse("model", "gradients that are derivatives", found, remedy="set scale_grad_by_freq=False")
+        like = probe(module, x)
+        return Products(module, None, 0, like.shape[1], max(1, saved_bytes(module, x)), self.memory, wanted, like[:0])
 
     # --- what is known of the model -------------------------------------------------------------------------------------
 
@@ -407,9 +348,8 @@ class Jacobian:
         self._refuse_stale()
         if dtype not in self._others:
             self._others[dtype] = Jacobian(
-                self.given, outputs=self.outputs, parameters=self.parameters, dtype=dtype, memory=self.memory,
-                audit=self.audit,
-            )  # fmt: skip
+                self.given, outputs=self.outputs, parameters=self.parameters, dtype=dtype, memory=self.memory
+            )
         return self._others[dtype]
 
     @property
@@ -461,9 +401,6 @@ class Jacobian:
         shape = kernel_shape(pairing, trace.outputs, n1, n2)
         out = torch.empty(shape, dtype=torch.float64, device=trace.device) if out is None else writable(out, shape)
         kernel_blocks(out, trace, plan, x1, x2, (n1, n2), pairing)
-        numbers("kernel", out)
-        if auditor := self._auditor(x1, plan.work, n1):
-            auditor.kernel(pairing, out, x1, x2, (plan.rows, plan.chunk))
         return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ def tangent_kernel(
     x2: Any = None,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -56,7 +55,7 @@ def tangent_kernel(
     tensor([[[25.,  3.],
              [ 3.,  1.]]], dtype=torch.float64)
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
     return J.kernel(x1, x2, out=out)
 
 
@@ -66,7 +65,6 @@ def tangent_kernel_sum(
     x2: Any = None,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -77,7 +75,7 @@ def tangent_kernel_sum(
     >>> tangent_kernel_sum(nn.Linear(2, 3, bias=False), torch.tensor([[3.0, 4.0]]))
     tensor([[75.]], dtype=torch.float64)
     """
-    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit)
+    J = Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
     return J.kernel_sum(x1, x2, out=out)
 
 
@@ -87,7 +85,6 @@ def tangent_kernel_full(
     x2: Any = None,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -100,9 +97,7 @@ def tangent_kernel_full(
     tensor([[25.,  0.],
             [ 0., 25.]], dtype=torch.float64)
     """
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).kernel_full(
-        x1, x2
-    )
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).kernel_full(x1, x2)
 
 
 def kernel_diagonal(
@@ -110,7 +105,6 @@ def kernel_diagonal(
     x: Any,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -122,7 +116,7 @@ def kernel_diagonal(
     >>> kernel_diagonal(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]))
     tensor([[26.]], dtype=torch.float64)
     """
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).diagonal(x)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).diagonal(x)
 
 
 def kernel_plan(
@@ -131,10 +125,9 @@ def kernel_plan(
     x2: Any = None,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
 ) -> KernelPlan:
     """Return what `tangent_kernel` would do with these arguments: rules, passes, predicted peak; `str` is a table."""
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).plan(x1, x2)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).plan(x1, x2)

@@ -117,7 +117,7 @@ def inspect(model: nn.Module, inputs: Any, *, outputs: Outputs = None, parameter
         with torch.enable_grad(), plain_attention():
             values = wrapped(pair)
         saved = {0: 2 * saved_bytes(wrapped, inputs)}
-    values = unmixed(values, again, wrapped, inputs)
+    values = unmixed(values, again)
     for mark in recorder.marks:
         if mark.call is not None and mark.call.source is not None:
             pack(mark.call.source)
@@ -150,12 +150,11 @@ def _judge(
     settled = not recorder.looked and all(sure for places, (_, sure) in zip(sites, found, strict=True) if places)
     kept = [places[0] if places else None for places in sites]
     pairs = zip(recorder.marks, kept, strict=True)
-    width = max(4, values.element_size())  # half types are multiplied in float32
-    sizes = [mark.shape.numel() * width // 2 for mark, site in pairs if site]
+    sizes = [mark.shape.numel() * values.element_size() // 2 for mark, site in pairs if site]
     tangents = _tangents(recorder.marks, kept, [None if d is None else [d[None]] for d in one[0]], shapes, 2)
     return Trace(
         wrapped, shapes, values.shape[1], sites, settled, tuple(name for name in shapes if name in generic),
-        row_bytes, sum(sizes), width, values.device, max(sizes, default=0), tuple(tangents), batches,
+        row_bytes, sum(sizes), values.element_size(), values.device, max(sizes, default=0), tuple(tangents), batches,
         frozenset(recorder.direct),
     )  # fmt: skip
 
@@ -351,20 +350,12 @@ def _tangent(
     made = {name: part for name, part in mark.made.items() if name in site.names}
     own = {name: made[name][0].shape if name in made else shapes[name] for name in site.names if name}
     source = found[0].new_empty(n, 0) if call.source is None else site.lead(call.source, n, 0)
-    # Half types are multiplied in float32: 65504 is soon exceeded, and of eight bits every sum of products loses one.
-    wide = torch.promote_types(found[0].dtype, torch.float32)
-    if source.is_floating_point():
-        wide = torch.promote_types(wide, source.dtype)
-        source = source.to(wide)
-    inner = stack([call.build(site.names, own, source, site.lead(D, n, 1).to(wide)) for D in found])
+    inner = stack([call.build(site.names, own, source, site.lead(D, n, 1)) for D in found])
     if not made:
         return inner
 
     def back(name: str, G: Tensor) -> dict[str, Tensor]:
-        if name not in made:
-            return {name: G}
-        value, leaves = made[name]
-        return {root: g.to(G.dtype) for root, g in pulled_back(value, leaves, G.to(value.dtype)).items()}
+        return pulled_back(*made[name], G) if name in made else {name: G}
 
     return Pulled({name: shapes[name] for name in sorted(roots(site.names))}, inner, back)
 

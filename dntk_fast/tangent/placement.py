@@ -88,8 +88,8 @@ def powers_of_two(n: int, like: Tensor) -> Tensor:
     """Signed powers of two, mostly unlike each other: (n,)."""
     most = 4 if like.dtype == torch.float16 else 20
     generator = torch.Generator().manual_seed(n)
-    exponents = torch.randint(-most, most + 1, (n,), generator=generator, device="cpu")
-    signs = 2 * torch.randint(0, 2, (n,), generator=generator, device="cpu") - 1
+    exponents = torch.randint(-most, most + 1, (n,), generator=generator)
+    signs = 2 * torch.randint(0, 2, (n,), generator=generator) - 1
     return (signs * torch.exp2(exponents.double())).to(like)
 
 

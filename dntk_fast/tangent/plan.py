@@ -47,8 +47,7 @@ class KernelPlan:
     """What a kernel will take: rows and outputs in hand, outputs by one pass, passes, bytes, the rule of each layer.
 
     `rows` are held while the others go by in chunks of `chunk`, which one pass serves; `formed`, or as what they are formed
-    of. `generic` names the parameters without a rule, whose gradients are formed sample by sample; `memory` is the budget;
-    `audited` rows are held against derivatives of the forward pass.
+    of. `generic` names the parameters without a rule, whose gradients are formed sample by sample; `memory` is the budget.
     """
 
     rows: int
@@ -63,12 +62,6 @@ class KernelPlan:
     generic: tuple[str, ...] = ()
     memory: int = 0
     formed: bool = False
-    audited: int = 0
-
-    @property
-    def work(self) -> int:
-        """Passes in units of a forward pass of one row; a backward pass takes two."""
-        return self.forward_passes + 2 * self.backward_passes
 
     def rule(self, tangent: Tangent) -> str:
         """The rule of a layer."""
@@ -82,8 +75,6 @@ class KernelPlan:
             f"{self.backward_passes} backward passes of one row and output",
             f"{'parameters':<40} {'T':>6} {'p':>6} {'q':>6}  {'rule':<9} {'other / chosen':>14}",
         ]
-        if self.audited:
-            lines[0] += f"; {self.audited} rows audited"
         for layer in self.layers:
             chosen, other = sorted([layer.factors, layer.explicit])
             ratio = f"{other / chosen:.1f}" if other < float("inf") else "-"
@@ -279,8 +270,7 @@ def plan_kernel(trace: Trace, n1: int, n2: int | None, memory: int, pairing: str
     )
     return KernelPlan(
         walk.rows, walk.chunk, walk.classes, walk.together, layers, workspace, walk.peak + workspace,
-        walk.passes * -(-C // walk.classes), walk.passes * C, trace.generic, memory,
-        formed=walk.formed,
+        walk.passes * -(-C // walk.classes), walk.passes * C, trace.generic, memory, walk.formed,
     )  # fmt: skip
 
 

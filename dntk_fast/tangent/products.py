@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ def jacobian_vector(
     weights: Mapping[str, Tensor],
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
 ) -> Tensor:
@@ -49,9 +48,7 @@ def jacobian_vector(
     >>> jacobian_vector(model, torch.tensor([[3.0, 4.0]]), {"weight": torch.tensor([[1.0, 2.0]])})
     tensor([[11.]])
     """
-    return Jacobian(model, outputs=outputs, parameters=list(weights), dtype=dtype, memory=memory, audit=audit).matvec(
-        x, weights
-    )
+    return Jacobian(model, outputs=outputs, parameters=list(weights), dtype=dtype, memory=memory).matvec(x, weights)
 
 
 def vector_jacobian(
@@ -60,7 +57,6 @@ def vector_jacobian(
     coefficients: Tensor,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -88,9 +84,7 @@ def vector_jacobian(
     >>> vector_jacobian(model, torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
     {'weight': tensor([[[5., 4.]]])}
     """
-    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit).rmatvec(
-        x, coefficients
-    )
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).rmatvec(x, coefficients)
 
 
 def kernel_vector(
@@ -99,7 +93,6 @@ def kernel_vector(
     vectors: Tensor,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -109,9 +102,7 @@ def kernel_vector(
     >>> kernel_vector(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
     tensor([[28.,  4.]])
     """
-    return Jacobian(
-        model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit
-    ).kernel_vector(x, vectors)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).kernel_vector(x, vectors)
 
 
 def quadratic_forms(
@@ -120,7 +111,6 @@ def quadratic_forms(
     vectors: Tensor,
     *,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -132,9 +122,9 @@ def quadratic_forms(
     >>> quadratic_forms(nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.eye(2)[None])
     tensor([[25.,  1.]], dtype=torch.float64)
     """
-    return Jacobian(
-        model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit
-    ).quadratic_forms(x, vectors)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).quadratic_forms(
+        x, vectors
+    )
 
 
 def trace_probes(
@@ -144,7 +134,6 @@ def trace_probes(
     *,
     seed: int,
     memory: int | None = None,
-    audit: int | Literal["auto"] = "auto",
     dtype: torch.dtype | None = None,
     outputs: Outputs = None,
     parameters: Parameters = None,
@@ -156,6 +145,6 @@ def trace_probes(
     >>> trace_probes(nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]), 2, seed=0)
     tensor([[26., 26.]], dtype=torch.float64)
     """
-    return Jacobian(
-        model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory, audit=audit
-    ).trace_probes(x, probes, seed=seed)
+    return Jacobian(model, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory).trace_probes(
+        x, probes, seed=seed
+    )

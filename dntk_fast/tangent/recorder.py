@@ -79,15 +79,13 @@ LOOKING = {
         for name in (
             "argsort", "bucketize", "gather", "index_add", "index_copy", "index_fill", "index_put", "index_put_",
             "index_select", "item", "masked_scatter", "masked_select", "nonzero", "numpy", "scatter", "scatter_add",
-            "repeat_interleave", "searchsorted", "segment_reduce", "sort", "take", "take_along_dim", "tolist", "topk",
-            "unique", "where", "_pack_padded_sequence", "_pad_packed_sequence",
+            "searchsorted", "sort", "take", "take_along_dim", "tolist", "topk", "unique", "where",
         )
         if hasattr(owner, name)
     ),
 }  # fmt: skip
 
 
-_HISTORY = Tensor.grad_fn.__get__  # type: ignore[union-attr]
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 
 
@@ -157,7 +155,6 @@ class Recorder(TorchFunctionMode):
         if (
             call is None
             or not isinstance(result, Tensor)
-            or result.is_complex()  # the gradient of a real number is a real part
             or {id(call.weight), id(call.bias)} & set(found) != set(found)
         ):
             self.unruled |= roots(self.names[key] for key in found)
@@ -187,8 +184,6 @@ class Recorder(TorchFunctionMode):
 
         with torch.enable_grad():
             result = func(*tree_map(alive, args), **tree_map(alive, kwargs))
-        if func == _HISTORY:  # of what it is given, which a module may keep, not of what stands for it here
-            return True, func(*args)
         if not isinstance(result, Tensor) or not result.requires_grad:
             if any(isinstance(part, Tensor) and part.requires_grad for part in _leaves([result])):
                 return False, None  # several at once
@@ -252,8 +247,6 @@ class Recorder(TorchFunctionMode):
         leaf, parts = not output.requires_grad, (call.weight, call.bias)
         if leaf:
             output.requires_grad_()
-        elif output._is_view():  # (a Linear of sequences) what changes it in place would leave the edge behind
-            output = torch.ops.aten._unsafe_view(output, output.shape)
         source = call.source.detach() if call.source is not None else None
         call = Call(source, None, None, call.build, call.place)
         version = source._version if source is not None else 0

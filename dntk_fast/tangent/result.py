@@ -31,7 +31,6 @@ class FeaturePlan:
     columns : rows of the head's weight that give the outputs, () where there is no head
     generic : parameters without a rule of their own, whose gradients torch.func forms
     memory : bytes that they were made within
-    audited : rows that are held against derivatives of the forward pass
     """
 
     sketch: Sketch
@@ -43,7 +42,6 @@ class FeaturePlan:
     generic: tuple[str, ...] = ()
     memory: int = 0
     columns: tuple[int, ...] = ()
-    audited: int = 0
 
     def __str__(self) -> str:
         kept = f", exact head {self.head or '(the model)'}" if self.head is not None else ""
@@ -51,8 +49,6 @@ class FeaturePlan:
             f"{self.outputs} outputs, {self.rows} samples and {self.classes} outputs at a time, k = {self.sketch.k}{kept}",
             f"predicted peak {readable_bytes(self.peak_bytes)} above model and result, of {readable_bytes(self.memory)}",
         ]
-        if self.audited:
-            lines[1] += f"; {self.audited} rows audited"
         for name, shape in self.sketch.shapes.items():
             route = " (torch.func)" if name in self.generic else ""
             lines.append(f"{name:<40} {'x'.join(map(str, shape)):>16}  {self.sketch.kinds[name]}{route}")  # type: ignore[index]

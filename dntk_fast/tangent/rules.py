@@ -163,11 +163,12 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Call:
-    def unit(x: Tensor) -> Tensor:
-        mean, var = (part if part is None else part.to(x.dtype) for part in (running_mean, running_var))
-        return functional.batch_norm(x, mean, var, None, None, False, momentum, eps)
-
-    return _channelwise(input, weight, bias, unit)
+    return _channelwise(
+        input,
+        weight,
+        bias,
+        lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, momentum, eps),
+    )
 
 
 def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Call:

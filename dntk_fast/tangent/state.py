@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["changed", "checksum", "state_of"]
+__all__ = ["changed", "state_of"]
 
 # A prime: numbers that change places, not only values, change what lies in a column.
 _COLUMNS = 1021
@@ -58,19 +57,18 @@ def _hooks(part: nn.Module) -> tuple[int, ...]:
 def _tensor(tensor: Tensor) -> tuple[Any, ...]:
     version = None if tensor.is_inference() else tensor._version
     place = None if tensor.is_meta else tensor.data_ptr()
-    return id(tensor), place, version, tensor.dtype, tensor.shape, tensor.device, checksum(tensor)
+    return id(tensor), place, version, tensor.dtype, tensor.shape, tensor.device, _checksum(tensor)
 
 
-def checksum(tensor: Tensor) -> int:
-    """Return the exclusive or of the bytes in each column, on the CPU; of all words elsewhere."""
+def _checksum(tensor: Tensor) -> int | tuple[int, ...]:
+    """Exclusive or of the bytes in each column, on the CPU; of all words elsewhere."""
     if tensor.is_meta or not tensor.numel() or tensor.layout != torch.strided:
         return 0
     plain = tensor.detach()
     if plain.device.type != "cpu":
         return int(torch.hash_tensor(plain.float() if plain.dtype == torch.bool else plain))
-    raw = plain.contiguous().reshape(-1).resolve_conj().resolve_neg().view(torch.uint8).numpy()
+    raw = plain.reshape(-1).resolve_conj().resolve_neg().view(torch.uint8).numpy()
     words = raw[: len(raw) // 8 * 8].view(np.uint64)
     whole = len(words) // _COLUMNS * _COLUMNS
     folded = np.bitwise_xor.reduce(words[:whole].reshape(-1, _COLUMNS), axis=0) if whole else words[:0]
-    rest = words[whole:].tobytes() + raw[len(words) * 8 :].tobytes()
-    return int.from_bytes(hashlib.blake2b(folded.tobytes() + rest, digest_size=8).digest(), "big")
+    return hash((folded.tobytes(), words[whole:].tobytes(), raw[len(words) * 8 :].tobytes()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,9 +69,8 @@ def stream_features(
     module: Wrapped, x: Any, trace: Trace | None, plan: FeaturePlan, memory: int, *, head: Head | None, with_bias: bool
 ) -> TangentFeatures:
     """Make the features as planned; `trace` is None where there is no body, `with_bias` whether the head's bias counts."""
-    module = module.apart()  # for a hook
-    trace = None if trace is None else replace(trace, network=module)
-    n, kind = _check.samples("x", x), next(module.model.parameters())
+    model = module.model
+    n, kind = _check.samples("x", x), next(model.parameters())
     like = torch.empty(0, dtype=torch.promote_types(kind.dtype, torch.float32), device=kind.device)
     body, start = like.new_zeros(plan.outputs, n, plan.sketch.k), 0
     inputs: dict[int, Tensor] = {}
@@ -88,7 +86,7 @@ def stream_features(
 
     hook = None
     if head is not None and head.direct:
-        hook = module.model.get_submodule(head.name).register_forward_pre_hook(note, with_kwargs=True)
+        hook = model.get_submodule(head.name).register_forward_pre_hook(note, with_kwargs=True)
     try:
         for start in range(0, n, plan.rows):
             part = take(x, slice(start, start + plan.rows))

@@ -180,7 +180,6 @@ def distilled_kernel(
         "per_class": n // len(data.classes),
         "k": config.k,
         "sketch_error": float(sketch.sketch_error),
-        "audited": sketch.plan.audited,
         "condition_number": _condition_number(eigenvalues),
         "smallest_eigenvalue": float(eigenvalues[..., -1].double().mean()),
     }

@@ -58,7 +58,6 @@ def record():
             n=3 * m,
             k=64,
             sketch_error=0.05,
-            audited=16,
             condition_number=10.0 * m,
             smallest_eigenvalue=1.0 / m,
             accuracy=0.8 + 0.01 * m,

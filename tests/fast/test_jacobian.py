@@ -114,7 +114,7 @@ def test_the_model_is_looked_at_once_for_each_kind_of_batch(monkeypatch):
 
 def test_a_copy_in_another_precision_is_made_once(monkeypatch):
     copies, honest = [], copy.deepcopy
-    monkeypatch.setattr(batches, "copy", SimpleNamespace(deepcopy=lambda *given: copies.append(1) or honest(*given)))
+    monkeypatch.setattr(batches, "copy", SimpleNamespace(deepcopy=lambda part: copies.append(1) or honest(part)))
     model = network().float()
     J, x = Jacobian(model, dtype=torch.float64), samples()
     w = {name: p.detach() for name, p in model.named_parameters()}
