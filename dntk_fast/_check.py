@@ -183,6 +183,8 @@ def dense(name: str, value: Tensor) -> None:
     """
     if value.is_meta:
         refuse(name, "a tensor that holds numbers", "one on the meta device")
+    if value.is_nested:
+        refuse(name, "samples of one length (torch.nested.to_padded_tensor, and a mask)", "a nested tensor")
     if value.layout != torch.strided:
         refuse(name, "a dense tensor", f"one of layout {value.layout}")
     if value.is_quantized:

@@ -1,7 +1,7 @@
 """How far from the full kernel: every bound against the exact solution by another route, and stages cut short."""
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jsonschema
@@ -42,7 +42,7 @@ def given(tmp_path_factory):
     config = Config(data=str(folder / "pack.npz"), **SMALL)
     run(config, folder / "run")
     digits = data.load(config.data)
-    store = StageStore(folder / "run", asdict(config), inputs={"data": digits.fingerprint})
+    store = StageStore(folder / "run", config.settings, inputs={"data": digits.fingerprint})
     names = (
         "full kernel",
         "distillation, 6 per class",
@@ -345,7 +345,8 @@ def test_without_an_exact_solution_the_same_bounds_stand_alone(given, exact, tmp
 def test_a_kernel_that_does_not_fit_leaves_no_exact_solution(given, monkeypatch):
     inputs = given[0]
     monkeypatch.setattr(stages, "EXACT_KERNEL_BYTES", 0)
-    full = stages.full_kernel(inputs.model, inputs.data, inputs.network, inputs.config)
+    kernels = stages.ExactKernels(inputs.model, inputs.data)
+    full = stages.full_kernel(inputs.model, inputs.data, inputs.network, inputs.config, kernels)
     assert full.arrays == {}
     assert full.numbers["full_kernel"]["method"] == "features, k = 64"
 

@@ -382,7 +382,7 @@ def test_what_does_not_fit_the_data_is_refused_before_any_work(data, tmp_path, c
 
 def test_sizes_are_those_that_the_experiment_states():
     assert {size: setting.per_class for size, setting in im.SIZES.items()} == {
-        "tiny": (5, 10, 20), "cpu": (10, 20, 50), "full": (10, 20, 50),
+        "tiny": (5, 10, 20), "cpu": (10, 20, 50), "full": (1, 5, 10, 50),
     }  # fmt: skip
     assert (im.SIZES["full"].k, im.SIZES["full"].pack, im.SIZES["cpu"].distil_steps) == (4096, "imagenette96", 200)
     assert all(5 in setting.gradients for setting in im.SIZES.values())

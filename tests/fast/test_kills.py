@@ -105,8 +105,8 @@ def recorded(done, monkeypatch):
     monkeypatch.setattr(kept, "time", SimpleNamespace(perf_counter=lambda: 0.0))
 
     def stage_of(store, name):
-        # Those of another configuration differ, so that a mixture of two runs is seen.
-        scale = store.config["k"] / SETTINGS["k"]
+        # Those of another configuration differ, so that a mixture of two runs is seen; a network says what its weights say.
+        scale = 1.0 if name == "network" else store.config["k"] / SETTINGS["k"]
         arrays = {
             key: value * scale if value.is_floating_point() else value for key, value in done[name].arrays.items()
         }

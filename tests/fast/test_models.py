@@ -94,7 +94,11 @@ def test_network_without_a_final_linear_layer_is_refused(model):
     ("call", "error", "message"),
     [
         (lambda: penultimate(None, torch.ones(1, 2)), TypeError, r"model: expected a torch\.nn\.Module, got NoneType"),
-        (lambda: penultimate(nn.Linear(2, 1), np.ones((1, 2))), TypeError, "x: expected a torch tensor, got ndarray"),
+        (
+            lambda: penultimate(nn.Linear(2, 1), np.ones((1, 2))),
+            TypeError,
+            "x: expected a tensor, or a tuple or dict of tensors, got ndarray",
+        ),
         (
             lambda: penultimate(nn.Linear(2, 1), torch.ones(4, 3)),
             ValueError,
